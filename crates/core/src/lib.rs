@@ -1,0 +1,5 @@
+//! Python bindings of roomful's media plane.
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _core {}

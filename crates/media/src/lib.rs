@@ -1,0 +1,8 @@
+//! The media plane of roomful: ICE, DTLS, SRTP, forwarding and data channels.
+//!
+//! The crate knows nothing of tokens, signalling or room rules: a control plane sends
+//! [`api::Command`]s and receives [`api::Event`]s. Everything but [`io`] is sans-IO: time, randomness
+//! and datagrams are arguments.
+#![forbid(unsafe_code)]
+
+pub mod api;
