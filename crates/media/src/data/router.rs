@@ -1,0 +1,525 @@
+//! Who in a room gets a data packet.
+//!
+//! Each worker keeps a replica of a room's router with the room's members; it hands packets only to its
+//! own. A sender's worker [accepts](Router::accept) a packet (checks, numbers, stamp), and every worker
+//! [routes](Router::route) it to its members, so that one buffer serves the whole room.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::MAX_MESSAGE_SIZE;
+use super::packet::{self, PacketError, Sender, Summary};
+use crate::api::ParticipantId;
+
+/// Bounds of what a router keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouterConfig {
+    /// Bytes of reliable packets kept for one member whose channels are not open yet.
+    pub held_bytes: usize,
+    /// How long they are kept for it.
+    pub held_for: Duration,
+    /// Bytes of reliable packets kept for members that resume.
+    pub history_bytes: usize,
+    /// How long they are kept.
+    pub history_for: Duration,
+    /// Nonces of user packets remembered.
+    pub nonces: usize,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            held_bytes: 1 << 20,
+            held_for: Duration::from_secs(15),
+            history_bytes: 1 << 20,
+            history_for: Duration::from_secs(15),
+            nonces: 1_000,
+        }
+    }
+}
+
+/// Bookkeeping of a kept packet, counted against the byte bounds beside its payload.
+const PACKET_OVERHEAD: usize = 128;
+
+/// A participant of the room.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub identity: Arc<str>,
+    pub sid: Arc<str>,
+    pub hidden: bool,
+    pub can_publish_data: bool,
+    pub agent: bool,
+    /// Its transports are on this router's worker.
+    pub local: bool,
+}
+
+struct Entry {
+    member: Member,
+    /// Both channels to it are open.
+    ready: bool,
+    /// Highest number of its reliable packets.
+    last_sequence: u32,
+    held: Backlog,
+}
+
+impl Entry {
+    fn sender(&self) -> Sender<'_> {
+        Sender {
+            sid: &self.member.sid,
+            identity: &self.member.identity,
+            hidden: self.member.hidden,
+            agent: self.member.agent,
+        }
+    }
+}
+
+/// A packet as all receivers get it, with what routing needs.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// `None`: the server itself.
+    pub sender: Option<ParticipantId>,
+    pub reliable: bool,
+    /// The sender's number, 0 = none.
+    pub sequence: u32,
+    /// `None`: everybody but the sender.
+    pub destinations: Option<Box<[ParticipantId]>>,
+    pub nonce: Option<[u8; 16]>,
+    /// The serialised `livekit.DataPacket`.
+    pub data: Arc<[u8]>,
+}
+
+impl Packet {
+    fn is_for(&self, id: ParticipantId) -> bool {
+        self.sender != Some(id)
+            && self
+                .destinations
+                .as_ref()
+                .is_none_or(|ids| ids.binary_search(&id).is_ok())
+    }
+}
+
+/// One packet on its way to one member.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    pub to: ParticipantId,
+    pub reliable: bool,
+    pub data: &'a Arc<[u8]>,
+}
+
+/// Why a packet was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("not a member of the room")]
+    UnknownSender,
+    #[error("may not publish data")]
+    NotAllowed,
+    #[error("data packet of {0} bytes is larger than {MAX_MESSAGE_SIZE}")]
+    TooLarge(usize),
+    /// A number already passed: sent again after a resume, or twice.
+    #[error("reliable packet {0} came already")]
+    Repeated(u32),
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+}
+
+impl Refusal {
+    /// Whether a well-behaved client gets this too, so that it is not worth a report.
+    pub fn is_benign(self) -> bool {
+        matches!(
+            self,
+            Self::Repeated(_) | Self::UnknownSender | Self::Packet(PacketError::Metrics)
+        )
+    }
+}
+
+/// The data side of one room on one worker.
+pub struct Router {
+    config: RouterConfig,
+    /// Ordered, so that the same room always fans out in the same order.
+    members: BTreeMap<ParticipantId, Entry>,
+    by_identity: FxHashMap<Arc<str>, ParticipantId>,
+    by_sid: FxHashMap<Arc<str>, ParticipantId>,
+    history: Backlog,
+    nonces: Nonces,
+    /// Stamping buffer, kept for its capacity.
+    scratch: Vec<u8>,
+}
+
+impl Router {
+    pub fn new(config: RouterConfig) -> Self {
+        Self {
+            config,
+            members: BTreeMap::new(),
+            by_identity: FxHashMap::default(),
+            by_sid: FxHashMap::default(),
+            history: Backlog::default(),
+            nonces: Nonces::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Adds a member, or changes its flags. From now on reliable packets are kept for it.
+    pub fn insert(&mut self, id: ParticipantId, member: Member) {
+        self.by_identity.insert(member.identity.clone(), id);
+        self.by_sid.insert(member.sid.clone(), id);
+        match self.members.get_mut(&id) {
+            Some(entry) => entry.member = member,
+            None => {
+                let entry = Entry {
+                    member,
+                    ready: false,
+                    last_sequence: 0,
+                    held: Backlog::default(),
+                };
+                self.members.insert(id, entry);
+            }
+        }
+    }
+
+    pub fn remove(&mut self, id: ParticipantId) {
+        let Some(Entry { member, .. }) = self.members.remove(&id) else {
+            return;
+        };
+        // A newer session of the identity may have taken the name already.
+        if self.by_identity.get(&member.identity) == Some(&id) {
+            self.by_identity.remove(&member.identity);
+        }
+        if self.by_sid.get(&member.sid) == Some(&id) {
+            self.by_sid.remove(&member.sid);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Changes what a member may do and how it appears.
+    pub fn set_permissions(
+        &mut self,
+        id: ParticipantId,
+        hidden: bool,
+        can_publish_data: bool,
+        agent: bool,
+    ) {
+        if let Some(Entry { member, .. }) = self.members.get_mut(&id) {
+            (member.hidden, member.can_publish_data, member.agent) =
+                (hidden, can_publish_data, agent);
+        }
+    }
+
+    /// Both channels to a member opened: what was kept for it goes out, in order. Or they closed.
+    pub fn set_ready(
+        &mut self,
+        now: Instant,
+        id: ParticipantId,
+        ready: bool,
+        mut deliver: impl FnMut(Delivery<'_>),
+    ) {
+        let held_for = self.config.held_for;
+        let Some(entry) = self.members.get_mut(&id) else {
+            return;
+        };
+        entry.ready = ready;
+        if ready {
+            let mut held = std::mem::take(&mut entry.held);
+            held.expire(now, held_for);
+            for packet in held.iter() {
+                deliver(Delivery {
+                    to: id,
+                    reliable: true,
+                    data: &packet.data,
+                });
+            }
+        }
+    }
+
+    /// Highest number of `id`'s reliable packets, as `ReconnectResponse.last_message_seq` tells it.
+    pub fn last_sequence(&self, id: ParticipantId) -> u32 {
+        self.members.get(&id).map_or(0, |entry| entry.last_sequence)
+    }
+
+    /// Checks and stamps a message of a member's reliable or lossy channel.
+    pub fn accept(
+        &mut self,
+        sender: ParticipantId,
+        reliable: bool,
+        message: &[u8],
+    ) -> Result<Arc<Packet>, Refusal> {
+        let entry = self
+            .members
+            .get_mut(&sender)
+            .ok_or(Refusal::UnknownSender)?;
+        check_message(&entry.member, message)?;
+        let summary = Summary::parse(message)?;
+        self.scratch.clear();
+        packet::stamp(
+            message,
+            &summary,
+            &entry.sender(),
+            reliable,
+            &mut self.scratch,
+        )?;
+        if reliable && summary.sequence != 0 {
+            if summary.sequence <= entry.last_sequence {
+                return Err(Refusal::Repeated(summary.sequence));
+            }
+            entry.last_sequence = summary.sequence;
+        }
+        Ok(Arc::new(Packet {
+            sender: Some(sender),
+            reliable,
+            sequence: summary.sequence,
+            destinations: self.resolve(&summary),
+            nonce: summary.nonce,
+            data: Arc::from(&self.scratch[..]),
+        }))
+    }
+
+    /// Wraps a message of a channel with a label of its own, for everybody else.
+    pub fn accept_raw(
+        &mut self,
+        sender: ParticipantId,
+        message: &[u8],
+    ) -> Result<Arc<Packet>, Refusal> {
+        let entry = self.members.get(&sender).ok_or(Refusal::UnknownSender)?;
+        check_message(&entry.member, message)?;
+        self.scratch.clear();
+        packet::wrap_raw(message, &entry.sender(), &mut self.scratch);
+        Ok(Arc::new(Packet {
+            sender: Some(sender),
+            reliable: true,
+            sequence: 0,
+            destinations: None,
+            nonce: None,
+            data: Arc::from(&self.scratch[..]),
+        }))
+    }
+
+    /// Takes a packet of the server's own, sent as it is. No `destinations` = everybody.
+    pub fn accept_server(
+        message: Vec<u8>,
+        reliable: bool,
+        destinations: &[ParticipantId],
+    ) -> Result<Arc<Packet>, Refusal> {
+        let nonce = Summary::parse(&message)?.nonce;
+        let destinations = (!destinations.is_empty()).then(|| sorted(destinations.to_vec()));
+        Ok(Arc::new(Packet {
+            sender: None,
+            reliable,
+            sequence: 0,
+            destinations,
+            nonce,
+            data: message.into(),
+        }))
+    }
+
+    fn resolve(&self, summary: &Summary<'_>) -> Option<Box<[ParticipantId]>> {
+        (!summary.is_broadcast()).then(|| {
+            let identities = summary
+                .identities
+                .iter()
+                .filter_map(|&identity| self.by_identity.get(identity));
+            let sids = summary.sids.iter().filter_map(|&sid| self.by_sid.get(sid));
+            sorted(identities.chain(sids).copied().collect())
+        })
+    }
+
+    /// Hands `packet` to this worker's members. Lossy ones only reach members that are ready, reliable
+    /// ones are kept for the others. A user packet whose nonce was seen is dropped.
+    pub fn route(
+        &mut self,
+        now: Instant,
+        packet: &Arc<Packet>,
+        mut deliver: impl FnMut(Delivery<'_>),
+    ) {
+        if packet
+            .nonce
+            .is_some_and(|nonce| !self.nonces.insert(nonce, self.config.nonces))
+        {
+            return;
+        }
+        if packet.reliable {
+            self.history.push(
+                now,
+                packet,
+                self.config.history_bytes,
+                self.config.history_for,
+            );
+        }
+        let config = self.config;
+        let mut hand = |id: ParticipantId, entry: &mut Entry| {
+            if !entry.member.local || packet.sender == Some(id) {
+                return;
+            }
+            if entry.ready {
+                deliver(Delivery {
+                    to: id,
+                    reliable: packet.reliable,
+                    data: &packet.data,
+                });
+            } else if packet.reliable {
+                entry
+                    .held
+                    .push(now, packet, config.held_bytes, config.held_for);
+            }
+        };
+        match &packet.destinations {
+            None => self
+                .members
+                .iter_mut()
+                .for_each(|(&id, entry)| hand(id, entry)),
+            Some(ids) => {
+                for &id in ids {
+                    if let Some(entry) = self.members.get_mut(&id) {
+                        hand(id, entry);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends `id`, whose client resumes on a new connection, the reliable packets it has not received.
+    /// `received` has the highest number it got of each sender, by sid
+    /// (`SyncState.datachannel_receive_states`); of other senders it gets all that is kept. Clients drop
+    /// duplicates by number, so only numbered packets are sent again.
+    pub fn replay(
+        &mut self,
+        now: Instant,
+        id: ParticipantId,
+        received: &[(Arc<str>, u32)],
+        mut deliver: impl FnMut(Delivery<'_>),
+    ) {
+        self.history.expire(now, self.config.history_for);
+        let received: FxHashMap<ParticipantId, u32> = received
+            .iter()
+            .filter_map(|(sid, sequence)| Some((*self.by_sid.get(sid)?, *sequence)))
+            .collect();
+        for packet in self
+            .history
+            .iter()
+            .filter(|packet| packet.sequence != 0 && packet.is_for(id))
+        {
+            let has = packet
+                .sender
+                .and_then(|sender| received.get(&sender))
+                .copied()
+                .unwrap_or(0);
+            if packet.sequence > has {
+                deliver(Delivery {
+                    to: id,
+                    reliable: true,
+                    data: &packet.data,
+                });
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to forget.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let held = self
+            .members
+            .values()
+            .filter_map(|entry| entry.held.expiry(self.config.held_for))
+            .min();
+        [held, self.history.expiry(self.config.history_for)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Forgets packets that were kept long enough.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.history.expire(now, self.config.history_for);
+        for entry in self.members.values_mut() {
+            entry.held.expire(now, self.config.held_for);
+        }
+    }
+}
+
+fn check_message(sender: &Member, message: &[u8]) -> Result<(), Refusal> {
+    if !sender.can_publish_data {
+        return Err(Refusal::NotAllowed);
+    }
+    if message.len() > MAX_MESSAGE_SIZE {
+        return Err(Refusal::TooLarge(message.len()));
+    }
+    Ok(())
+}
+
+fn sorted(mut ids: Vec<ParticipantId>) -> Box<[ParticipantId]> {
+    ids.sort_unstable();
+    ids.dedup();
+    ids.into_boxed_slice()
+}
+
+/// Packets in order, bounded in bytes and time; the oldest go first.
+#[derive(Default)]
+struct Backlog {
+    packets: VecDeque<(Instant, Arc<Packet>)>,
+    bytes: usize,
+}
+
+impl Backlog {
+    fn push(&mut self, now: Instant, packet: &Arc<Packet>, max_bytes: usize, keep: Duration) {
+        self.expire(now, keep);
+        self.packets.push_back((now, packet.clone()));
+        self.bytes += size(packet);
+        while self.bytes > max_bytes && self.drop_oldest() {}
+    }
+
+    fn expire(&mut self, now: Instant, keep: Duration) {
+        while self.expiry(keep).is_some_and(|expiry| expiry <= now) && self.drop_oldest() {}
+    }
+
+    fn expiry(&self, keep: Duration) -> Option<Instant> {
+        self.packets.front().map(|(at, _)| *at + keep)
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let Some((_, packet)) = self.packets.pop_front() else {
+            return false;
+        };
+        self.bytes -= size(&packet);
+        if self.packets.is_empty() {
+            // Memory goes back when a burst is over.
+            self.packets = VecDeque::new();
+        }
+        true
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<Packet>> {
+        self.packets.iter().map(|(_, packet)| packet)
+    }
+}
+
+fn size(packet: &Packet) -> usize {
+    packet.data.len()
+        + PACKET_OVERHEAD
+        + packet.destinations.as_ref().map_or(0, |ids| ids.len() * 8)
+}
+
+/// The last nonces seen.
+#[derive(Default)]
+struct Nonces {
+    seen: FxHashSet<[u8; 16]>,
+    order: VecDeque<[u8; 16]>,
+}
+
+impl Nonces {
+    /// Whether the nonce is new.
+    fn insert(&mut self, nonce: [u8; 16], most: usize) -> bool {
+        if !self.seen.insert(nonce) {
+            return false;
+        }
+        self.order.push_back(nonce);
+        if self.order.len() > most
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        true
+    }
+}
