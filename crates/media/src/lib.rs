@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
-pub mod transport;
 pub mod data;
+pub mod sdp;
+pub mod transport;

@@ -1,0 +1,1 @@
+//! From [`super::Description`] to text.
