@@ -1,0 +1,426 @@
+"""The media plane. The caller chooses ids and never reuses them; commands on unknown ids are ignored."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, final
+
+type Target = Literal["publisher", "subscriber"]
+type SdpKind = Literal["offer", "answer"]
+type ConnectionState = Literal["connecting", "connected", "disconnected", "failed", "closed"]
+type MediaKind = Literal["audio", "video"]
+type Wish = Literal["default", "subscribed", "unsubscribed"]
+type LayerMode = Literal["unused", "one_spatial_layer_per_stream", "multiple_spatial_layers_per_stream"]
+
+class Event:
+    """Media plane → control plane; one subclass a kind, each also an attribute: `case Event.DataReady(p):`."""
+
+    @final
+    class Description(Event):
+        """A local description to relay. An answer has the offer's id. `mids`: mid → track sid of each
+        section that sends."""
+
+        __match_args__ = ("participant", "target", "kind", "sdp", "id", "mids")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def target(self) -> Target: ...
+        @property
+        def kind(self) -> SdpKind: ...
+        @property
+        def sdp(self) -> str: ...
+        @property
+        def id(self) -> int: ...
+        @property
+        def mids(self) -> dict[str, str]: ...
+        def __new__(
+            cls, participant: int, target: Target, kind: SdpKind, sdp: str, id: int, mids: dict[str, str]
+        ) -> Event.Description: ...
+
+    @final
+    class DescriptionRejected(Event):
+        """A client description that cannot be used; says why."""
+
+        __match_args__ = ("participant", "target", "id", "reason")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def target(self) -> Target: ...
+        @property
+        def id(self) -> int: ...
+        @property
+        def reason(self) -> str: ...
+        def __new__(
+            cls, participant: int, target: Target, id: int, reason: str
+        ) -> Event.DescriptionRejected: ...
+
+    @final
+    class Candidate(Event):
+        """A local candidate, after the description it belongs to (RTCIceCandidateInit's fields)."""
+
+        __match_args__ = ("participant", "target", "candidate", "mid", "mline", "last")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def target(self) -> Target: ...
+        @property
+        def candidate(self) -> str: ...
+        @property
+        def mid(self) -> str: ...
+        @property
+        def mline(self) -> int: ...
+        @property
+        def last(self) -> bool: ...
+        def __new__(
+            cls, participant: int, target: Target, candidate: str, mid: str, mline: int, last: bool
+        ) -> Event.Candidate: ...
+
+    @final
+    class Connection(Event):
+        __match_args__ = ("participant", "target", "state", "detail")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def target(self) -> Target: ...
+        @property
+        def state(self) -> ConnectionState: ...
+        @property
+        def detail(self) -> str: ...
+        def __new__(
+            cls, participant: int, target: Target, state: ConnectionState, detail: str
+        ) -> Event.Connection: ...
+
+    @final
+    class DataReady(Event):
+        """Reliable and lossy data channels to this participant are open."""
+
+        __match_args__ = ("participant",)
+        @property
+        def participant(self) -> int: ...
+        def __new__(cls, participant: int) -> Event.DataReady: ...
+
+    @final
+    class MediaSections(Event):
+        """Single mode: the client must add that many recvonly sections and offer; 0/0 asks for an offer
+        only."""
+
+        __match_args__ = ("participant", "audios", "videos")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def audios(self) -> int: ...
+        @property
+        def videos(self) -> int: ...
+        def __new__(cls, participant: int, audios: int, videos: int) -> Event.MediaSections: ...
+
+    @final
+    class TrackBound(Event):
+        """A track is bound to an SDP section. `mime` was negotiated; `layers`: (rid, quality, ssrc)."""
+
+        __match_args__ = ("track", "mid", "mime", "layers")
+        @property
+        def track(self) -> int: ...
+        @property
+        def mid(self) -> str: ...
+        @property
+        def mime(self) -> str: ...
+        @property
+        def layers(self) -> list[tuple[str, int, int]]: ...
+        def __new__(
+            cls, track: int, mid: str, mime: str, layers: list[tuple[str, int, int]]
+        ) -> Event.TrackBound: ...
+
+    @final
+    class TrackEnded(Event):
+        """Its section went away in the client's SDP."""
+
+        __match_args__ = ("track",)
+        @property
+        def track(self) -> int: ...
+        def __new__(cls, track: int) -> Event.TrackEnded: ...
+
+    @final
+    class Subscribed(Event):
+        """The subscriber's section is bound and its transport connected."""
+
+        __match_args__ = ("participant", "track", "mime")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def mime(self) -> str: ...
+        def __new__(cls, participant: int, track: int, mime: str) -> Event.Subscribed: ...
+
+    @final
+    class Unsubscribed(Event):
+        __match_args__ = ("participant", "track")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def track(self) -> int: ...
+        def __new__(cls, participant: int, track: int) -> Event.Unsubscribed: ...
+
+    @final
+    class SubscriptionFailed(Event):
+        __match_args__ = ("participant", "track", "reason")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def reason(self) -> Literal["codec_unsupported"]: ...
+        def __new__(
+            cls, participant: int, track: int, reason: Literal["codec_unsupported"]
+        ) -> Event.SubscriptionFailed: ...
+
+    @final
+    class Qualities(Event):
+        """Dynacast: (codec without "video/", enabled LOW, MEDIUM, HIGH)."""
+
+        __match_args__ = ("track", "codecs")
+        @property
+        def track(self) -> int: ...
+        @property
+        def codecs(self) -> list[tuple[str, tuple[bool, bool, bool]]]: ...
+        def __new__(
+            cls, track: int, codecs: list[tuple[str, tuple[bool, bool, bool]]]
+        ) -> Event.Qualities: ...
+
+    @final
+    class AudioCodecs(Event):
+        """Audio codecs in use by subscribers changed: ("opus", enabled)."""
+
+        __match_args__ = ("track", "codecs")
+        @property
+        def track(self) -> int: ...
+        @property
+        def codecs(self) -> list[tuple[str, bool]]: ...
+        def __new__(cls, track: int, codecs: list[tuple[str, bool]]) -> Event.AudioCodecs: ...
+
+    @final
+    class Speakers(Event):
+        """Only those whose level or state changed: (participant, level 0..1, active)."""
+
+        __match_args__ = ("room", "speakers")
+        @property
+        def room(self) -> int: ...
+        @property
+        def speakers(self) -> list[tuple[int, float, bool]]: ...
+        def __new__(cls, room: int, speakers: list[tuple[int, float, bool]]) -> Event.Speakers: ...
+
+    @final
+    class Quality(Event):
+        """`livekit.ConnectionQuality` number and score 0..5 (MOS); only changes."""
+
+        __match_args__ = ("participant", "quality", "score")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def quality(self) -> int: ...
+        @property
+        def score(self) -> float: ...
+        def __new__(cls, participant: int, quality: int, score: float) -> Event.Quality: ...
+
+    @final
+    class Liveness(Event):
+        """No authenticated packet on any of the participant's transports for 15 s, or again one."""
+
+        __match_args__ = ("participant", "alive")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def alive(self) -> bool: ...
+        def __new__(cls, participant: int, alive: bool) -> Event.Liveness: ...
+
+    @final
+    class Overflow(Event):
+        """The participant does not read what is sent to it; its transports are closed."""
+
+        __match_args__ = ("participant", "detail")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def detail(self) -> str: ...
+        def __new__(cls, participant: int, detail: str) -> Event.Overflow: ...
+
+    @final
+    class Refused(Event):
+        """A packet or request was refused for a reason that the client should learn or the log should
+        say."""
+
+        __match_args__ = ("participant", "detail")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def detail(self) -> str: ...
+        def __new__(cls, participant: int, detail: str) -> Event.Refused: ...
+
+    @final
+    class Fault(Event):
+        """A fault inside the media plane; that participant's transports are closed."""
+
+        __match_args__ = ("participant", "detail")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def detail(self) -> str: ...
+        def __new__(cls, participant: int, detail: str) -> Event.Fault: ...
+
+    @final
+    class Log(Event):
+        """A log line; never holds tokens or payload."""
+
+        __match_args__ = ("level", "target", "message")
+        @property
+        def level(self) -> Literal["error", "warning", "info", "debug"]: ...
+        @property
+        def target(self) -> str: ...
+        @property
+        def message(self) -> str: ...
+        def __new__(
+            cls, level: Literal["error", "warning", "info", "debug"], target: str, message: str
+        ) -> Event.Log: ...
+
+@final
+class Layer:
+    """One declared layer of a simulcast or SVC track (`livekit.VideoLayer`); quality 0 LOW, 1 MEDIUM, 2 HIGH."""
+
+    def __new__(
+        cls, *, quality: int, rid: str = "", width: int = 0, height: int = 0, bitrate: int = 0, ssrc: int = 0
+    ) -> Layer: ...
+
+@final
+class Codec:
+    """One codec variant of a track (`simulcast_codecs`). `mime` in lower case ("video/vp9") or empty."""
+
+    def __new__(
+        cls, *, mime: str = "", cid: str = "", layer_mode: LayerMode = "unused", layers: Sequence[Layer] = ()
+    ) -> Codec: ...
+
+@final
+class Media:
+    """Worker threads with their sockets. Methods queue commands, in order, and return at once."""
+
+    def __new__(
+        cls,
+        *,
+        udp_ports: Sequence[int],
+        wake: Callable[[], object],
+        bind: Sequence[str] = (),
+        node_addresses: Sequence[str] = (),
+        allow_loopback: bool = False,
+        interfaces_include: Sequence[str] = (),
+        interfaces_exclude: Sequence[str] = (),
+        seed: int | None = None,
+    ) -> Media:
+        """One worker a port; port 0 is any free one. `wake` is called from another thread, once per batch of
+        events: give `lambda: loop.call_soon_threadsafe(drain)`. Raises OSError when a port is taken."""
+
+    @property
+    def ports(self) -> list[int]: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def take_events(self) -> list[Event]: ...
+    def close(self) -> None:
+        """Closes all transports, joins the threads, closes the sockets; takes milliseconds."""
+
+    def open_room(
+        self,
+        *,
+        room: int,
+        sid: str,
+        codecs: Sequence[str],
+        sync_streams: bool = False,
+        active_level: int = 35,
+        min_percentile: int = 40,
+        update_interval_ms: int = 400,
+        smooth_intervals: int = 2,
+    ) -> None:
+        """`codecs`: lower-case MIME, in order of preference."""
+
+    def close_room(self, *, room: int) -> None: ...
+    def add_participant(
+        self,
+        *,
+        participant: int,
+        room: int,
+        identity: str,
+        sid: str,
+        mode: Literal["single", "dual"],
+        subscriber_primary: bool = True,
+        hidden: bool = False,
+        can_publish: bool = True,
+        can_subscribe: bool = True,
+        can_publish_data: bool = True,
+        agent: bool = False,
+        auto_subscribe: bool = True,
+        adaptive_stream: bool = False,
+        ice_lite: bool = False,
+        sdk: str = "",
+        protocol: int = 0,
+        browser: str = "",
+        disabled_publish_codecs: Sequence[str] = (),
+        disabled_codecs: Sequence[str] = (),
+        extra_address: str | None = None,
+    ) -> None:
+        """`sdk`, `browser` and codecs in lower case. Dual mode with a primary subscriber connection offers at once."""
+
+    def update_permissions(
+        self,
+        *,
+        participant: int,
+        hidden: bool,
+        can_publish: bool,
+        can_subscribe: bool,
+        can_publish_data: bool,
+        agent: bool,
+    ) -> None: ...
+    def remove_participant(self, *, participant: int) -> None: ...
+    def remote_description(
+        self, *, participant: int, target: Target, kind: SdpKind, sdp: str, id: int
+    ) -> None: ...
+    def remote_candidate(self, *, participant: int, target: Target, candidate: str) -> None:
+        """`candidate`: RTCIceCandidateInit.candidate; empty ends them."""
+
+    def restart_ice(self, *, participant: int, target: Target) -> None: ...
+    def expect_track(
+        self,
+        *,
+        participant: int,
+        track: int,
+        sid: str,
+        stream: str,
+        kind: MediaKind,
+        cid: str,
+        codecs: Sequence[Codec] = (),
+        microphone: bool = False,
+        stereo: bool = False,
+        dtx: bool = True,
+        red: bool = False,
+        encrypted: bool = False,
+        muted: bool = False,
+    ) -> None: ...
+    def mute_track(self, *, track: int, muted: bool) -> None: ...
+    def remove_track(self, *, track: int) -> None: ...
+    def set_subscription(self, *, participant: int, track: int, wish: Wish) -> None: ...
+    def set_track_settings(
+        self,
+        *,
+        participant: int,
+        track: int,
+        disabled: bool = False,
+        quality: int = 2,
+        width: int = 0,
+        height: int = 0,
+        fps: int = 0,
+    ) -> None: ...
+    def publish_data_track(
+        self, *, participant: int, track: int, sid: str, publisher_handle: int
+    ) -> None: ...
+    def unpublish_data_track(self, *, track: int) -> None: ...
+    def set_data_subscription(self, *, participant: int, track: int, handle: int | None) -> None:
+        """`handle`: the subscriber's own, None unsubscribes."""
+
+    def send_data(
+        self, *, room: int, packet: bytes, reliable: bool, destinations: Sequence[int] = ()
+    ) -> None:
+        """`packet`: a serialised `livekit.DataPacket`, sent as it is; no destinations: everybody in the room."""
