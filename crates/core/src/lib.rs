@@ -1,5 +1,15 @@
-//! Python bindings of roomful's media plane.
+//! Python bindings of roomful's media plane: commands in, events out, nothing decided here.
+
+mod event;
+mod logging;
+mod media;
+
 use pyo3::prelude::*;
 
 #[pymodule]
-mod _core {}
+mod _core {
+    #[pymodule_export]
+    use crate::event::Event;
+    #[pymodule_export]
+    use crate::media::{Codec, Layer, Media};
+}

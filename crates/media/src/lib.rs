@@ -9,3 +9,4 @@ pub mod api;
 pub mod data;
 pub mod sdp;
 pub mod transport;
+pub mod io;

@@ -1,0 +1,573 @@
+//! `Media`: one method per [`api::Command`], and the way back for events.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use roomful_media::api::{self, Command, ParticipantId, RoomId, TrackId};
+use roomful_media::io::{Engine, EngineConfig};
+
+use crate::event::Event;
+use crate::logging;
+
+/// One declared layer of a simulcast or SVC track.
+#[pyclass(frozen, from_py_object, module = "roomful._core")]
+#[derive(Clone)]
+pub(crate) struct Layer(api::LayerSpec);
+
+#[pymethods]
+impl Layer {
+    #[new]
+    #[pyo3(signature = (*, quality, rid = String::new(), width = 0, height = 0, bitrate = 0, ssrc = 0))]
+    fn new(quality: u8, rid: String, width: u32, height: u32, bitrate: u32, ssrc: u32) -> Self {
+        Self(api::LayerSpec {
+            quality,
+            rid,
+            width,
+            height,
+            bitrate,
+            ssrc,
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
+
+/// One codec variant of a track.
+#[pyclass(frozen, from_py_object, module = "roomful._core")]
+#[derive(Clone)]
+pub(crate) struct Codec(api::CodecSpec);
+
+#[pymethods]
+impl Codec {
+    #[new]
+    #[pyo3(signature = (*, mime = String::new(), cid = String::new(), layer_mode = "unused", layers = Vec::new()))]
+    fn new(mime: String, cid: String, layer_mode: &str, layers: Vec<Layer>) -> PyResult<Self> {
+        let layer_mode = match layer_mode {
+            "unused" => api::LayerMode::Unused,
+            "one_spatial_layer_per_stream" => api::LayerMode::OneSpatialLayerPerStream,
+            "multiple_spatial_layers_per_stream" => api::LayerMode::MultipleSpatialLayersPerStream,
+            other => return Err(unknown("layer_mode", other)),
+        };
+        let layers = layers.into_iter().map(|layer| layer.0).collect();
+        Ok(Self(api::CodecSpec {
+            mime,
+            cid,
+            layer_mode,
+            layers,
+        }))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
+
+fn unknown(what: &str, value: &str) -> PyErr {
+    PyValueError::new_err(format!("unknown {what} {value:?}"))
+}
+
+fn parse_target(target: &str) -> PyResult<api::Target> {
+    match target {
+        "publisher" => Ok(api::Target::Publisher),
+        "subscriber" => Ok(api::Target::Subscriber),
+        other => Err(unknown("target", other)),
+    }
+}
+
+fn parse_address(address: &str) -> PyResult<IpAddr> {
+    address
+        .parse()
+        .map_err(|_| PyValueError::new_err(format!("{address:?} is not an IP address")))
+}
+
+/// A running media plane. Methods queue commands and return at once; commands on unknown ids are ignored.
+#[pyclass(frozen, module = "roomful._core")]
+pub(crate) struct Media {
+    engine: Mutex<Engine>,
+    ports: Vec<u16>,
+    fingerprint: String,
+}
+
+impl Media {
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, py: Python<'_>, command: Command) {
+        py.detach(|| self.engine().send(command));
+    }
+}
+
+// Each method mirrors one command with all its fields as keyword arguments.
+#[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
+#[pymethods]
+impl Media {
+    #[new]
+    #[pyo3(signature = (
+        *, udp_ports, wake, bind = Vec::new(), node_addresses = Vec::new(), allow_loopback = false,
+        interfaces_include = Vec::new(), interfaces_exclude = Vec::new(), seed = None
+    ))]
+    fn new(
+        py: Python<'_>,
+        udp_ports: Vec<u16>,
+        wake: Py<PyAny>,
+        bind: Vec<String>,
+        node_addresses: Vec<String>,
+        allow_loopback: bool,
+        interfaces_include: Vec<String>,
+        interfaces_exclude: Vec<String>,
+        seed: Option<u64>,
+    ) -> PyResult<Self> {
+        let parse = |addresses: Vec<String>| {
+            addresses
+                .iter()
+                .map(|it| parse_address(it))
+                .collect::<PyResult<_>>()
+        };
+        let config = EngineConfig {
+            udp_ports,
+            bind: parse(bind)?,
+            node_addresses: parse(node_addresses)?,
+            allow_loopback,
+            interfaces_include,
+            interfaces_exclude,
+            seed,
+        };
+        let wake = move || {
+            // No interpreter any more: nobody is left to wake.
+            let _ = Python::try_attach(|py| {
+                if let Err(error) = wake.call0(py) {
+                    // The event loop is closed; the events stay queued for a last `take_events`.
+                    log::debug!("wake-up failed: {error}");
+                }
+            });
+        };
+        let engine = py
+            .detach(|| Engine::start(config, wake))
+            .map_err(PyOSError::new_err)?;
+        logging::attach(engine.events());
+        let (ports, fingerprint) = (engine.ports().to_vec(), engine.fingerprint().to_owned());
+        Ok(Self {
+            engine: Mutex::new(engine),
+            ports,
+            fingerprint,
+        })
+    }
+
+    #[getter]
+    fn ports(&self) -> Vec<u16> {
+        self.ports.clone()
+    }
+
+    #[getter]
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn take_events(&self) -> Vec<Event> {
+        self.engine()
+            .events()
+            .take()
+            .into_iter()
+            .map(Event::from)
+            .collect()
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.engine().close());
+    }
+
+    #[pyo3(signature = (
+        *, room, sid, codecs, sync_streams = false, active_level = 35, min_percentile = 40,
+        update_interval_ms = 400, smooth_intervals = 2
+    ))]
+    fn open_room(
+        &self,
+        py: Python<'_>,
+        room: u64,
+        sid: &str,
+        codecs: Vec<String>,
+        sync_streams: bool,
+        active_level: u8,
+        min_percentile: u8,
+        update_interval_ms: u32,
+        smooth_intervals: u32,
+    ) {
+        let speakers = api::SpeakerSettings {
+            active_level,
+            min_percentile,
+            update_interval_ms,
+            smooth_intervals,
+        };
+        let spec = api::RoomSpec {
+            room: RoomId(room),
+            sid: sid.into(),
+            codecs,
+            speakers,
+            sync_streams,
+        };
+        self.send(py, Command::OpenRoom(spec));
+    }
+
+    #[pyo3(signature = (*, room))]
+    fn close_room(&self, py: Python<'_>, room: u64) {
+        self.send(py, Command::CloseRoom(RoomId(room)));
+    }
+
+    #[pyo3(signature = (
+        *, participant, room, identity, sid, mode, subscriber_primary = true, hidden = false, can_publish = true,
+        can_subscribe = true, can_publish_data = true, agent = false, auto_subscribe = true,
+        adaptive_stream = false, ice_lite = false, sdk = String::new(), protocol = 0, browser = String::new(),
+        disabled_publish_codecs = Vec::new(), disabled_codecs = Vec::new(), extra_address = None
+    ))]
+    fn add_participant(
+        &self,
+        py: Python<'_>,
+        participant: u64,
+        room: u64,
+        identity: &str,
+        sid: &str,
+        mode: &str,
+        subscriber_primary: bool,
+        hidden: bool,
+        can_publish: bool,
+        can_subscribe: bool,
+        can_publish_data: bool,
+        agent: bool,
+        auto_subscribe: bool,
+        adaptive_stream: bool,
+        ice_lite: bool,
+        sdk: String,
+        protocol: u32,
+        browser: String,
+        disabled_publish_codecs: Vec<String>,
+        disabled_codecs: Vec<String>,
+        extra_address: Option<&str>,
+    ) -> PyResult<()> {
+        let mode = match mode {
+            "single" => api::ConnectionMode::Single,
+            "dual" => api::ConnectionMode::Dual { subscriber_primary },
+            other => return Err(unknown("mode", other)),
+        };
+        let spec = api::ParticipantSpec {
+            room: RoomId(room),
+            identity: identity.into(),
+            sid: sid.into(),
+            mode,
+            permissions: api::Permissions {
+                hidden,
+                can_publish,
+                can_subscribe,
+                can_publish_data,
+                agent,
+            },
+            auto_subscribe,
+            adaptive_stream,
+            ice_lite,
+            client: api::ClientTraits {
+                sdk,
+                protocol,
+                browser,
+                disabled_publish_codecs,
+                disabled_codecs,
+            },
+            extra_address: extra_address.map(parse_address).transpose()?,
+        };
+        self.send(
+            py,
+            Command::AddParticipant {
+                participant: ParticipantId(participant),
+                spec,
+            },
+        );
+        Ok(())
+    }
+
+    #[pyo3(signature = (*, participant, hidden, can_publish, can_subscribe, can_publish_data, agent))]
+    fn update_permissions(
+        &self,
+        py: Python<'_>,
+        participant: u64,
+        hidden: bool,
+        can_publish: bool,
+        can_subscribe: bool,
+        can_publish_data: bool,
+        agent: bool,
+    ) {
+        let permissions = api::Permissions {
+            hidden,
+            can_publish,
+            can_subscribe,
+            can_publish_data,
+            agent,
+        };
+        self.send(
+            py,
+            Command::UpdatePermissions {
+                participant: ParticipantId(participant),
+                permissions,
+            },
+        );
+    }
+
+    #[pyo3(signature = (*, participant))]
+    fn remove_participant(&self, py: Python<'_>, participant: u64) {
+        self.send(py, Command::RemoveParticipant(ParticipantId(participant)));
+    }
+
+    #[pyo3(signature = (*, participant, target, kind, sdp, id))]
+    fn remote_description(
+        &self,
+        py: Python<'_>,
+        participant: u64,
+        target: &str,
+        kind: &str,
+        sdp: String,
+        id: u32,
+    ) -> PyResult<()> {
+        let kind = match kind {
+            "offer" => api::SdpKind::Offer,
+            "answer" => api::SdpKind::Answer,
+            other => return Err(unknown("kind", other)),
+        };
+        let (participant, target) = (ParticipantId(participant), parse_target(target)?);
+        self.send(
+            py,
+            Command::RemoteDescription {
+                participant,
+                target,
+                kind,
+                sdp,
+                id,
+            },
+        );
+        Ok(())
+    }
+
+    #[pyo3(signature = (*, participant, target, candidate))]
+    fn remote_candidate(
+        &self,
+        py: Python<'_>,
+        participant: u64,
+        target: &str,
+        candidate: String,
+    ) -> PyResult<()> {
+        let (participant, target) = (ParticipantId(participant), parse_target(target)?);
+        self.send(
+            py,
+            Command::RemoteCandidate {
+                participant,
+                target,
+                candidate,
+            },
+        );
+        Ok(())
+    }
+
+    #[pyo3(signature = (*, participant, target))]
+    fn restart_ice(&self, py: Python<'_>, participant: u64, target: &str) -> PyResult<()> {
+        let (participant, target) = (ParticipantId(participant), parse_target(target)?);
+        self.send(
+            py,
+            Command::RestartIce {
+                participant,
+                target,
+            },
+        );
+        Ok(())
+    }
+
+    #[pyo3(signature = (
+        *, participant, track, sid, stream, kind, cid, codecs = Vec::new(), microphone = false, stereo = false,
+        dtx = true, red = false, encrypted = false, muted = false
+    ))]
+    fn expect_track(
+        &self,
+        py: Python<'_>,
+        participant: u64,
+        track: u64,
+        sid: &str,
+        stream: &str,
+        kind: &str,
+        cid: String,
+        codecs: Vec<Codec>,
+        microphone: bool,
+        stereo: bool,
+        dtx: bool,
+        red: bool,
+        encrypted: bool,
+        muted: bool,
+    ) -> PyResult<()> {
+        let kind = match kind {
+            "audio" => api::MediaKind::Audio,
+            "video" => api::MediaKind::Video,
+            other => return Err(unknown("kind", other)),
+        };
+        let spec = api::TrackSpec {
+            track: TrackId(track),
+            sid: sid.into(),
+            stream: stream.into(),
+            kind,
+            microphone,
+            cid,
+            codecs: codecs.into_iter().map(|codec| codec.0).collect(),
+            stereo,
+            dtx,
+            red,
+            encrypted,
+            muted,
+        };
+        self.send(
+            py,
+            Command::ExpectTrack {
+                participant: ParticipantId(participant),
+                spec,
+            },
+        );
+        Ok(())
+    }
+
+    #[pyo3(signature = (*, track, muted))]
+    fn mute_track(&self, py: Python<'_>, track: u64, muted: bool) {
+        self.send(
+            py,
+            Command::MuteTrack {
+                track: TrackId(track),
+                muted,
+            },
+        );
+    }
+
+    #[pyo3(signature = (*, track))]
+    fn remove_track(&self, py: Python<'_>, track: u64) {
+        self.send(py, Command::RemoveTrack(TrackId(track)));
+    }
+
+    #[pyo3(signature = (*, participant, track, wish))]
+    fn set_subscription(
+        &self,
+        py: Python<'_>,
+        participant: u64,
+        track: u64,
+        wish: &str,
+    ) -> PyResult<()> {
+        let wish = match wish {
+            "default" => api::SubscriptionWish::Default,
+            "subscribed" => api::SubscriptionWish::Subscribed,
+            "unsubscribed" => api::SubscriptionWish::Unsubscribed,
+            other => return Err(unknown("wish", other)),
+        };
+        let (participant, track) = (ParticipantId(participant), TrackId(track));
+        self.send(
+            py,
+            Command::SetSubscription {
+                participant,
+                track,
+                wish,
+            },
+        );
+        Ok(())
+    }
+
+    #[pyo3(signature = (*, participant, track, disabled = false, quality = 2, width = 0, height = 0, fps = 0))]
+    fn set_track_settings(
+        &self,
+        py: Python<'_>,
+        participant: u64,
+        track: u64,
+        disabled: bool,
+        quality: u8,
+        width: u32,
+        height: u32,
+        fps: u32,
+    ) {
+        let settings = api::TrackSettings {
+            disabled,
+            quality,
+            width,
+            height,
+            fps,
+        };
+        let (participant, track) = (ParticipantId(participant), TrackId(track));
+        self.send(
+            py,
+            Command::SetTrackSettings {
+                participant,
+                track,
+                settings,
+            },
+        );
+    }
+
+    #[pyo3(signature = (*, participant, track, sid, publisher_handle))]
+    fn publish_data_track(
+        &self,
+        py: Python<'_>,
+        participant: u64,
+        track: u64,
+        sid: &str,
+        publisher_handle: u16,
+    ) {
+        let spec = api::DataTrackSpec {
+            track: TrackId(track),
+            sid: sid.into(),
+            publisher_handle,
+        };
+        self.send(
+            py,
+            Command::PublishDataTrack {
+                participant: ParticipantId(participant),
+                spec,
+            },
+        );
+    }
+
+    #[pyo3(signature = (*, track))]
+    fn unpublish_data_track(&self, py: Python<'_>, track: u64) {
+        self.send(py, Command::UnpublishDataTrack(TrackId(track)));
+    }
+
+    #[pyo3(signature = (*, participant, track, handle))]
+    fn set_data_subscription(
+        &self,
+        py: Python<'_>,
+        participant: u64,
+        track: u64,
+        handle: Option<u16>,
+    ) {
+        let (participant, track) = (ParticipantId(participant), TrackId(track));
+        self.send(
+            py,
+            Command::SetDataSubscription {
+                participant,
+                track,
+                handle,
+            },
+        );
+    }
+
+    #[pyo3(signature = (*, room, packet, reliable, destinations = Vec::new()))]
+    fn send_data(
+        &self,
+        py: Python<'_>,
+        room: u64,
+        packet: Vec<u8>,
+        reliable: bool,
+        destinations: Vec<u64>,
+    ) {
+        let destinations = destinations.into_iter().map(ParticipantId).collect();
+        self.send(
+            py,
+            Command::SendData {
+                room: RoomId(room),
+                packet,
+                reliable,
+                destinations,
+            },
+        );
+    }
+}
