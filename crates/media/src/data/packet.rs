@@ -306,3 +306,429 @@ pub fn wrap_raw(payload: &[u8], sender: &Sender<'_>, out: &mut Vec<u8>) {
     wire::put_string(out, field::PARTICIPANT_SID, sender.sid);
     wire::put_string(out, field::PARTICIPANT_IDENTITY, sender.shown_identity());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    const ALICE: Sender<'_> = Sender {
+        sid: "PA_alice",
+        identity: "alice",
+        hidden: false,
+        agent: false,
+    };
+    const GHOST: Sender<'_> = Sender {
+        hidden: true,
+        ..ALICE
+    };
+    const AGENT: Sender<'_> = Sender {
+        sid: "PA_agent",
+        identity: "agent",
+        hidden: false,
+        agent: true,
+    };
+
+    /// What a decoder makes of a packet: the last scalar wins, lists gather, messages merge.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Decoded {
+        kind: u64,
+        sid: String,
+        identity: String,
+        destinations: Vec<String>,
+        sequence: u64,
+        user: Vec<u8>,
+        user_sid: String,
+        user_identity: String,
+        user_destinations: Vec<String>,
+        user_payload: Vec<u8>,
+        chat: Vec<u8>,
+        header: Vec<u8>,
+        others: Vec<u8>,
+    }
+
+    fn string(value: Value<'_>) -> String {
+        String::from_utf8(value.bytes().unwrap().to_vec()).unwrap()
+    }
+
+    fn decode(packet: &[u8]) -> Decoded {
+        let mut decoded = Decoded::default();
+        for field in fields(packet).map(|f| f.unwrap()) {
+            match field.number {
+                1 => decoded.kind = field.value.varint().unwrap(),
+                2 => decoded.user.extend_from_slice(field.value.bytes().unwrap()),
+                4 => decoded.identity = string(field.value),
+                5 => decoded.destinations.push(string(field.value)),
+                9 => decoded.chat.extend_from_slice(field.value.bytes().unwrap()),
+                13 => decoded
+                    .header
+                    .extend_from_slice(field.value.bytes().unwrap()),
+                16 => decoded.sequence = field.value.varint().unwrap(),
+                17 => decoded.sid = string(field.value),
+                _ => decoded.others.extend_from_slice(&packet[field.range]),
+            }
+        }
+        for field in fields(&decoded.user.clone()).map(|f| f.unwrap()) {
+            match field.number {
+                1 => decoded.user_sid = string(field.value),
+                2 => decoded.user_payload = field.value.bytes().unwrap().to_vec(),
+                5 => decoded.user_identity = string(field.value),
+                6 => decoded.user_destinations.push(string(field.value)),
+                _ => {}
+            }
+        }
+        decoded
+    }
+
+    fn stamped(packet: &[u8], sender: &Sender<'_>, reliable: bool) -> Result<Vec<u8>, PacketError> {
+        let mut out = Vec::new();
+        stamp(packet, &Summary::parse(packet)?, sender, reliable, &mut out)?;
+        Ok(out)
+    }
+
+    fn message(build: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        build(&mut out);
+        out
+    }
+
+    fn user_packet(build: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        message(|out| wire::put_bytes(out, 2, &message(build)))
+    }
+
+    #[test]
+    fn sender_and_kind_are_the_servers() {
+        let packet = message(|out| {
+            wire::put_number(out, 1, 1);
+            wire::put_string(out, 4, "bob");
+            wire::put_string(out, 17, "PA_bob");
+            wire::put_number(out, 16, 7);
+            wire::put_bytes(out, 6, b"\x18\x01");
+        });
+        let decoded = decode(&stamped(&packet, &ALICE, true).unwrap());
+        assert_eq!((decoded.kind, decoded.sequence), (0, 7));
+        assert_eq!((&*decoded.sid, &*decoded.identity), ("PA_alice", "alice"));
+        assert_eq!(decode(&stamped(&packet, &ALICE, false).unwrap()).kind, 1);
+    }
+
+    #[test]
+    fn the_nested_sender_of_a_user_packet_is_replaced_too() {
+        let packet = user_packet(|user| {
+            wire::put_string(user, 1, "PA_bob");
+            wire::put_bytes(user, 2, b"hello");
+            wire::put_string(user, 5, "bob");
+            wire::put_string(user, 4, "topic");
+        });
+        let decoded = decode(&stamped(&packet, &ALICE, true).unwrap());
+        assert_eq!(
+            (&*decoded.user_sid, &*decoded.user_identity),
+            ("PA_alice", "alice")
+        );
+        assert_eq!(decoded.user_payload, b"hello");
+        assert!(
+            fields(&decoded.user)
+                .flatten()
+                .any(|f| f.value == Value::Bytes(b"topic"))
+        );
+    }
+
+    #[test]
+    fn a_hidden_sender_has_no_identity() {
+        let packet = user_packet(|user| {
+            wire::put_string(user, 1, "PA_bob");
+            wire::put_string(user, 5, "bob");
+        });
+        let out = stamped(&packet, &GHOST, true).unwrap();
+        let decoded = decode(&out);
+        assert_eq!((&*decoded.sid, &*decoded.identity), ("PA_alice", ""));
+        assert_eq!((&*decoded.user_sid, &*decoded.user_identity), ("", ""));
+        assert!(!out.windows(3).any(|w| w == b"bob"));
+    }
+
+    #[test]
+    fn unknown_kinds_and_fields_pass_byte_for_byte() {
+        let unknown = message(|out| {
+            wire::put_bytes(out, 99, b"\xff\x00 a kind of tomorrow");
+            wire::put_number(out, 100, u64::MAX);
+            out.extend_from_slice(&[0xab, 0x06, 0x08, 0x01, 0xac, 0x06]); // a group, number 101
+            out.extend_from_slice(&[0xb5, 0x06, 1, 2, 3, 4]); // a fixed32, number 102
+        });
+        let nested = message(|user| {
+            wire::put_bytes(user, 2, b"x");
+            wire::put_bytes(user, 77, b"field of tomorrow");
+        });
+        let packet = [
+            unknown.clone(),
+            message(|out| wire::put_bytes(out, 2, &nested)),
+        ]
+        .concat();
+        assert_eq!(Summary::parse(&unknown).unwrap().value, None);
+        let decoded = decode(&stamped(&packet, &ALICE, true).unwrap());
+        assert_eq!(decoded.others, unknown);
+        assert!(decoded.user.starts_with(&nested));
+    }
+
+    #[test]
+    fn destinations_are_filled_both_ways() {
+        let from_packet = message(|out| {
+            wire::put_string(out, 5, "bob");
+            wire::put_string(out, 5, "carol");
+            wire::put_bytes(
+                out,
+                2,
+                &message(|user| wire::put_string(user, 6, "mallory")),
+            );
+        });
+        let from_user = user_packet(|user| {
+            wire::put_string(user, 6, "bob");
+            wire::put_string(user, 6, "carol");
+        });
+        for packet in [from_packet, from_user] {
+            assert_eq!(
+                Summary::parse(&packet).unwrap().identities,
+                ["bob", "carol"]
+            );
+            let decoded = decode(&stamped(&packet, &ALICE, true).unwrap());
+            assert_eq!(decoded.destinations, ["bob", "carol"]);
+            assert_eq!(decoded.user_destinations, ["bob", "carol"]);
+        }
+    }
+
+    #[test]
+    fn legacy_sids_are_destinations() {
+        let packet = user_packet(|user| wire::put_string(user, 3, "PA_bob"));
+        let summary = Summary::parse(&packet).unwrap();
+        assert_eq!(summary.sids, ["PA_bob"]);
+        assert!(!summary.is_broadcast());
+    }
+
+    #[test]
+    fn transcriptions_come_from_agents_only() {
+        let hidden_behind_another_kind = message(|out| {
+            wire::put_bytes(out, 7, b"");
+            wire::put_bytes(out, 99, b"");
+        });
+        for packet in [
+            message(|out| wire::put_bytes(out, 7, b"")),
+            hidden_behind_another_kind,
+        ] {
+            assert_eq!(
+                stamped(&packet, &ALICE, true),
+                Err(PacketError::TranscriptionNotAllowed)
+            );
+            assert!(stamped(&packet, &AGENT, true).is_ok());
+        }
+    }
+
+    #[test]
+    fn metrics_end_here() {
+        let packet = message(|out| wire::put_bytes(out, 8, b""));
+        assert_eq!(stamped(&packet, &AGENT, true), Err(PacketError::Metrics));
+    }
+
+    #[test]
+    fn every_other_kind_is_forwarded_untouched() {
+        for number in [3, 6, 9, 10, 11, 12, 13, 14, 15, 18] {
+            let packet = message(|out| wire::put_bytes(out, number, b"\x0a\x01v"));
+            assert_eq!(Summary::parse(&packet).unwrap().value, Some(number));
+            assert!(
+                stamped(&packet, &ALICE, true).unwrap().starts_with(&packet),
+                "{number}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_agent_may_speak_for_another_and_is_marked() {
+        let chat = message(|out| {
+            wire::put_string(out, 4, "bob");
+            wire::put_bytes(out, 9, b"\x22\x02hi");
+        });
+        let decoded = decode(&stamped(&chat, &AGENT, true).unwrap());
+        assert_eq!((&*decoded.identity, &*decoded.sid), ("bob", "PA_agent"));
+        assert_eq!(decoded.chat, b"\x22\x02hi\x30\x01");
+        assert_eq!(
+            decode(&stamped(&chat, &ALICE, true).unwrap()).identity,
+            "alice"
+        );
+
+        let stream = |header: &[u8]| {
+            message(|out| {
+                wire::put_string(out, 4, "bob");
+                wire::put_bytes(out, 13, header);
+            })
+        };
+        let decoded = decode(&stamped(&stream(b"\x4a\x02\x10\x01"), &AGENT, true).unwrap());
+        assert_eq!(decoded.identity, "bob");
+        assert_eq!(decoded.header, b"\x4a\x02\x10\x01\x4a\x02\x28\x01");
+        assert_eq!(
+            decode(&stamped(&stream(b"\x52\x00"), &AGENT, true).unwrap()).identity,
+            "agent"
+        );
+    }
+
+    #[test]
+    fn an_agent_keeps_no_other_identity_elsewhere() {
+        for number in [2, 7, 10, 14] {
+            let packet = message(|out| {
+                wire::put_string(out, 4, "bob");
+                wire::put_bytes(out, 9, b"");
+                wire::put_bytes(out, number, b"");
+            });
+            assert_eq!(
+                decode(&stamped(&packet, &AGENT, true).unwrap()).identity,
+                "agent",
+                "{number}"
+            );
+        }
+    }
+
+    #[test]
+    fn nonces_have_sixteen_bytes() {
+        let nonce = |bytes: &[u8]| {
+            Summary::parse(&user_packet(|u| wire::put_bytes(u, 11, bytes)))
+                .unwrap()
+                .nonce
+        };
+        assert_eq!(nonce(&[9; 16]), Some([9; 16]));
+        assert_eq!(nonce(&[9; 15]), None);
+        assert_eq!(nonce(&[]), None);
+    }
+
+    #[test]
+    fn a_sequence_is_read_as_decoders_read_it() {
+        let packet = message(|out| wire::put_number(out, 16, (1 << 32) + 5));
+        assert_eq!(Summary::parse(&packet).unwrap().sequence, 5);
+    }
+
+    #[test]
+    fn malformed_packets_are_refused() {
+        let whole = user_packet(|user| {
+            wire::put_bytes(user, 2, &[1; 200]);
+            wire::put_string(user, 5, "bob");
+        });
+        for cut in 1..whole.len() {
+            assert_eq!(
+                Summary::parse(&whole[..cut]),
+                Err(PacketError::Malformed),
+                "{cut}"
+            );
+        }
+        for bad in [
+            &b"\x12\x02\x2a\x05"[..],
+            b"\x2a\x01\xff",
+            b"\x6a\x01\x80",
+            b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01",
+        ] {
+            assert_eq!(Summary::parse(bad), Err(PacketError::Malformed), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn many_fields_cost_no_more_than_their_bytes() {
+        let packet = user_packet(|user| (0..10_000).for_each(|_| wire::put_string(user, 6, "b")));
+        let out = stamped(&packet, &ALICE, true).unwrap();
+        assert!(out.len() < 2 * packet.len() + 128);
+        let packet = message(|out| (0..10_000).for_each(|_| wire::put_string(out, 4, "b")));
+        assert_eq!(
+            stamped(&packet, &ALICE, true).unwrap(),
+            stamped(b"", &ALICE, true).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_raw_message_becomes_a_reliable_user_packet() {
+        let mut out = Vec::new();
+        wrap_raw(b"\xff\x01", &ALICE, &mut out);
+        let decoded = decode(&out);
+        assert_eq!(
+            (decoded.kind, &decoded.user_payload[..]),
+            (0, &b"\xff\x01"[..])
+        );
+        assert_eq!(
+            (&*decoded.identity, &*decoded.user_identity),
+            ("alice", "alice")
+        );
+    }
+
+    #[derive(Clone, Debug)]
+    enum Part {
+        Claim(u32, String),
+        User(Vec<(u32, String)>),
+        Other(u32, Vec<u8>),
+    }
+
+    fn part() -> impl Strategy<Value = Part> {
+        let claim = (prop_oneof![Just(4u32), Just(17), Just(5)], "[a-z]{0,6}");
+        let nested = (
+            prop_oneof![Just(1u32), Just(5), Just(6), Just(3), Just(4)],
+            "[a-z]{0,6}",
+        );
+        prop_oneof![
+            claim.prop_map(|(number, value)| Part::Claim(number, value)),
+            proptest::collection::vec(nested, 0..6).prop_map(Part::User),
+            (19u32..2000, proptest::collection::vec(any::<u8>(), 0..20))
+                .prop_map(|(n, v)| Part::Other(n, v)),
+        ]
+    }
+
+    fn encode(parts: &[Part]) -> Vec<u8> {
+        message(|out| {
+            for part in parts {
+                match part {
+                    Part::Claim(number, value) => wire::put_bytes(out, *number, value.as_bytes()),
+                    Part::Other(number, value) => wire::put_bytes(out, *number, value),
+                    Part::User(nested) => wire::put_bytes(
+                        out,
+                        2,
+                        &message(|user| {
+                            nested
+                                .iter()
+                                .for_each(|(n, v)| wire::put_bytes(user, *n, v.as_bytes()));
+                        }),
+                    ),
+                }
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_poses_as_another(parts in proptest::collection::vec(part(), 0..12), hidden: bool) {
+            let sender = Sender { hidden, ..ALICE };
+            let packet = encode(&parts);
+            let before = decode(&packet);
+            let after = decode(&stamped(&packet, &sender, true).unwrap());
+            let shown = if hidden { "" } else { "alice" };
+            prop_assert_eq!(&*after.sid, "PA_alice");
+            prop_assert_eq!(&*after.identity, shown);
+            if parts.iter().any(|p| matches!(p, Part::User(_))) {
+                prop_assert_eq!(&*after.user_identity, shown);
+                prop_assert_eq!(&*after.user_sid, if hidden { "" } else { "PA_alice" });
+                prop_assert_eq!(&after.user_destinations, &after.destinations);
+            }
+            prop_assert_eq!(after.others, before.others);
+            let wanted = if before.destinations.is_empty() { before.user_destinations } else { before.destinations };
+            prop_assert_eq!(after.destinations, wanted);
+        }
+
+        #[test]
+        fn any_bytes_are_stamped_or_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..400),
+            parts in proptest::collection::vec(part(), 0..4),
+            at: Index,
+            agent: bool,
+        ) {
+            // A valid packet with noise inside reaches deeper than noise alone.
+            let mut packet = encode(&parts);
+            let at = at.index(packet.len() + 1);
+            packet.splice(at..at, bytes);
+            if let Ok(out) = stamped(&packet, &Sender { agent, ..ALICE }, true) {
+                prop_assert!(out.len() <= 2 * packet.len() + 128);
+                let summary = Summary::parse(&out).unwrap();
+                prop_assert!(agent || summary.claimed == "alice");
+            }
+        }
+    }
+}

@@ -4,9 +4,9 @@
 //! handle, sequence and frame number (u16 each); timestamp (u32, 90 kHz). With the extension flag a u16
 //! n follows, and 4(n+1) − 2 bytes of `{tag, length, data}` elements, where tag 0 is padding.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::MAX_MESSAGE_SIZE;
@@ -107,13 +107,12 @@ fn extension_block(rest: &[u8]) -> Result<usize, TrackPacketError> {
 }
 
 /// A copy of a valid packet under another handle.
-pub fn with_handle(packet: &[u8], handle: u16) -> Arc<[u8]> {
-    let mut copy: Arc<[u8]> = Arc::from(packet);
-    // The copy is not shared yet, and the packet was checked: both always hold.
-    if let Some(bytes) = Arc::get_mut(&mut copy).and_then(|copy| copy.get_mut(HANDLE)) {
+pub fn with_handle(packet: &[u8], handle: u16) -> Bytes {
+    let mut copy = packet.to_vec();
+    if let Some(bytes) = copy.get_mut(HANDLE) {
         bytes.copy_from_slice(&handle.to_be_bytes());
     }
-    copy
+    copy.into()
 }
 
 struct DataTrack {
@@ -208,14 +207,14 @@ impl DataTracks {
         publisher: ParticipantId,
         packet: &[u8],
         mut latency: impl FnMut(ParticipantId) -> Option<Duration>,
-        mut deliver: impl FnMut(ParticipantId, Arc<[u8]>),
+        mut deliver: impl FnMut(ParticipantId, Bytes),
     ) -> Result<(), TrackPacketError> {
         let track = self.track_of(publisher, packet)?;
         let Some(track) = self.tracks.get(&track) else {
             return Ok(());
         };
         // Subscribers mostly share a handle, then they share the buffer.
-        let mut last: Option<(u16, Arc<[u8]>)> = None;
+        let mut last: Option<(u16, Bytes)> = None;
         for &(subscriber, handle) in &track.subscribers {
             if latency(subscriber).is_none_or(|waits| waits > TARGET_LATENCY) {
                 continue;
@@ -228,5 +227,194 @@ impl DataTracks {
             deliver(subscriber, data);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALICE: ParticipantId = ParticipantId(1);
+    const BOB: ParticipantId = ParticipantId(2);
+    const CAROL: ParticipantId = ParticipantId(3);
+
+    fn packet(flags: u8, handle: u16, rest: &[u8]) -> Vec<u8> {
+        let [h0, h1] = handle.to_be_bytes();
+        let mut out = vec![flags, 0, h0, h1, 0, 5, 0, 6, 0, 1, 0, 0];
+        out.extend_from_slice(rest);
+        out
+    }
+
+    fn delivered(
+        tracks: &DataTracks,
+        from: ParticipantId,
+        packet: &[u8],
+    ) -> Vec<(ParticipantId, Vec<u8>)> {
+        let mut out = Vec::new();
+        let _ = tracks.route(
+            from,
+            packet,
+            |_| Some(Duration::ZERO),
+            |to, data| out.push((to, data.to_vec())),
+        );
+        out
+    }
+
+    #[test]
+    fn header_is_read() {
+        let header = Header::parse(&packet(0x18, 7, b"payload")).unwrap();
+        assert_eq!((header.start, header.last, header.handle), (true, true, 7));
+        assert_eq!(
+            (header.sequence, header.frame, header.timestamp),
+            (5, 6, 65_536)
+        );
+        assert_eq!(header.payload_offset, 12);
+    }
+
+    #[test]
+    fn extensions_stay_within_their_block() {
+        let ok = packet(0x04, 7, &[0, 2, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, b'x']);
+        assert_eq!(Header::parse(&ok).unwrap().payload_offset, 24);
+        let padded = packet(0x04, 7, &[0, 1, 2, 2, 1, 2, 0, 0]);
+        assert_eq!(Header::parse(&padded).unwrap().payload_offset, 20);
+        let overrun = packet(0x04, 7, &[0, 0, 1, 1, 9, 9]);
+        assert_eq!(Header::parse(&overrun), Err(TrackPacketError::Extension));
+        let no_length = packet(0x04, 7, &[0, 0, 0, 1]);
+        assert_eq!(Header::parse(&no_length), Err(TrackPacketError::Extension));
+        for cut in [&[][..], &[0], &[0, 1, 1, 0], &[0xff, 0xff, 0, 0, 0, 0]] {
+            assert_eq!(
+                Header::parse(&packet(0x04, 7, cut)),
+                Err(TrackPacketError::Truncated)
+            );
+        }
+    }
+
+    #[test]
+    fn foreign_versions_short_packets_and_handle_zero_are_refused() {
+        assert_eq!(
+            Header::parse(&packet(0x20, 7, b"")),
+            Err(TrackPacketError::Version(1))
+        );
+        assert_eq!(
+            Header::parse(&packet(0, 7, b"")[..11]),
+            Err(TrackPacketError::Truncated)
+        );
+        assert_eq!(
+            Header::parse(&packet(0, 0, b"")),
+            Err(TrackPacketError::Handle)
+        );
+        assert_eq!(
+            Header::parse(&vec![0; 65_536]),
+            Err(TrackPacketError::TooLarge(65_536))
+        );
+    }
+
+    #[test]
+    fn only_the_handle_changes_on_the_way() {
+        let mut tracks = DataTracks::default();
+        tracks.publish(TrackId(1), ALICE, 7);
+        tracks.subscribe(TrackId(1), CAROL, Some(300));
+        tracks.subscribe(TrackId(1), BOB, Some(1));
+        let sent = packet(0x1c, 7, &[0, 0, 0, 0, b'x']);
+        let received = delivered(&tracks, ALICE, &sent);
+        assert_eq!(
+            received,
+            [
+                (BOB, packet(0x1c, 1, &sent[12..])),
+                (CAROL, packet(0x1c, 300, &sent[12..]))
+            ]
+        );
+    }
+
+    #[test]
+    fn a_handle_belongs_to_its_publisher() {
+        let mut tracks = DataTracks::default();
+        tracks.publish(TrackId(1), ALICE, 7);
+        tracks.subscribe(TrackId(1), BOB, Some(1));
+        assert_eq!(
+            tracks.track_of(BOB, &packet(0, 7, b"")),
+            Err(TrackPacketError::UnknownHandle(7))
+        );
+        assert!(delivered(&tracks, BOB, &packet(0, 7, b"")).is_empty());
+    }
+
+    #[test]
+    fn unsubscribed_ended_and_departed_get_nothing() {
+        let mut tracks = DataTracks::default();
+        tracks.publish(TrackId(1), ALICE, 7);
+        tracks.subscribe(TrackId(1), BOB, Some(1));
+        tracks.subscribe(TrackId(1), CAROL, Some(1));
+        tracks.subscribe(TrackId(1), BOB, None);
+        assert_eq!(delivered(&tracks, ALICE, &packet(0, 7, b"")).len(), 1);
+        tracks.remove_participant(CAROL);
+        assert!(delivered(&tracks, ALICE, &packet(0, 7, b"")).is_empty());
+        tracks.unpublish(TrackId(1));
+        tracks.subscribe(TrackId(1), BOB, Some(1));
+        assert!(delivered(&tracks, ALICE, &packet(0, 7, b"")).is_empty());
+    }
+
+    #[test]
+    fn a_handle_used_again_names_the_new_track() {
+        let mut tracks = DataTracks::default();
+        tracks.publish(TrackId(1), ALICE, 7);
+        tracks.publish(TrackId(2), ALICE, 7);
+        assert_eq!(tracks.track_of(ALICE, &packet(0, 7, b"")), Ok(TrackId(2)));
+        assert!(tracks.unpublish(TrackId(1)).is_none());
+        assert_eq!(tracks.track_of(ALICE, &packet(0, 7, b"")), Ok(TrackId(2)));
+        tracks.publish(TrackId(2), ALICE, 8);
+        assert_eq!(
+            tracks.track_of(ALICE, &packet(0, 7, b"")),
+            Err(TrackPacketError::UnknownHandle(7))
+        );
+    }
+
+    #[test]
+    fn a_slow_or_closed_subscriber_is_passed_over() {
+        let mut tracks = DataTracks::default();
+        tracks.publish(TrackId(1), ALICE, 7);
+        tracks.subscribe(TrackId(1), BOB, Some(1));
+        tracks.subscribe(TrackId(1), CAROL, Some(1));
+        for waits in [None, Some(TARGET_LATENCY + Duration::from_millis(1))] {
+            let mut got = Vec::new();
+            let latency = |id| {
+                if id == BOB {
+                    waits
+                } else {
+                    Some(TARGET_LATENCY)
+                }
+            };
+            tracks
+                .route(ALICE, &packet(0, 7, b""), latency, |to, _| got.push(to))
+                .unwrap();
+            assert_eq!(got, [CAROL]);
+        }
+    }
+
+    #[test]
+    fn subscribers_with_one_handle_share_one_buffer() {
+        let mut tracks = DataTracks::default();
+        tracks.publish(TrackId(1), ALICE, 7);
+        tracks.subscribe(TrackId(1), BOB, Some(4));
+        tracks.subscribe(TrackId(1), CAROL, Some(4));
+        let mut got = Vec::new();
+        tracks
+            .route(
+                ALICE,
+                &packet(0, 7, b""),
+                |_| Some(Duration::ZERO),
+                |_, data| got.push(data),
+            )
+            .unwrap();
+        assert!(got[0].as_ptr() == got[1].as_ptr());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            if let Ok(header) = Header::parse(&bytes) {
+                prop_assert!(header.payload_offset <= bytes.len());
+            }
+        }
     }
 }
