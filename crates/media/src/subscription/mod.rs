@@ -18,10 +18,12 @@ use timeline::Timeline;
 
 use crate::api::{MediaKind, TrackSettings};
 use crate::codec::CodecKind;
-use crate::congestion::pacer::{Outgoing, Patch, Priority, SectionId, SendQueue};
+use crate::congestion::pacer::{Outgoing, Patch, Priority, SectionId, SendExtensions, SendQueue};
 use crate::rtp::rtcp::{ReportBlock, SenderInfo};
+use crate::sdp;
 use crate::track::clock::{WallClock, micros_to_ntp};
 use crate::track::dynacast::Wanted;
+use crate::track::negotiated::{codec_kind, extension_kind};
 use crate::track::packet::MediaPacket;
 use crate::track::quality::Impairment;
 
@@ -56,6 +58,31 @@ pub struct SendFormat {
     pub payloads: Vec<SendPayload>,
     /// From [`SendQueue::add_section`].
     pub section: SectionId,
+}
+
+impl SendFormat {
+    /// From a negotiated section. Its extension ids, with its mid, are to be made known to the queue as
+    /// `section`: see [`send_extensions`].
+    #[must_use]
+    pub fn negotiated(negotiated: &sdp::SendSection, ssrc: u32, rtx_ssrc: u32, section: SectionId) -> Self {
+        let payloads = negotiated.payloads.iter().map(|format| SendPayload {
+            codec: codec_kind(format.codec),
+            payload_type: format.payload_type,
+            rtx: format.rtx,
+            clock_rate: format.clock_rate,
+            nack: format.feedback.nack,
+        });
+        Self { ssrc, rtx_ssrc, payloads: payloads.collect(), section }
+    }
+}
+
+/// The extension ids to send with in a negotiated section.
+#[must_use]
+pub fn send_extensions(negotiated: &sdp::SendSection) -> SendExtensions {
+    let ids = negotiated.extensions.iter().map(|(id, extension)| (*id, extension_kind(*extension)));
+    let ids = SendExtensions::new(ids);
+    let repeats = negotiated.payloads.iter().any(|format| format.feedback.nack && format.rtx.is_none());
+    if repeats { ids.repeatable() } else { ids }
 }
 
 /// What a subscription wants of the publisher.

@@ -11,6 +11,7 @@ pub mod receiver;
 pub mod section;
 pub mod speakers;
 pub mod statistics;
+pub mod negotiated;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
