@@ -324,6 +324,8 @@ class Limit(_Section):
     signal_message_size_limit: int = Field(2 * 1024 * 1024, gt=0)
     agent_signal_message_size_limit: int = later(2 * 1024 * 1024)
     max_api_request_body_size: int = Field(10 * 1024 * 1024, gt=0)
+    #: Ours: request line and headers, which hold tokens with their metadata.
+    max_request_head_size: int = Field(1024 * 1024, ge=8192)
 
 
 class Turn(_Section):

@@ -1,0 +1,260 @@
+"""The HTTP server under a node of its own: uvicorn's protocols on sockets that we own.
+
+uvicorn's `Server` takes over signal handlers, polls, and waits for clients that never read; a server inside
+somebody's program may do none of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+
+#: Seconds until the kernel drops a connection whose peer acknowledges nothing.
+USER_TIMEOUT = 20
+#: Seconds a client may take to send a request's head.
+HEAD_TIMEOUT = 15.0
+PING_INTERVAL = 10.0
+#: Seconds that clients have to take their goodbye.
+CLOSE_TIMEOUT = 0.5
+
+_log = logging.getLogger("roomful.uvicorn")
+_log.setLevel(logging.WARNING)
+
+
+class AddressInUse(OSError):
+    """Another program listens there."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(errno.EADDRINUSE, f"port {port} is in use by another program")
+        self.port = port
+
+
+class _Config(uvicorn.Config):
+    max_head: int
+
+
+class _Connections(set[Any]):
+    """Open connections, and a way to wait for the last to go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    def add(self, element: Any) -> None:
+        super().add(element)
+        self.empty.clear()
+
+    def discard(self, element: Any) -> None:
+        super().discard(element)
+        if not self:
+            self.empty.set()
+
+    def remove(self, element: Any) -> None:
+        super().remove(element)
+        if not self:
+            self.empty.set()
+
+
+class _Http(HttpToolsProtocol):
+    """With a bound on the size of a request's head and on the time it takes."""
+
+    config: _Config
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = _log
+        self.access_log = False
+        #: Bytes of the head being read; None within a body.
+        self._head: int | None = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._head is not None:
+            if self._head > self.config.max_head:
+                self._refuse_head()
+                return
+            self._head += len(data)
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = self._head or 0
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        self._stop_head_timer()
+        super().on_headers_complete()
+
+    def _refuse_head(self) -> None:
+        self._refused = True
+        self._stop_head_timer()
+        in_url = len(self.url) > self.config.max_head // 2
+        status = "414 URI Too Long" if in_url else "431 Request Header Fields Too Large"
+        text = f"request head is over limit.max_request_head_size {self.config.max_head}"
+        self.transport.write(
+            f"HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {len(text)}\r\n"
+            f"connection: close\r\n\r\n{text}".encode()
+        )
+        # Closed with bytes still coming in, the connection would be reset and the answer lost.
+        self._head_timer = self.loop.call_later(1.0, self.transport.abort)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class _WebSocket(WebSocketsSansIOProtocol):
+    """With a way for the application to drop a client that does not read."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = _log
+        self.conn.logger = _log
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            extensions: dict[str, Any] = self.scope["extensions"]
+            extensions["roomful.abort"] = self.transport.abort
+
+
+class Listener:
+    def __init__(
+        self, app: ASGIApp, sockets: Iterable[socket.socket], *, max_frame: int, max_head: int
+    ) -> None:
+        raise_line_limit(max_head)
+        self._sockets = list(sockets)
+        self._config = _Config(
+            app,
+            http=_Http,
+            ws=_WebSocket,
+            ws_max_size=max_frame,
+            ws_ping_interval=PING_INTERVAL,
+            ws_ping_timeout=None,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            server_header=False,
+        )
+        self._config.max_head = max_head
+        self._config.load()
+        self._state = ServerState()
+        self._connections = _Connections()
+        self._state.connections = self._connections
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        for listening in self._sockets:
+            server = await loop.create_server(self._protocol, sock=listening, backlog=2048)
+            self._servers.append(server)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return _Http(config=self._config, server_state=self._state, app_state={})
+
+    def stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
+        for listening in self._sockets:
+            listening.close()
+
+    async def close(self) -> None:
+        """Ends every connection: politely for a moment, then without asking. Bounded, whatever clients do."""
+        self.stop_accepting()
+        for connection in list(self._connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._connections.empty.wait()
+        for connection in list(self._connections):
+            connection.transport.abort()
+        await self._connections.empty.wait()
+        tasks = list(self._state.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def open_sockets(addresses: Iterable[str], port: int) -> list[socket.socket]:
+    """Listening sockets on `addresses` (none: all of them), all on one port; 0 takes a free one.
+
+    Raises `AddressInUse`, or `OSError` when no address can be used.
+    """
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    try:
+        for address in addresses or ("::", "0.0.0.0"):
+            try:
+                opened = _open_socket(address, port)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise AddressInUse(port) from None
+                failure = error
+                continue
+            sockets.append(opened)
+            port = opened.getsockname()[1]
+    except AddressInUse:
+        for opened in sockets:
+            opened.close()
+        raise
+    if not sockets:
+        raise failure or OSError("no address to listen on")
+    return sockets
+
+
+def _open_socket(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if sys.platform == "linux":
+            # Accepted connections inherit it.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT * 1000)
+        listening.bind((address, port))
+        # Now, so that a port taken by somebody who binds but not yet listens is noticed here.
+        listening.listen(2048)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def raise_line_limit(limit: int) -> None:
+    """Lets websockets read request lines and headers that hold a token with large metadata.
+
+    Over its limit of 8 kB it hangs instead of answering; its environment variable counts only before import.
+    """
+    from websockets import http11
+
+    # Twice: the head is checked by the chunk, and a line must never be the first to be refused.
+    http11.MAX_LINE_LENGTH = max(http11.MAX_LINE_LENGTH, 2 * limit)

@@ -1,0 +1,178 @@
+"""Runs the control plane and the media plane on an event loop: wake-ups, timers, beginning and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from roomful.config import Config
+from roomful.server.join import Refusal
+from roomful.server.logs import get_logger
+from roomful.server.signalling import SignalConnection
+
+if TYPE_CHECKING:
+    from roomful._core import Event, Media
+    from roomful.server.control import ControlPlane
+
+log = get_logger("roomful.server")
+
+DEV_UDP_PORT = 7882
+#: Media events handled before signalling gets its turn.
+EVENTS_A_TURN = 256
+#: Seconds that clients have to take their goodbye.
+CLOSE_TIMEOUT = 0.5
+
+
+class Runtime:
+    """Starts with the first call of `start`, on the loop that calls it, and lives until `close`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._control: ControlPlane | None = None
+        self._media: Media | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._events: list[Event] = []
+        self._closed = False
+        self._connections: set[SignalConnection] = set()
+
+    @property
+    def connections(self) -> set[SignalConnection]:
+        """Open signal connections; whoever carries one adds it and takes it out."""
+        return self._connections
+
+    @property
+    def media_ports(self) -> list[int]:
+        """UDP ports of the media plane; none before the start."""
+        return self._media.ports if self._media else []
+
+    async def start(self) -> ControlPlane:
+        """The control plane. Nothing is awaited in here, so that two first calls start one."""
+        if self._closed:
+            raise Refusal(503, "the server is shutting down")
+        loop = asyncio.get_running_loop()
+        if self._control is None or self._media is None:
+            self._loop = loop
+            self._media = self._open_media()
+            self._control = self._open_control(self._media)
+            self._control.on_earlier_deadline = self._schedule
+            self._schedule()
+        elif loop is not self._loop:
+            raise RuntimeError("a roomful server belongs to one event loop: it was started on another")
+        return self._control
+
+    async def close(self) -> None:
+        """Says goodbye to everybody and frees everything, in bounded time. May be called more than once."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._control is not None:
+            self._control.shutdown()
+        await self._end_connections()
+        if self._media is not None:
+            self._media.close()
+        self._control = self._media = self._timer = None
+        self._events.clear()
+
+    async def _end_connections(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._wait_ended()
+        for connection in self._connections:
+            log.debug("client did not take its goodbye", after_seconds=CLOSE_TIMEOUT)
+            connection.abandon()
+        await self._wait_ended()
+
+    async def _wait_ended(self) -> None:
+        for connection in list(self._connections):
+            await connection.ended.wait()
+
+    def _open_control(self, media: Media) -> ControlPlane:
+        from roomful.server.control import ControlPlane
+
+        return ControlPlane(
+            self._config, media, clock=time.monotonic, wall=time.time, random=random.SystemRandom()
+        )
+
+    def _open_media(self) -> Media:
+        from roomful._core import Media
+
+        rtc = self._config.rtc
+        addresses = [address for address in (rtc.node_ip.ipv4, rtc.node_ip.ipv6) if address]
+        for ports in self._udp_ports():
+            try:
+                return Media(
+                    udp_ports=ports,
+                    wake=self._wake,
+                    node_addresses=addresses,
+                    allow_loopback=rtc.enable_loopback_candidate or self._config.development,
+                    interfaces_include=rtc.interfaces.includes,
+                    interfaces_exclude=rtc.interfaces.excludes,
+                )
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _udp_ports(self) -> Sequence[list[int]]:
+        """What to try: the ports configured, else one of the range that is free."""
+        rtc = self._config.rtc
+        if rtc.udp_port is not None:
+            return [list(range(rtc.udp_port.start, rtc.udp_port.end + 1))]
+        if self._config.development:
+            return [[DEV_UDP_PORT]]
+        ports = range(rtc.port_range_start, rtc.port_range_end + 1)
+        return [[port] for port in random.sample(ports, min(32, len(ports)))]
+
+    def _wake(self) -> None:
+        """From a thread of the media plane: there are events."""
+        loop = self._loop
+        if loop is not None:
+            # Closed: nobody is left to hear of them.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._take_events)
+
+    def _take_events(self) -> None:
+        if self._media is None or self._closed:
+            return
+        busy = bool(self._events)
+        self._events += self._media.take_events()
+        if not busy:
+            self._handle_events()
+
+    def _handle_events(self) -> None:
+        """A slice of what came in, so that a burst does not starve signalling."""
+        if self._control is None or self._loop is None:
+            return
+        turn, self._events = self._events[:EVENTS_A_TURN], self._events[EVENTS_A_TURN:]
+        try:
+            self._control.media_events(turn)
+        except Exception:
+            log.exception("media events failed")
+        if self._events:
+            self._loop.call_soon(self._handle_events)
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._control is None or self._loop is None or self._closed:
+            return
+        deadline = self._control.next_deadline()
+        if deadline is not None:
+            self._timer = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._control is None:
+            return
+        try:
+            self._control.tick(time.monotonic())
+        except Exception:
+            log.exception("timer failed")
+        self._schedule()

@@ -1,0 +1,105 @@
+"""A control plane of paper: everything around it is real, sockets included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from livekit.protocol import models, room, rtc
+
+from roomful.server.errors import NotFound
+from roomful.server.join import JoinParams
+from roomful.server.outbox import Outbox
+
+
+@dataclass
+class PaperSession:
+    params: JoinParams
+    outbox: Outbox = field(default_factory=Outbox)
+    received: list[rtc.SignalRequest] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    lost: bool = False
+
+    def receive(self, request: rtc.SignalRequest) -> None:
+        self.received.append(request)
+        if request.WhichOneof("message") == "ping":
+            self.outbox.push(rtc.SignalResponse(pong=request.ping).SerializeToString())
+        if request.WhichOneof("message") == "leave":
+            self.outbox.close()
+
+    def malformed(self, reason: str) -> None:
+        self.refused.append(reason)
+        self.outbox.close()
+
+    def connection_lost(self) -> None:
+        self.lost = True
+        self.outbox.close()
+
+
+class PaperControl:
+    def __init__(self) -> None:
+        self.on_earlier_deadline: Callable[[], None] | None = None
+        self.sessions: list[PaperSession] = []
+        self.refusal: Exception | None = None
+        self.rooms: dict[str, models.Room] = {}
+        self.data: list[room.SendDataRequest] = []
+
+    def check_join(self, params: JoinParams) -> None:
+        if self.refusal:
+            raise self.refusal
+
+    def join(self, params: JoinParams) -> PaperSession:
+        self.check_join(params)
+        session = PaperSession(params)
+        join = rtc.JoinResponse(
+            room=models.Room(name=params.room, sid="RM_paper"),
+            participant=models.ParticipantInfo(identity=params.claims.identity, sid="PA_paper"),
+        )
+        session.outbox.push(rtc.SignalResponse(join=join).SerializeToString())
+        self.sessions.append(session)
+        return session
+
+    def media_events(self, events: Iterable[Any]) -> None: ...
+
+    def next_deadline(self) -> float | None:
+        return None
+
+    def tick(self, now: float) -> None: ...
+
+    def shutdown(self) -> None:
+        for session in self.sessions:
+            leave = rtc.LeaveRequest(reason=models.DisconnectReason.SERVER_SHUTDOWN)
+            session.outbox.push(rtc.SignalResponse(leave=leave).SerializeToString())
+            session.outbox.close()
+
+    def create_room(self, request: room.CreateRoomRequest) -> models.Room:
+        return self.rooms.setdefault(request.name, models.Room(name=request.name, sid="RM_paper"))
+
+    def list_rooms(self, names: Sequence[str] = ()) -> list[models.Room]:
+        return [it for it in self.rooms.values() if not names or it.name in names]
+
+    def delete_room(self, name: str) -> None:
+        if self.rooms.pop(name, None) is None:
+            raise NotFound("requested room does not exist")
+
+    def list_participants(self, name: str) -> list[models.ParticipantInfo]:
+        return []
+
+    def get_participant(self, name: str, identity: str) -> models.ParticipantInfo:
+        raise NotFound("participant does not exist")
+
+    def remove_participant(self, name: str, identity: str) -> None:
+        raise NotFound("participant does not exist")
+
+    def send_data(self, request: room.SendDataRequest) -> None:
+        self.data.append(request)
+
+
+class PaperMedia:
+    ports = (0,)
+
+    def take_events(self) -> list[Any]:
+        return []
+
+    def close(self) -> None: ...
