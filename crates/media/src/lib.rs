@@ -6,7 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod codec;
+pub mod congestion;
 pub mod data;
-pub mod sdp;
-pub mod transport;
 pub mod io;
+pub mod rtp;
+pub mod sdp;
+pub mod subscription;
+pub mod track;
+pub mod transport;

@@ -1,0 +1,6 @@
+//! Sending within what a path takes: the send queue of a transport and transport-wide congestion control.
+
+pub mod pacer;
+pub mod twcc;
+
+pub use pacer::{Outgoing, Priority, SendExtensions, SendQueue, SendQueueConfig};

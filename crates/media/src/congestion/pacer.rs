@@ -1,0 +1,781 @@
+//! The one queue through which everything of a transport leaves.
+//!
+//! Packets wait as descriptions (a shared packet and what to rewrite in it) and are written at release:
+//! that is when the transport-wide number and the send time are known. Video leaves by two to four packets
+//! of a frame, brought to one size by RTP padding, because segmentation offload needs segments of one size
+//! and a datagram sent alone costs the kernel more than everything before it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::twcc::SendLedger;
+use crate::rtp::ExtensionKind;
+use crate::rtp::header::append_padding;
+use crate::track::clock::WallClock;
+use crate::track::packet::{FORWARDED, MediaPacket, forwarded_index};
+
+/// Packets of a frame that leave together.
+pub const GROUP: usize = 4;
+/// Larger differences in size are not worth the padding.
+const LONGEST_PADDING: usize = 48;
+/// How far behind the front packets of the same frame are looked for, when tracks take turns.
+const LOOK_AHEAD: usize = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    Audio,
+    /// Sent again on request.
+    Resend,
+    Video,
+}
+
+/// What replaces the beginning of a payload: a codec's payload descriptor, rewritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patch {
+    bytes: [u8; 8],
+    len: u8,
+    skip: u8,
+}
+
+impl Patch {
+    /// `bytes` (at most 8) instead of the first `skip` bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8], skip: u8) -> Self {
+        let mut patch = Self { len: bytes.len().min(8) as u8, skip, ..Self::default() };
+        for (into, from) in patch.bytes.iter_mut().zip(bytes) {
+            *into = *from;
+        }
+        patch
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+/// A mid short enough to go into each packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mid {
+    bytes: [u8; 8],
+    len: u8,
+}
+
+impl Mid {
+    /// `None` for a mid longer than 8 bytes; those receivers go by SSRC alone.
+    #[must_use]
+    pub fn new(mid: &str) -> Option<Self> {
+        let mut bytes = [0; 8];
+        bytes.get_mut(..mid.len())?.copy_from_slice(mid.as_bytes());
+        Some(Self { bytes, len: mid.len() as u8 })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+/// Ids of the extensions a section negotiated, 0 where it did not. Within a transport one id means one
+/// thing (RFC 9143, 8.2), but a section may have fewer of them than another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendExtensions {
+    forwarded: [u8; FORWARDED.len()],
+    mid: u8,
+    abs_send_time: u8,
+    transport_cc: u8,
+    repeatable: bool,
+}
+
+impl SendExtensions {
+    /// From the (id, kind) pairs of the negotiation; kinds that are not sent are left out.
+    pub fn new(negotiated: impl IntoIterator<Item = (u8, ExtensionKind)>) -> Self {
+        let mut ids = Self::default();
+        for (id, kind) in negotiated {
+            match kind {
+                ExtensionKind::Mid => ids.mid = id,
+                ExtensionKind::AbsSendTime => ids.abs_send_time = id,
+                ExtensionKind::TransportCc => ids.transport_cc = id,
+                kind => {
+                    if let Some(slot) = forwarded_index(kind).and_then(|index| ids.forwarded.get_mut(usize::from(index))) {
+                        *slot = id;
+                    }
+                }
+            }
+        }
+        ids
+    }
+
+    /// For a section without RTX: a packet sent again must be the same to the last byte, as it is sealed
+    /// with the same nonce. So nothing is written into it that depends on when it leaves.
+    #[must_use]
+    pub fn repeatable(self) -> Self {
+        Self { abs_send_time: 0, transport_cc: 0, repeatable: true, ..self }
+    }
+}
+
+/// One packet to be sent: a shared packet and what is different in it for this receiver.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub packet: Arc<MediaPacket>,
+    pub ssrc: u32,
+    pub timestamp: u32,
+    pub sequence: u16,
+    pub payload_type: u8,
+    pub marker: bool,
+    /// Only the newest block of a RED payload.
+    pub primary_only: bool,
+    pub patch: Patch,
+    /// The packet is a retransmission of this number (RFC 4588).
+    pub original_sequence: Option<u16>,
+    /// Index of the section's extension ids, from [`SendQueue::add_section`].
+    pub section: SectionId,
+    pub with_mid: bool,
+}
+
+impl Outgoing {
+    fn payload(&self) -> &[u8] {
+        let payload = if self.primary_only { self.packet.primary() } else { self.packet.payload() };
+        payload.get(usize::from(self.patch.skip)..).unwrap_or_default()
+    }
+
+    /// Bytes on the wire, about: without header extensions and the seal.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        12 + usize::from(self.patch.len) + self.payload().len()
+    }
+}
+
+/// Names a section's extension ids within a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SectionId(u32);
+
+#[derive(Clone, Copy, Debug)]
+pub struct SendQueueConfig {
+    /// How long the first packets of a frame wait for company.
+    pub hold: Duration,
+    /// Between two releases of one frame.
+    pub gap: Duration,
+    /// Bytes that may wait; what comes beyond is refused.
+    pub budget: usize,
+    /// Bytes a second, when an estimate is known.
+    pub rate: Option<u64>,
+}
+
+impl Default for SendQueueConfig {
+    fn default() -> Self {
+        Self {
+            hold: Duration::from_millis(1),
+            gap: Duration::from_millis(1),
+            budget: 4 << 20,
+            rate: None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    outgoing: Outgoing,
+    since: Instant,
+    /// Last of its frame: no company is to be waited for.
+    complete: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct SendQueue {
+    config: SendQueueConfig,
+    clock: WallClock,
+    sections: slab::Slab<(SendExtensions, Mid)>,
+    audio: VecDeque<Outgoing>,
+    resend: VecDeque<Outgoing>,
+    video: VecDeque<Waiting>,
+    bytes: usize,
+    /// The earliest next release of paced packets.
+    next: Option<Instant>,
+    ledger: SendLedger,
+}
+
+/// What [`SendQueue::release`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    pub packets: u32,
+    /// RTP bytes before the seal.
+    pub bytes: usize,
+}
+
+impl SendQueue {
+    #[must_use]
+    pub fn new(config: SendQueueConfig, clock: WallClock) -> Self {
+        Self {
+            config,
+            clock,
+            sections: slab::Slab::new(),
+            audio: VecDeque::new(),
+            resend: VecDeque::new(),
+            video: VecDeque::new(),
+            bytes: 0,
+            next: None,
+            ledger: SendLedger::default(),
+        }
+    }
+
+    /// Makes a section known by its extension ids and mid.
+    pub fn add_section(&mut self, extensions: SendExtensions, mid: &str) -> SectionId {
+        SectionId(self.sections.insert((extensions, Mid::new(mid).unwrap_or_default())) as u32)
+    }
+
+    /// A renegotiation changed what a section may send.
+    pub fn set_section(&mut self, section: SectionId, extensions: SendExtensions, mid: &str) {
+        if let Some(known) = self.sections.get_mut(section.0 as usize) {
+            *known = (extensions, Mid::new(mid).unwrap_or_default());
+        }
+    }
+
+    /// Forgets a section and what waits for it.
+    pub fn remove_section(&mut self, section: SectionId) {
+        self.sections.try_remove(section.0 as usize);
+        self.audio.retain(|waiting| waiting.section != section);
+        self.resend.retain(|waiting| waiting.section != section);
+        self.video.retain(|waiting| waiting.outgoing.section != section);
+        let queues = self.audio.iter().chain(&self.resend).chain(self.video.iter().map(|waiting| &waiting.outgoing));
+        self.bytes = queues.map(Outgoing::size).sum();
+    }
+
+    /// Queues a packet, unless the budget is spent: then the packet is lost as on a full link.
+    /// Returns whether it was queued.
+    pub fn push(&mut self, now: Instant, priority: Priority, outgoing: Outgoing) -> bool {
+        let size = outgoing.size();
+        // Audio is small and always passes: it is what people notice first.
+        if priority != Priority::Audio && self.bytes + size > self.config.budget {
+            return false;
+        }
+        self.bytes += size;
+        match priority {
+            Priority::Audio => self.audio.push_back(outgoing),
+            Priority::Resend => self.resend.push_back(outgoing),
+            Priority::Video => {
+                let complete = outgoing.marker;
+                self.video.push_back(Waiting { outgoing, since: now, complete });
+            }
+        }
+        true
+    }
+
+    /// Bytes that wait.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.audio.is_empty() && self.resend.is_empty() && self.video.is_empty()
+    }
+
+    /// What the path is estimated to take, in bytes a second; `None` leaves only the gap between releases.
+    pub fn set_rate(&mut self, rate: Option<u64>) {
+        self.config.rate = rate;
+    }
+
+    /// The record of what was sent, for transport-wide feedback.
+    pub fn ledger(&mut self) -> &mut SendLedger {
+        &mut self.ledger
+    }
+
+    /// When [`Self::release`] has something to do next.
+    #[must_use]
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        if !self.audio.is_empty() {
+            return Some(now);
+        }
+        let open = self.next.unwrap_or(now);
+        if !self.resend.is_empty() {
+            return Some(open);
+        }
+        let front = self.video.front()?;
+        let ready = if self.group_is_ready() { now } else { front.since + self.config.hold };
+        Some(ready.max(open))
+    }
+
+    /// Writes what is due to the end of `buffer`, packet after packet. `seal` gets the buffer, where the
+    /// packet starts in it and the length of its RTP header; it encrypts in place and appends its tag.
+    pub fn release(
+        &mut self,
+        now: Instant,
+        buffer: &mut Vec<u8>,
+        mut seal: impl FnMut(&mut Vec<u8>, usize, usize),
+    ) -> Released {
+        let mut released = Released::default();
+        while let Some(outgoing) = self.audio.pop_front() {
+            self.bytes = self.bytes.saturating_sub(outgoing.size());
+            released.add(self.write(now, &outgoing, 0, buffer, &mut seal));
+        }
+        if self.next.is_some_and(|next| now < next) {
+            return released;
+        }
+        self.next = None;
+        while self.next.is_none()
+            && let Some(outgoing) = self.resend.pop_front()
+        {
+            self.bytes = self.bytes.saturating_sub(outgoing.size());
+            let size = self.write(now, &outgoing, 0, buffer, &mut seal);
+            released.add(size);
+            if self.config.rate.is_some() {
+                self.charge(now, size);
+            }
+        }
+        // Frames of different tracks may leave in one release, a second group of the same only after the gap.
+        let mut served = 0u32;
+        while self.next.is_none()
+            && let Some(front) = self.video.front()
+        {
+            let ssrc = front.outgoing.ssrc;
+            if served == ssrc && served != 0 {
+                self.next = Some(now + self.config.gap);
+                break;
+            }
+            if now < front.since + self.config.hold && !self.group_is_ready() {
+                break;
+            }
+            served = ssrc;
+            let size = self.release_group(now, buffer, &mut seal, &mut released);
+            if self.config.rate.is_some() {
+                self.charge(now, size);
+            }
+        }
+        if self.is_empty() {
+            self.bytes = 0;
+        }
+        released
+    }
+
+    /// Whether the group at the front has all the company it can get.
+    fn group_is_ready(&self) -> bool {
+        let Some(front) = self.video.front() else { return false };
+        let mut count = 0;
+        for waiting in self.video.iter().take(LOOK_AHEAD) {
+            if waiting.outgoing.ssrc != front.outgoing.ssrc {
+                continue;
+            }
+            if waiting.outgoing.timestamp != front.outgoing.timestamp {
+                return true;
+            }
+            count += 1;
+            if waiting.complete || count == GROUP {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn release_group(
+        &mut self,
+        now: Instant,
+        buffer: &mut Vec<u8>,
+        seal: &mut impl FnMut(&mut Vec<u8>, usize, usize),
+        released: &mut Released,
+    ) -> usize {
+        let Some(front) = self.video.pop_front() else { return 0 };
+        let (ssrc, timestamp) = (front.outgoing.ssrc, front.outgoing.timestamp);
+        let mut group: [Option<Outgoing>; GROUP] = Default::default();
+        let mut last = front.complete;
+        group[0] = Some(front.outgoing);
+        let (mut filled, mut index) = (1, 0);
+        while filled < GROUP && index < LOOK_AHEAD && !last {
+            let Some(waiting) = self.video.get(index) else { break };
+            if waiting.outgoing.ssrc != ssrc {
+                index += 1;
+                continue;
+            }
+            if waiting.outgoing.timestamp != timestamp {
+                break;
+            }
+            last = waiting.complete;
+            group[filled] = self.video.remove(index).map(|waiting| waiting.outgoing);
+            filled += 1;
+        }
+        let repeatable = group[0].as_ref().is_some_and(|outgoing| self.is_repeatable(outgoing.section));
+        let full = |outgoing: &Outgoing| self.header_size(outgoing) + outgoing.size();
+        let sizes: [usize; GROUP] =
+            std::array::from_fn(|index| group[index].as_ref().map_or(0, full));
+        let longest = sizes.iter().copied().max().unwrap_or(0);
+        let mut total = 0;
+        for (index, outgoing) in group.iter().enumerate() {
+            let Some(outgoing) = outgoing else { break };
+            self.bytes = self.bytes.saturating_sub(outgoing.size());
+            // Only the last segment of a batch may be shorter, and others may follow this group: the
+            // last one is padded too when it is nearly full.
+            let short = longest - sizes[index];
+            let padding = if short <= LONGEST_PADDING && !repeatable { short as u8 } else { 0 };
+            let size = self.write(now, outgoing, padding, buffer, seal);
+            released.add(size);
+            total += size;
+        }
+        total
+    }
+
+    fn charge(&mut self, now: Instant, bytes: usize) {
+        if let Some(rate) = self.config.rate.filter(|rate| *rate > 0) {
+            self.next = Some(now + Duration::from_nanos(bytes as u64 * 1_000_000_000 / rate));
+        }
+    }
+
+    fn is_repeatable(&self, section: SectionId) -> bool {
+        self.sections.get(section.0 as usize).is_some_and(|(ids, _)| ids.repeatable)
+    }
+
+    /// Bytes of the extension block this packet will have, in order to bring a group to one size.
+    fn header_size(&self, outgoing: &Outgoing) -> usize {
+        let Some((ids, mid)) = self.sections.get(outgoing.section.0 as usize) else { return 0 };
+        let mut layout = Layout::default();
+        each_extension(ids, mid, outgoing, |_, id, len| layout.add(id, len));
+        layout.block()
+    }
+
+    /// Appends one packet to the buffer and has it sealed. Returns its size before the seal.
+    fn write(
+        &mut self,
+        now: Instant,
+        outgoing: &Outgoing,
+        padding: u8,
+        buffer: &mut Vec<u8>,
+        seal: &mut impl FnMut(&mut Vec<u8>, usize, usize),
+    ) -> usize {
+        let Some((ids, mid)) = self.sections.get(outgoing.section.0 as usize) else { return 0 };
+        let start = buffer.len();
+        let mut layout = Layout::default();
+        each_extension(ids, mid, outgoing, |_, id, len| layout.add(id, len));
+        let mut fixed = [0u8; 12];
+        fixed[0] = 0x80 | if layout.values > 0 { 0x10 } else { 0 };
+        fixed[1] = outgoing.payload_type | if outgoing.marker { 0x80 } else { 0 };
+        fixed[2..4].copy_from_slice(&outgoing.sequence.to_be_bytes());
+        fixed[4..8].copy_from_slice(&outgoing.timestamp.to_be_bytes());
+        fixed[8..12].copy_from_slice(&outgoing.ssrc.to_be_bytes());
+        buffer.extend_from_slice(&fixed);
+        let mut transport_sequence = None;
+        if layout.values > 0 {
+            let profile: u16 = if layout.long { 0x1000 } else { 0xBEDE };
+            buffer.extend_from_slice(&profile.to_be_bytes());
+            buffer.extend_from_slice(&((layout.block() / 4 - 1) as u16).to_be_bytes());
+            let block = buffer.len();
+            let (ledger, clock) = (&mut self.ledger, &self.clock);
+            each_extension(ids, mid, outgoing, |element, id, len| {
+                if layout.long {
+                    buffer.extend_from_slice(&[id, len as u8]);
+                } else {
+                    buffer.push(id << 4 | (len as u8).wrapping_sub(1));
+                }
+                match element {
+                    Element::Value(value) => buffer.extend_from_slice(value),
+                    Element::SendTime => {
+                        let ticks = ((clock.micros(now) as u128) << 18) / 1_000_000;
+                        buffer.extend_from_slice(&(ticks as u32).to_be_bytes()[1..]);
+                    }
+                    Element::TransportSequence => {
+                        let sequence = ledger.next_sequence();
+                        transport_sequence = Some(sequence);
+                        buffer.extend_from_slice(&sequence.to_be_bytes());
+                    }
+                }
+            });
+            buffer.resize(block + layout.block() - 4, 0);
+        }
+        let header = buffer.len() - start;
+        if let Some(original) = outgoing.original_sequence {
+            buffer.extend_from_slice(&original.to_be_bytes());
+        }
+        buffer.extend_from_slice(outgoing.patch.bytes());
+        buffer.extend_from_slice(outgoing.payload());
+        append_padding(buffer, start, padding);
+        let size = buffer.len() - start;
+        if let Some(sequence) = transport_sequence {
+            self.ledger.sent(now, sequence, size as u16);
+        }
+        seal(buffer, start, header);
+        size
+    }
+}
+
+impl Released {
+    fn add(&mut self, size: usize) {
+        self.packets += 1;
+        self.bytes += size;
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Element<'a> {
+    Value(&'a [u8]),
+    SendTime,
+    TransportSequence,
+}
+
+/// Calls back with each extension a packet takes along: its value, id and length.
+#[inline]
+fn each_extension(ids: &SendExtensions, mid: &Mid, outgoing: &Outgoing, mut each: impl FnMut(Element<'_>, u8, usize)) {
+    if ids.transport_cc != 0 {
+        each(Element::TransportSequence, ids.transport_cc, 2);
+    }
+    if ids.abs_send_time != 0 {
+        each(Element::SendTime, ids.abs_send_time, 3);
+    }
+    if outgoing.with_mid && ids.mid != 0 && mid.len > 0 {
+        each(Element::Value(mid.bytes()), ids.mid, usize::from(mid.len));
+    }
+    for (index, value) in outgoing.packet.extensions() {
+        let id = ids.forwarded.get(usize::from(index)).copied().unwrap_or(0);
+        if id != 0 {
+            each(Element::Value(value), id, value.len());
+        }
+    }
+}
+
+/// Sums up an extension block before it is written.
+#[derive(Default)]
+struct Layout {
+    elements: usize,
+    values: usize,
+    long: bool,
+}
+
+impl Layout {
+    fn add(&mut self, id: u8, len: usize) {
+        self.elements += 1;
+        self.values += len;
+        self.long |= id > 14 || len > 16 || len == 0;
+    }
+
+    /// Bytes with the four of its header, 0 without elements.
+    fn block(&self) -> usize {
+        if self.values == 0 {
+            return 0;
+        }
+        let overhead = if self.long { 2 } else { 1 };
+        4 + (self.values + overhead * self.elements).next_multiple_of(4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::RtpHeader;
+    use crate::track::testing::*;
+
+    struct Link {
+        now: Instant,
+        queue: SendQueue,
+        section: SectionId,
+        bench: Bench,
+        number: u16,
+    }
+
+    const IDS: [(u8, ExtensionKind); 4] = [
+        (3, ExtensionKind::TransportCc),
+        (4, ExtensionKind::AbsSendTime),
+        (5, ExtensionKind::Mid),
+        (20, ExtensionKind::VideoOrientation),
+    ];
+
+    impl Link {
+        fn new(ids: &[(u8, ExtensionKind)]) -> Self {
+            let bench = Bench::new(vec![video_section(1, "1"), audio_section(2, "0", 10)]);
+            let mut queue = SendQueue::new(SendQueueConfig::default(), bench.clock);
+            let section = queue.add_section(SendExtensions::new(ids.iter().copied()), "v");
+            Self { now: bench.now, queue, section, bench, number: 0 }
+        }
+
+        fn outgoing(&mut self, timestamp: u32, size: usize, marker: bool) -> Outgoing {
+            self.number += 1;
+            let mut payload = vp8(true, true, 1, 1, 0);
+            payload.resize(size, 7);
+            let packet = self.bench.receive(&Rtp::new(VP8, 77, self.number, timestamp).payload(&payload));
+            Outgoing {
+                packet: Arc::clone(&packet[0].packet),
+                ssrc: 5,
+                timestamp,
+                sequence: self.number,
+                payload_type: 100,
+                marker,
+                primary_only: false,
+                patch: Patch::default(),
+                original_sequence: None,
+                section: self.section,
+                with_mid: false,
+            }
+        }
+
+        fn push(&mut self, timestamp: u32, size: usize, marker: bool) {
+            let outgoing = self.outgoing(timestamp, size, marker);
+            assert!(self.queue.push(self.now, Priority::Video, outgoing));
+        }
+
+        fn release(&mut self) -> Vec<Vec<u8>> {
+            let mut buffer = Vec::new();
+            let mut starts = Vec::new();
+            self.queue.release(self.now, &mut buffer, |buffer, start, header| {
+                assert!(header >= 12 && start + header < buffer.len());
+                starts.push(start);
+            });
+            starts.push(buffer.len());
+            starts.windows(2).map(|ends| buffer[ends[0]..ends[1]].to_vec()).collect()
+        }
+    }
+
+    #[test]
+    fn a_frame_leaves_by_four_packets_of_one_size_a_release() {
+        let mut link = Link::new(&[]);
+        for index in 0..6 {
+            link.push(0, 1000 - index, index == 5);
+        }
+        let first = link.release();
+        assert_eq!(first.len(), 4);
+        assert!(first.iter().all(|packet| packet.len() == first[0].len()));
+        for (packet, size) in first.iter().zip([1000usize, 999, 998, 997]) {
+            let header = RtpHeader::parse(packet).unwrap();
+            assert_eq!(header.payload(packet).len(), size);
+            assert_eq!(usize::from(header.padding_len), 1000 - size);
+        }
+        assert!(link.release().is_empty());
+        let next = link.queue.deadline(link.now).unwrap();
+        assert_eq!(next, link.now + Duration::from_millis(1));
+        link.now = next;
+        assert_eq!(link.release().len(), 2);
+        assert_eq!(link.queue.deadline(link.now), None);
+        assert_eq!(link.queue.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn a_short_last_packet_is_not_blown_up() {
+        let mut link = Link::new(&[]);
+        link.push(0, 1000, false);
+        link.push(0, 200, true);
+        let sizes: Vec<_> = link.release().iter().map(Vec::len).collect();
+        assert_eq!(sizes, [1012, 212]);
+    }
+
+    #[test]
+    fn a_lonely_packet_waits_for_company_but_not_longer_than_a_millisecond() {
+        let mut link = Link::new(&[]);
+        link.push(0, 1000, false);
+        assert!(link.release().is_empty());
+        let due = link.queue.deadline(link.now).unwrap();
+        assert_eq!(due - link.now, Duration::from_millis(1));
+        link.now = due;
+        assert_eq!(link.release().len(), 1);
+        // The end of a frame waits for nothing.
+        link.push(0, 1000, true);
+        assert_eq!(link.queue.deadline(link.now), Some(link.now));
+        assert_eq!(link.release().len(), 1);
+    }
+
+    #[test]
+    fn audio_and_resent_packets_go_before_video() {
+        let mut link = Link::new(&[]);
+        link.push(0, 1000, true);
+        let mut resent = link.outgoing(0, 500, true);
+        resent.original_sequence = Some(0x0102);
+        link.queue.push(link.now, Priority::Resend, resent);
+        let audio = link.outgoing(0, 120, true);
+        link.queue.push(link.now, Priority::Audio, audio);
+        let released = link.release();
+        let sizes: Vec<_> = released.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [132, 514, 1012]);
+        assert_eq!(released[1][12..14], [1, 2]);
+    }
+
+    #[test]
+    fn frames_of_two_tracks_that_take_turns_leave_in_groups() {
+        let mut link = Link::new(&[]);
+        for index in 0..4 {
+            for ssrc in [5, 6] {
+                let mut outgoing = link.outgoing(0, 900 + index, index == 3);
+                outgoing.ssrc = ssrc;
+                link.queue.push(link.now, Priority::Video, outgoing);
+            }
+        }
+        let released = link.release();
+        let ssrcs: Vec<_> = released.iter().map(|packet| RtpHeader::parse(packet).unwrap().ssrc).collect();
+        assert_eq!(ssrcs, [5, 5, 5, 5, 6, 6, 6, 6]);
+    }
+
+    #[test]
+    fn numbers_and_times_are_written_at_release() {
+        let mut link = Link::new(&IDS);
+        link.push(0, 1000, false);
+        link.push(0, 1000, true);
+        link.now += Duration::from_millis(250);
+        let released = link.release();
+        for (index, packet) in released.iter().enumerate() {
+            let header = RtpHeader::parse(packet).unwrap();
+            let found: Vec<_> = header.extensions(packet).collect();
+            assert_eq!(found[0], (3, &(index as u16).to_be_bytes()[..]));
+            let quarter = crate::rtp::extension::AbsSendTime::parse(found[1].1).unwrap();
+            let origin = crate::rtp::extension::AbsSendTime::from_micros(1_700_000_000_000_000);
+            assert!((quarter.micros_since(origin) - 250_000).abs() < 10);
+            assert_eq!(found.len(), 2);
+        }
+        let sent = link.queue.ledger().get(1).unwrap();
+        assert_eq!((sent.at, usize::from(sent.size)), (link.now, released[1].len()));
+    }
+
+    #[test]
+    fn forwarded_extensions_get_the_subscribers_ids_and_two_bytes_where_needed() {
+        let mut link = Link::new(&IDS);
+        link.number += 1;
+        let rtp = Rtp::new(VP8, 77, link.number, 0).payload(&vp8(true, true, 1, 1, 0)).with(ORIENTATION_ID, &[3]);
+        let packet = Arc::clone(&link.bench.receive(&rtp)[0].packet);
+        let mut outgoing = link.outgoing(0, 100, true);
+        outgoing.packet = packet;
+        outgoing.with_mid = true;
+        link.queue.push(link.now, Priority::Video, outgoing);
+        let released = link.release();
+        let header = RtpHeader::parse(&released[0]).unwrap();
+        let found: Vec<_> = header.extensions(&released[0]).skip(2).collect();
+        assert_eq!(found, [(5, &b"v"[..]), (20, &[3][..])]);
+        assert_eq!(header.payload(&released[0]), vp8(true, true, 1, 1, 0));
+    }
+
+    #[test]
+    fn a_section_that_repeats_packets_as_they_were_writes_nothing_that_changes() {
+        let mut link = Link::new(&IDS);
+        let ids = SendExtensions::new(IDS).repeatable();
+        link.queue.set_section(link.section, ids, "v");
+        for index in 0..2 {
+            link.push(0, 1000 + index, index == 1);
+        }
+        let released = link.release();
+        assert_eq!((released[0].len(), released[1].len()), (1012, 1013));
+    }
+
+    #[test]
+    fn a_rate_spaces_releases_by_their_bytes() {
+        let mut link = Link::new(&[]);
+        link.queue.set_rate(Some(1_000_000));
+        for _ in 0..12 {
+            link.push(0, 988, false);
+        }
+        let mut at = Vec::new();
+        let start = link.now;
+        while let Some(deadline) = link.queue.deadline(link.now) {
+            link.now = link.now.max(deadline);
+            if !link.release().is_empty() {
+                at.push(link.now - start);
+            }
+        }
+        assert_eq!(at, [Duration::ZERO, Duration::from_millis(4), Duration::from_millis(8)]);
+    }
+
+    #[test]
+    fn the_byte_budget_refuses_video_and_never_audio() {
+        let mut link = Link::new(&[]);
+        link.queue.config.budget = 2000;
+        link.push(0, 1000, false);
+        let refused = link.outgoing(0, 1000, false);
+        assert!(!link.queue.push(link.now, Priority::Video, refused));
+        let audio = link.outgoing(0, 1000, false);
+        assert!(link.queue.push(link.now, Priority::Audio, audio));
+        let section = link.section;
+        link.queue.remove_section(section);
+        assert_eq!((link.queue.queued_bytes(), link.queue.deadline(link.now)), (0, None));
+    }
+}

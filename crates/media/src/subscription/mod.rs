@@ -1,0 +1,641 @@
+//! One subscriber's view of one track: which layer it gets, and numbers, time and picture ids that go on
+//! whatever happens at the source.
+
+mod descriptor;
+mod history;
+pub mod layers;
+mod sequence;
+mod timeline;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use descriptor::{Counters, picture_id};
+use history::{History, NotResent};
+pub use layers::LayerTable;
+use sequence::SequenceMap;
+use timeline::Timeline;
+
+use crate::api::{MediaKind, TrackSettings};
+use crate::codec::CodecKind;
+use crate::congestion::pacer::{Outgoing, Patch, Priority, SectionId, SendExtensions, SendQueue};
+use crate::rtp::rtcp::{ReportBlock, SenderInfo};
+use crate::sdp;
+use crate::track::clock::{WallClock, micros_to_ntp};
+use crate::track::dynacast::Wanted;
+use crate::track::negotiated::{codec_kind, extension_kind};
+use crate::track::packet::MediaPacket;
+use crate::track::quality::Impairment;
+
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+const FIRST_REPORT: Duration = Duration::from_millis(50);
+const DEFAULT_RTT: Duration = Duration::from_millis(100);
+/// Retransmissions may at least take this many bytes a second, and as many as the stream itself: a share of
+/// a few percent would lose whole key frames on bad networks.
+const RESEND_RATE: u64 = 250_000;
+/// A key frame lost as a whole can be resent at once.
+const RESEND_BURST: u64 = 512_000;
+/// The history of a track that stands still is given back after this.
+const HISTORY_IDLE: Duration = Duration::from_secs(3);
+
+/// A payload type the subscriber negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendPayload {
+    pub codec: CodecKind,
+    pub payload_type: u8,
+    /// Of its RTX, if any.
+    pub rtx: Option<u8>,
+    /// Hz.
+    pub clock_rate: u32,
+    pub nack: bool,
+}
+
+/// How a track is sent to a subscriber: its side of the negotiation.
+#[derive(Clone, Debug)]
+pub struct SendFormat {
+    pub ssrc: u32,
+    pub rtx_ssrc: u32,
+    pub payloads: Vec<SendPayload>,
+    /// From [`SendQueue::add_section`].
+    pub section: SectionId,
+}
+
+impl SendFormat {
+    /// From a negotiated section. Its extension ids, with its mid, are to be made known to the queue as
+    /// `section`: see [`send_extensions`].
+    #[must_use]
+    pub fn negotiated(negotiated: &sdp::SendSection, ssrc: u32, rtx_ssrc: u32, section: SectionId) -> Self {
+        let payloads = negotiated.payloads.iter().map(|format| SendPayload {
+            codec: codec_kind(format.codec),
+            payload_type: format.payload_type,
+            rtx: format.rtx,
+            clock_rate: format.clock_rate,
+            nack: format.feedback.nack,
+        });
+        Self { ssrc, rtx_ssrc, payloads: payloads.collect(), section }
+    }
+}
+
+/// The extension ids to send with in a negotiated section.
+#[must_use]
+pub fn send_extensions(negotiated: &sdp::SendSection) -> SendExtensions {
+    let ids = negotiated.extensions.iter().map(|(id, extension)| (*id, extension_kind(*extension)));
+    let ids = SendExtensions::new(ids);
+    let repeats = negotiated.payloads.iter().any(|format| format.feedback.nack && format.rtx.is_none());
+    if repeats { ids.repeatable() } else { ids }
+}
+
+/// What a subscription wants of the publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyframeWish {
+    pub layer: u8,
+    /// The viewer sees nothing meanwhile.
+    pub urgent: bool,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    Queued,
+    /// Not for this subscriber: another layer, no key frame yet, paused.
+    Skipped,
+    /// The subscriber negotiated no payload type for the codec.
+    Unsupported,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Subscription {
+    kind: MediaKind,
+    format: SendFormat,
+    table: LayerTable,
+    settings: TrackSettings,
+    /// The layer the settings ask for; `None` is paused.
+    wanted: Option<u8>,
+    /// Several spatial layers in the one stream.
+    svc: bool,
+    /// Transport up, section negotiated.
+    connected: bool,
+
+    /// The stream that is forwarded: its epoch and layer.
+    current: Option<(u32, u8)>,
+    /// SVC: highest spatial layer passed, and the highest temporal one.
+    spatial: u8,
+    temporal: u8,
+    highest_temporal: u8,
+    /// Timestamp of the newest incoming packet of the stream.
+    picture_time: Option<u32>,
+    /// Picture whose packets are being left out.
+    left_out: Option<u32>,
+    /// The layer arriving that a switch waits for.
+    awaited: Option<u8>,
+    active_layers: u8,
+
+    numbers: SequenceMap,
+    timeline: Timeline,
+    counters: Counters,
+    history: History,
+    rtx_sequence: u16,
+    /// Which payload was used last, so that it needn't be searched.
+    payload: Option<SendPayload>,
+
+    wish: Option<KeyframeWish>,
+    packets: u32,
+    octets: u32,
+    report_due: Option<Instant>,
+    rtt: Option<Duration>,
+    heard_of: bool,
+    loss: Loss,
+    resend: ResendBudget,
+}
+
+/// What receiver reports said.
+#[derive(Clone, Copy, Debug, Default)]
+struct Loss {
+    cumulative: i32,
+    highest: u32,
+    jitter: u32,
+    scored_cumulative: i32,
+    scored_highest: u32,
+}
+
+#[derive(Debug)]
+struct ResendBudget {
+    tokens: u64,
+    at: Option<Instant>,
+    /// Bytes a second sent lately.
+    rate: u64,
+    sent: u64,
+    since: Option<Instant>,
+}
+
+impl Default for ResendBudget {
+    fn default() -> Self {
+        Self { tokens: RESEND_BURST, at: None, rate: 0, sent: 0, since: None }
+    }
+}
+
+impl ResendBudget {
+    fn sent(&mut self, now: Instant, bytes: usize) {
+        self.sent += bytes as u64;
+        let since = *self.since.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed >= Duration::from_secs(1) {
+            self.rate = (self.sent as f64 / elapsed.as_secs_f64()) as u64;
+            self.sent = 0;
+            self.since = Some(now);
+        }
+    }
+
+    fn spend(&mut self, now: Instant, bytes: usize) -> bool {
+        let elapsed = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.at = Some(now);
+        let earned = (elapsed.as_secs_f64() * self.rate.max(RESEND_RATE) as f64) as u64;
+        self.tokens = (self.tokens + earned).min(RESEND_BURST);
+        let allowed = self.tokens >= bytes as u64;
+        if allowed {
+            self.tokens -= bytes as u64;
+        }
+        allowed
+    }
+}
+
+impl Subscription {
+    /// `first_sequence` is random and below 2^15, so that sender and receiver agree on the first roll-over
+    /// (RFC 3711, 3.3.1); its high bit is cleared.
+    #[must_use]
+    pub fn new(
+        kind: MediaKind,
+        format: SendFormat,
+        table: LayerTable,
+        svc: bool,
+        settings: TrackSettings,
+        first_sequence: u16,
+    ) -> Self {
+        let mut subscription = Self {
+            kind,
+            format,
+            wanted: None,
+            table,
+            settings,
+            svc,
+            connected: false,
+            current: None,
+            spatial: 0,
+            temporal: u8::MAX,
+            highest_temporal: 0,
+            picture_time: None,
+            left_out: None,
+            awaited: None,
+            active_layers: 0,
+            numbers: SequenceMap::new(first_sequence & 0x7FFF),
+            timeline: Timeline::default(),
+            counters: Counters::default(),
+            history: History::default(),
+            rtx_sequence: first_sequence.rotate_left(7) & 0x7FFF,
+            payload: None,
+            wish: None,
+            packets: 0,
+            octets: 0,
+            report_due: None,
+            rtt: None,
+            heard_of: false,
+            loss: Loss::default(),
+            resend: ResendBudget::default(),
+        };
+        subscription.apply_settings();
+        subscription
+    }
+
+    /// A new negotiation of the same section.
+    pub fn set_format(&mut self, format: SendFormat) {
+        self.payload = None;
+        self.format = format;
+    }
+
+    #[must_use]
+    pub fn ssrc(&self) -> u32 {
+        self.format.ssrc
+    }
+
+    #[must_use]
+    pub fn section(&self) -> SectionId {
+        self.format.section
+    }
+
+    /// The subscriber's transport can carry media now. Nothing is forwarded before; the key frame asked for
+    /// when the subscription was made may have passed, so it is asked for again.
+    pub fn connected(&mut self) {
+        if !self.connected {
+            self.connected = true;
+            self.ask(true);
+        }
+    }
+
+    pub fn set_layers(&mut self, table: LayerTable) {
+        self.table = table;
+        self.apply_settings();
+    }
+
+    pub fn set_settings(&mut self, settings: TrackSettings) {
+        if self.settings != settings {
+            self.settings = settings;
+            self.apply_settings();
+        }
+    }
+
+    fn apply_settings(&mut self) {
+        let before = self.wanted;
+        self.wanted = if self.kind == MediaKind::Audio {
+            (!self.settings.disabled).then_some(0)
+        } else {
+            self.table.wanted(&self.settings)
+        };
+        if self.wanted.is_none() {
+            self.current = None;
+            self.wish = None;
+        } else if self.wanted != before {
+            self.ask(self.current.is_none());
+        }
+    }
+
+    /// The quality wanted of the publisher, for dynacast.
+    #[must_use]
+    pub fn wanted_quality(&self) -> Wanted {
+        self.wanted.map(|layer| self.table.quality(layer))
+    }
+
+    /// The layer that is forwarded now.
+    #[must_use]
+    pub fn current_layer(&self) -> Option<u8> {
+        self.current.map(|(_, layer)| if self.svc { self.spatial.min(self.table.count().saturating_sub(1)) } else { layer })
+    }
+
+    /// A key frame to be asked of the publisher, if there is a new wish for one.
+    pub fn poll_wish(&mut self) -> Option<KeyframeWish> {
+        self.wish.take()
+    }
+
+    fn ask(&mut self, urgent: bool) {
+        if self.kind == MediaKind::Audio {
+            return;
+        }
+        if let Some(layer) = self.target() {
+            let urgent = urgent || self.wish.is_some_and(|wish| wish.urgent);
+            self.wish = Some(KeyframeWish { layer, urgent });
+        }
+    }
+
+    /// The layer to be forwarded: the one wanted if it is arriving, else the next lower one that is, else
+    /// the next higher one. Before anything arrived, the one wanted.
+    fn target(&self) -> Option<u8> {
+        let wanted = self.wanted?;
+        if self.svc || self.active_layers == 0 || self.active_layers & 1 << wanted != 0 {
+            return Some(wanted);
+        }
+        let active = |layer: &u8| self.active_layers & 1 << layer != 0;
+        (0..wanted).rev().find(active).or_else(|| (wanted + 1..8).find(active)).or(Some(wanted))
+    }
+
+    /// Sends the packet to the subscriber if it is for it.
+    pub fn forward(&mut self, now: Instant, packet: &Arc<MediaPacket>, queue: &mut SendQueue) -> Forwarded {
+        if self.wanted.is_none() || !self.connected {
+            return Forwarded::Skipped;
+        }
+        if self.kind == MediaKind::Video && !self.svc {
+            self.follow_layers(packet);
+        }
+        let stream = (packet.epoch, packet.layer);
+        if self.current != Some(stream) && !self.try_switch(now, packet, stream) {
+            return Forwarded::Skipped;
+        }
+        let Some(payload) = self.payload_for(packet.codec) else { return Forwarded::Unsupported };
+        if self.kind == MediaKind::Video && !self.passes_layers(packet) {
+            return Forwarded::Skipped;
+        }
+        let Some(mapped) = self.numbers.forward(packet.sequence) else { return Forwarded::Skipped };
+        let timestamp = self.timeline.map(packet, mapped.newest);
+        let patch = if self.kind == MediaKind::Video {
+            self.counters.patch(&packet.meta.detail, packet.payload(), mapped.picture_offset, mapped.newest)
+        } else {
+            Patch::default()
+        };
+        let marker = packet.marker || (self.svc && packet.meta.end_of_frame && packet.meta.spatial == self.spatial);
+        let outgoing = Outgoing {
+            packet: Arc::clone(packet),
+            ssrc: self.format.ssrc,
+            timestamp,
+            sequence: mapped.sequence,
+            payload_type: payload.payload_type,
+            marker,
+            primary_only: packet.codec == CodecKind::Red && payload.codec != CodecKind::Red,
+            patch,
+            original_sequence: None,
+            section: self.format.section,
+            with_mid: !self.heard_of,
+        };
+        let size = outgoing.size();
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(size as u32 - 12);
+        self.resend.sent(now, size);
+        if self.report_due.is_none() {
+            self.report_due = Some(now + FIRST_REPORT);
+        }
+        if payload.nack {
+            self.history.push(now, &outgoing);
+        }
+        let priority = if self.kind == MediaKind::Audio { Priority::Audio } else { Priority::Video };
+        // What a full queue refuses is lost as on a full link: it can be asked for again.
+        queue.push(now, priority, outgoing);
+        Forwarded::Queued
+    }
+
+    /// Notices layers that stopped or came back.
+    #[inline]
+    fn follow_layers(&mut self, packet: &MediaPacket) {
+        if packet.active_layers != self.active_layers {
+            self.active_layers = packet.active_layers;
+            let target = self.target();
+            if target != self.awaited {
+                self.awaited = target;
+                let current_stopped =
+                    self.current.is_none_or(|(_, layer)| self.active_layers & 1 << layer == 0);
+                if self.current.map(|(_, layer)| layer) != target {
+                    self.ask(current_stopped);
+                }
+            }
+        }
+    }
+
+    /// Starts forwarding the packet's stream if it may begin here.
+    fn try_switch(&mut self, now: Instant, packet: &Arc<MediaPacket>, stream: (u32, u8)) -> bool {
+        let video = self.kind == MediaKind::Video;
+        if video {
+            if !packet.meta.keyframe || !packet.newest {
+                if self.current.is_none_or(|(epoch, layer)| layer == packet.layer && epoch != packet.epoch) {
+                    // Nothing can be seen until a key frame comes; the track repeats the request.
+                    self.ask_once();
+                }
+                return false;
+            }
+            let target = self.target();
+            let wanted = target == Some(packet.layer) || self.svc;
+            // Anything is better than no picture, but nothing above what was asked for.
+            let better = match self.current {
+                None => self.wanted.is_some_and(|wanted| packet.layer <= wanted),
+                Some((epoch, layer)) => layer == packet.layer && epoch != packet.epoch,
+            };
+            if !wanted && !better {
+                return false;
+            }
+        } else if !packet.newest {
+            return false;
+        }
+        if self.payload_for(packet.codec).is_none() {
+            return false;
+        }
+        let offset = self.counters.switch(&packet.meta.detail);
+        self.numbers.switch(packet.sequence, offset);
+        self.timeline.switch(now, packet);
+        self.current = Some(stream);
+        self.spatial = if self.svc { self.spatial_cap() } else { 0 };
+        self.temporal = u8::MAX;
+        self.highest_temporal = 0;
+        self.picture_time = None;
+        self.left_out = None;
+        if video && !self.svc && self.target() != Some(packet.layer) {
+            self.ask(false);
+        }
+        true
+    }
+
+    fn ask_once(&mut self) {
+        if self.awaited.is_none() {
+            self.awaited = self.target();
+            self.ask(true);
+        }
+    }
+
+    /// SVC: everything passes when the highest layer is wanted.
+    fn spatial_cap(&self) -> u8 {
+        match self.wanted {
+            Some(wanted) if wanted + 1 < self.table.count() => wanted,
+            _ => u8::MAX,
+        }
+    }
+
+    /// Whether a video packet's spatial and temporal layer pass. What is left out leaves no hole.
+    fn passes_layers(&mut self, packet: &MediaPacket) -> bool {
+        let meta = &packet.meta;
+        if packet.newest {
+            self.highest_temporal = self.highest_temporal.max(meta.temporal);
+            let new_picture = self.picture_time != Some(packet.timestamp);
+            self.picture_time = Some(packet.timestamp);
+            if new_picture {
+                let cap = layers::temporal_for(self.settings.fps, self.highest_temporal);
+                if cap < self.temporal || (meta.temporal <= cap && meta.temporal_switch) {
+                    self.temporal = cap;
+                }
+            }
+            if self.svc {
+                let cap = self.spatial_cap();
+                if cap < self.spatial && new_picture {
+                    self.spatial = cap;
+                } else if cap > self.spatial {
+                    if meta.keyframe {
+                        self.spatial = cap;
+                    } else if meta.start_of_frame && meta.spatial == self.spatial + 1 && is_intra_picture(packet) {
+                        self.spatial += 1;
+                    }
+                }
+            }
+        }
+        if meta.spatial <= self.spatial && meta.temporal <= self.temporal {
+            return true;
+        }
+        // With one layer a stream a picture left out takes its id along; with SVC lower layers keep it, and
+        // VP9 refers to pictures by the distance of their ids.
+        let whole_picture = meta.temporal > self.temporal && matches!(meta.detail, crate::codec::Detail::Vp8(_));
+        let id = picture_id(&meta.detail).map_or(packet.timestamp, u32::from);
+        let begins = whole_picture && self.left_out != Some(id);
+        if packet.newest {
+            self.left_out = Some(id);
+        }
+        self.numbers.leave_out(packet.sequence, begins);
+        false
+    }
+
+    #[inline]
+    fn payload_for(&mut self, codec: CodecKind) -> Option<SendPayload> {
+        if let Some(payload) = self.payload
+            && payload.codec == codec
+        {
+            return Some(payload);
+        }
+        let find = |codec| self.format.payloads.iter().copied().find(|payload| payload.codec == codec);
+        let found = find(codec).or_else(|| if codec == CodecKind::Red { find(CodecKind::Opus) } else { None })?;
+        self.payload = Some(found);
+        Some(found)
+    }
+
+    /// The subscriber asks again for packets that did not arrive. They leave by RTX where it was
+    /// negotiated, otherwise as they were.
+    pub fn handle_nack(&mut self, now: Instant, lost: impl IntoIterator<Item = u16>, queue: &mut SendQueue) {
+        let rtt = self.rtt.unwrap_or(Duration::from_millis(20)).clamp(Duration::from_millis(5), Duration::from_millis(200));
+        for sequence in lost {
+            let resent = self.history.resend(now, sequence, rtt, self.format.ssrc, self.format.section);
+            let mut outgoing = match resent {
+                Ok(outgoing) => outgoing,
+                Err(NotResent::Unknown | NotResent::TooSoon) => continue,
+            };
+            if !self.resend.spend(now, outgoing.size()) {
+                return;
+            }
+            let rtx = self.format.payloads.iter().find(|payload| payload.payload_type == outgoing.payload_type);
+            if let Some(rtx) = rtx.and_then(|payload| payload.rtx) {
+                outgoing.original_sequence = Some(sequence);
+                outgoing.sequence = self.rtx_sequence;
+                outgoing.ssrc = self.format.rtx_ssrc;
+                outgoing.payload_type = rtx;
+                self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
+            }
+            queue.push(now, Priority::Resend, outgoing);
+        }
+    }
+
+    /// The subscriber lost the picture (PLI or FIR).
+    pub fn handle_keyframe_request(&mut self) {
+        if self.kind == MediaKind::Video && self.wanted.is_some() {
+            let layer = self.current.map(|(_, layer)| layer).or_else(|| self.target());
+            if let Some(layer) = layer {
+                let urgent = self.current.is_none() || self.wish.is_some_and(|wish| wish.urgent);
+                self.wish = Some(KeyframeWish { layer, urgent });
+            }
+        }
+    }
+
+    /// A report block about this subscription's SSRC.
+    pub fn handle_report(&mut self, now: Instant, clock: &WallClock, block: &ReportBlock) {
+        self.heard_of = true;
+        if let Some(ticks) = block.round_trip(clock.ntp(now)) {
+            let rtt = Duration::from_micros(u64::from(ticks) * 1_000_000 / 65_536);
+            self.rtt = Some(self.rtt.map_or(rtt, |before| (before * 7 + rtt) / 8));
+        }
+        self.loss.cumulative = block.cumulative_lost;
+        self.loss.highest = block.highest_sequence;
+        self.loss.jitter = block.jitter;
+    }
+
+    #[must_use]
+    pub fn rtt(&self) -> Duration {
+        self.rtt.unwrap_or(DEFAULT_RTT)
+    }
+
+    /// When [`Self::poll_report`] is due; `None` while nothing is sent.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.report_due
+    }
+
+    /// The sender report that is due: SSRC and contents.
+    pub fn poll_report(&mut self, now: Instant, clock: &WallClock) -> Option<(u32, SenderInfo)> {
+        if self.report_due.is_none_or(|due| now < due) {
+            return None;
+        }
+        let Some((rtp_timestamp, age)) = self.timeline.at(clock.micros(now)) else {
+            self.report_due = None;
+            return None;
+        };
+        // A track that stands still needs no reports and no history.
+        if age > HISTORY_IDLE.as_micros() as i64 && self.history.newest().is_none_or(|at| now.saturating_duration_since(at) > HISTORY_IDLE) {
+            self.history.clear();
+            self.report_due = None;
+            return None;
+        }
+        self.report_due = Some(now + REPORT_INTERVAL);
+        let ntp = micros_to_ntp(clock.micros(now));
+        let info = SenderInfo { ntp, rtp_timestamp, packets: self.packets, octets: self.octets };
+        Some((self.format.ssrc, info))
+    }
+
+    /// What the subscriber went through since it was asked last.
+    pub fn impairment(&mut self) -> Impairment {
+        let expected = self.loss.highest.wrapping_sub(self.loss.scored_highest);
+        let lost = self.loss.cumulative.saturating_sub(self.loss.scored_cumulative).max(0) as u64;
+        self.loss.scored_highest = self.loss.highest;
+        self.loss.scored_cumulative = self.loss.cumulative;
+        let rate = self.payload.map_or(90_000, |payload| payload.clock_rate).max(1);
+        let missing = match (self.wanted, self.current) {
+            (Some(wanted), Some((_, layer))) if !self.svc => wanted.saturating_sub(layer),
+            _ => 0,
+        };
+        Impairment {
+            expected: u64::from(expected).min(1 << 20),
+            lost: lost.min(u64::from(expected)),
+            jitter_ms: self.loss.jitter as f32 * 1000.0 / rate as f32,
+            rtt_ms: self.rtt().as_secs_f32() * 1000.0,
+            missing_layers: missing,
+            video: self.kind == MediaKind::Video,
+            redundant: self.payload.is_some_and(|payload| payload.codec == CodecKind::Red),
+            silent: false,
+        }
+    }
+
+    /// The payload type and codec in use, once something was sent.
+    #[must_use]
+    pub fn codec(&self) -> Option<CodecKind> {
+        self.payload.map(|payload| payload.codec)
+    }
+}
+
+/// A layer's frame that refers to no earlier picture.
+fn is_intra_picture(packet: &MediaPacket) -> bool {
+    match &packet.meta.detail {
+        crate::codec::Detail::Vp9(descriptor) => !descriptor.inter_picture,
+        crate::codec::Detail::Dependency(frame) => frame.is_switch() && frame.temporal == 0,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
