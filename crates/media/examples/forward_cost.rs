@@ -41,7 +41,11 @@ fn receiver(clock: WallClock, now: Instant, streams: u32) -> Receiver {
             kind: MediaKind::Video,
             svc: false,
             rids: Vec::new(),
-            ssrcs: vec![ReceiveSsrc { ssrc: 1000 + stream, rtx: None, layer: 0 }],
+            ssrcs: vec![ReceiveSsrc {
+                ssrc: 1000 + stream,
+                rtx: None,
+                layer: 0,
+            }],
             payloads: vec![payload],
             extensions: vec![(3, ExtensionKind::TransportCc)],
             muted: false,
@@ -52,28 +56,68 @@ fn receiver(clock: WallClock, now: Instant, streams: u32) -> Receiver {
 }
 
 fn subscriber(clock: WallClock, streams: u32) -> Subscriber {
-    let config = SendQueueConfig { gap: Duration::ZERO, ..SendQueueConfig::default() };
+    let config = SendQueueConfig {
+        gap: Duration::ZERO,
+        ..SendQueueConfig::default()
+    };
     let mut queue = SendQueue::new(config, clock);
-    let ids = SendExtensions::new([(3, ExtensionKind::TransportCc), (4, ExtensionKind::AbsSendTime)]);
+    let ids = SendExtensions::new([
+        (3, ExtensionKind::TransportCc),
+        (4, ExtensionKind::AbsSendTime),
+    ]);
     let subscriptions = (0..streams).map(|stream| {
         let section = queue.add_section(ids, &stream.to_string());
-        let payloads =
-            vec![SendPayload { codec: CodecKind::Vp8, payload_type: 96, rtx: Some(97), clock_rate: 90_000, nack: true }];
-        let format = SendFormat { ssrc: 5000 + stream, rtx_ssrc: 9000 + stream, payloads, section };
-        let layer = LayerSpec { quality: 2, rid: String::new(), width: 1280, height: 720, bitrate: 0, ssrc: 0 };
-        let settings = TrackSettings { quality: 2, ..TrackSettings::default() };
-        let mut subscription =
-            Subscription::new(MediaKind::Video, format, LayerTable::new(&[layer]), false, settings, 1);
+        let payloads = vec![SendPayload {
+            codec: CodecKind::Vp8,
+            payload_type: 96,
+            rtx: Some(97),
+            clock_rate: 90_000,
+            nack: true,
+        }];
+        let format = SendFormat {
+            ssrc: 5000 + stream,
+            rtx_ssrc: 9000 + stream,
+            payloads,
+            section,
+        };
+        let layer = LayerSpec {
+            quality: 2,
+            rid: String::new(),
+            width: 1280,
+            height: 720,
+            bitrate: 0,
+            ssrc: 0,
+        };
+        let settings = TrackSettings {
+            quality: 2,
+            ..TrackSettings::default()
+        };
+        let mut subscription = Subscription::new(
+            MediaKind::Video,
+            format,
+            LayerTable::new(&[layer]),
+            false,
+            settings,
+            1,
+        );
         subscription.connected();
         subscription
     });
     let subscriptions = subscriptions.collect();
-    Subscriber { queue, subscriptions }
+    Subscriber {
+        queue,
+        subscriptions,
+    }
 }
 
 fn packet(stream: u32, sequence: u16, timestamp: u32, key: bool, last: bool) -> Vec<u8> {
-    let header =
-        HeaderFields { marker: last, payload_type: 96, sequence, timestamp, ssrc: 1000 + stream };
+    let header = HeaderFields {
+        marker: last,
+        payload_type: 96,
+        sequence,
+        timestamp,
+        ssrc: 1000 + stream,
+    };
     let mut bytes = Vec::with_capacity(PAYLOAD + 20);
     let number = sequence.to_be_bytes();
     if header.write(&mut bytes, &[], &[(3, &number)]).is_err() {
@@ -98,17 +142,26 @@ fn measure(subscribers: usize, streams: u32, frames: u32) -> Option<(f64, f64)> 
     let start = Instant::now();
     let clock = WallClock::new(start, Duration::from_secs(1_700_000_000));
     let mut receiver = receiver(clock, start, streams);
-    let mut room: Vec<Subscriber> = (0..subscribers).map(|_| subscriber(clock, streams)).collect();
+    let mut room: Vec<Subscriber> = (0..subscribers)
+        .map(|_| subscriber(clock, streams))
+        .collect();
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).ok()?);
     let mut index = 0u128;
     let mut seal = |buffer: &mut Vec<u8>, start: usize, header: usize| {
         index += 1;
         let mut nonce = [0; 12];
         nonce.copy_from_slice(&index.to_be_bytes()[4..]);
-        let Some((head, body)) = buffer.get_mut(start..).and_then(|packet| packet.split_at_mut_checked(header)) else {
+        let Some((head, body)) = buffer
+            .get_mut(start..)
+            .and_then(|packet| packet.split_at_mut_checked(header))
+        else {
             return;
         };
-        let tag = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&*head), body);
+        let tag = key.seal_in_place_separate_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(&*head),
+            body,
+        );
         if let Ok(tag) = tag {
             buffer.extend_from_slice(tag.as_ref());
         }
@@ -121,8 +174,16 @@ fn measure(subscribers: usize, streams: u32, frames: u32) -> Option<(f64, f64)> 
         .flat_map(|frame| (0..streams).map(move |stream| (frame, stream)))
         .map(|(frame, stream)| {
             let packets = (0..PACKETS_A_FRAME).map(|index| {
-                let sequence = (frame as u16).wrapping_mul(PACKETS_A_FRAME).wrapping_add(index);
-                packet(stream, sequence, frame * 3000, frame == 0, index + 1 == PACKETS_A_FRAME)
+                let sequence = (frame as u16)
+                    .wrapping_mul(PACKETS_A_FRAME)
+                    .wrapping_add(index);
+                packet(
+                    stream,
+                    sequence,
+                    frame * 3000,
+                    frame == 0,
+                    index + 1 == PACKETS_A_FRAME,
+                )
             });
             (stream, packets.collect())
         })
@@ -134,14 +195,21 @@ fn measure(subscribers: usize, streams: u32, frames: u32) -> Option<(f64, f64)> 
             let _ = receiver.handle_rtp(now, bytes, &mut ingress);
         }
         for subscriber in &mut room {
-            let Some(subscription) = subscriber.subscriptions.get_mut(*stream as usize) else { continue };
+            let Some(subscription) = subscriber.subscriptions.get_mut(*stream as usize) else {
+                continue;
+            };
             for packet in &ingress {
                 subscription.forward(now, &packet.packet, &mut subscriber.queue);
             }
             // Two releases of four packets.
             for _ in 0..2 {
                 buffer.clear();
-                sent += u64::from(subscriber.queue.release(now, &mut buffer, &mut seal).packets);
+                sent += u64::from(
+                    subscriber
+                        .queue
+                        .release(now, &mut buffer, &mut seal)
+                        .packets,
+                );
             }
         }
         ingress.clear();
@@ -159,8 +227,12 @@ fn measure(subscribers: usize, streams: u32, frames: u32) -> Option<(f64, f64)> 
 }
 
 fn main() {
-    println!("{:>11} {:>8} {:>14} {:>14}", "subscribers", "streams", "ns per packet", "ns of sealing");
-    for (subscribers, streams, frames) in [(1, 1, 4_000), (50, 1, 400), (50, 20, 30), (1, 150, 60)] {
+    println!(
+        "{:>11} {:>8} {:>14} {:>14}",
+        "subscribers", "streams", "ns per packet", "ns of sealing"
+    );
+    for (subscribers, streams, frames) in [(1, 1, 4_000), (50, 1, 400), (50, 20, 30), (1, 150, 60)]
+    {
         if let Some((cost, sealing)) = measure(subscribers, streams, frames) {
             println!("{subscribers:>11} {streams:>8} {cost:>14.0} {sealing:>14.0}");
         }

@@ -42,7 +42,11 @@ impl Patch {
     /// `bytes` (at most 8) instead of the first `skip` bytes.
     #[must_use]
     pub fn new(bytes: &[u8], skip: u8) -> Self {
-        let mut patch = Self { len: bytes.len().min(8) as u8, skip, ..Self::default() };
+        let mut patch = Self {
+            len: bytes.len().min(8) as u8,
+            skip,
+            ..Self::default()
+        };
         for (into, from) in patch.bytes.iter_mut().zip(bytes) {
             *into = *from;
         }
@@ -67,7 +71,10 @@ impl Mid {
     pub fn new(mid: &str) -> Option<Self> {
         let mut bytes = [0; 8];
         bytes.get_mut(..mid.len())?.copy_from_slice(mid.as_bytes());
-        Some(Self { bytes, len: mid.len() as u8 })
+        Some(Self {
+            bytes,
+            len: mid.len() as u8,
+        })
     }
 
     fn bytes(&self) -> &[u8] {
@@ -96,7 +103,9 @@ impl SendExtensions {
                 ExtensionKind::AbsSendTime => ids.abs_send_time = id,
                 ExtensionKind::TransportCc => ids.transport_cc = id,
                 kind => {
-                    if let Some(slot) = forwarded_index(kind).and_then(|index| ids.forwarded.get_mut(usize::from(index))) {
+                    if let Some(slot) = forwarded_index(kind)
+                        .and_then(|index| ids.forwarded.get_mut(usize::from(index)))
+                    {
                         *slot = id;
                     }
                 }
@@ -109,7 +118,12 @@ impl SendExtensions {
     /// with the same nonce. So nothing is written into it that depends on when it leaves.
     #[must_use]
     pub fn repeatable(self) -> Self {
-        Self { abs_send_time: 0, transport_cc: 0, repeatable: true, ..self }
+        Self {
+            abs_send_time: 0,
+            transport_cc: 0,
+            repeatable: true,
+            ..self
+        }
     }
 }
 
@@ -134,8 +148,14 @@ pub struct Outgoing {
 
 impl Outgoing {
     fn payload(&self) -> &[u8] {
-        let payload = if self.primary_only { self.packet.primary() } else { self.packet.payload() };
-        payload.get(usize::from(self.patch.skip)..).unwrap_or_default()
+        let payload = if self.primary_only {
+            self.packet.primary()
+        } else {
+            self.packet.payload()
+        };
+        payload
+            .get(usize::from(self.patch.skip)..)
+            .unwrap_or_default()
     }
 
     /// Bytes on the wire, about: without header extensions and the seal.
@@ -221,7 +241,10 @@ impl SendQueue {
 
     /// Makes a section known by its extension ids and mid.
     pub fn add_section(&mut self, extensions: SendExtensions, mid: &str) -> SectionId {
-        SectionId(self.sections.insert((extensions, Mid::new(mid).unwrap_or_default())) as u32)
+        SectionId(
+            self.sections
+                .insert((extensions, Mid::new(mid).unwrap_or_default())) as u32,
+        )
     }
 
     /// A renegotiation changed what a section may send.
@@ -236,8 +259,13 @@ impl SendQueue {
         self.sections.try_remove(section.0 as usize);
         self.audio.retain(|waiting| waiting.section != section);
         self.resend.retain(|waiting| waiting.section != section);
-        self.video.retain(|waiting| waiting.outgoing.section != section);
-        let queues = self.audio.iter().chain(&self.resend).chain(self.video.iter().map(|waiting| &waiting.outgoing));
+        self.video
+            .retain(|waiting| waiting.outgoing.section != section);
+        let queues = self
+            .audio
+            .iter()
+            .chain(&self.resend)
+            .chain(self.video.iter().map(|waiting| &waiting.outgoing));
         self.bytes = queues.map(Outgoing::size).sum();
     }
 
@@ -255,7 +283,11 @@ impl SendQueue {
             Priority::Resend => self.resend.push_back(outgoing),
             Priority::Video => {
                 let complete = outgoing.marker;
-                self.video.push_back(Waiting { outgoing, since: now, complete });
+                self.video.push_back(Waiting {
+                    outgoing,
+                    since: now,
+                    complete,
+                });
             }
         }
         true
@@ -293,7 +325,11 @@ impl SendQueue {
             return Some(open);
         }
         let front = self.video.front()?;
-        let ready = if self.group_is_ready() { now } else { front.since + self.config.hold };
+        let ready = if self.group_is_ready() {
+            now
+        } else {
+            front.since + self.config.hold
+        };
         Some(ready.max(open))
     }
 
@@ -351,7 +387,9 @@ impl SendQueue {
 
     /// Whether the group at the front has all the company it can get.
     fn group_is_ready(&self) -> bool {
-        let Some(front) = self.video.front() else { return false };
+        let Some(front) = self.video.front() else {
+            return false;
+        };
         let mut count = 0;
         for waiting in self.video.iter().take(LOOK_AHEAD) {
             if waiting.outgoing.ssrc != front.outgoing.ssrc {
@@ -375,14 +413,18 @@ impl SendQueue {
         seal: &mut impl FnMut(&mut Vec<u8>, usize, usize),
         released: &mut Released,
     ) -> usize {
-        let Some(front) = self.video.pop_front() else { return 0 };
+        let Some(front) = self.video.pop_front() else {
+            return 0;
+        };
         let (ssrc, timestamp) = (front.outgoing.ssrc, front.outgoing.timestamp);
         let mut group: [Option<Outgoing>; GROUP] = Default::default();
         let mut last = front.complete;
         group[0] = Some(front.outgoing);
         let (mut filled, mut index) = (1, 0);
         while filled < GROUP && index < LOOK_AHEAD && !last {
-            let Some(waiting) = self.video.get(index) else { break };
+            let Some(waiting) = self.video.get(index) else {
+                break;
+            };
             if waiting.outgoing.ssrc != ssrc {
                 index += 1;
                 continue;
@@ -394,7 +436,9 @@ impl SendQueue {
             group[filled] = self.video.remove(index).map(|waiting| waiting.outgoing);
             filled += 1;
         }
-        let repeatable = group[0].as_ref().is_some_and(|outgoing| self.is_repeatable(outgoing.section));
+        let repeatable = group[0]
+            .as_ref()
+            .is_some_and(|outgoing| self.is_repeatable(outgoing.section));
         let full = |outgoing: &Outgoing| self.header_size(outgoing) + outgoing.size();
         let sizes: [usize; GROUP] =
             std::array::from_fn(|index| group[index].as_ref().map_or(0, full));
@@ -406,7 +450,11 @@ impl SendQueue {
             // Only the last segment of a batch may be shorter, and others may follow this group: the
             // last one is padded too when it is nearly full.
             let short = longest - sizes[index];
-            let padding = if short <= LONGEST_PADDING && !repeatable { short as u8 } else { 0 };
+            let padding = if short <= LONGEST_PADDING && !repeatable {
+                short as u8
+            } else {
+                0
+            };
             let size = self.write(now, outgoing, padding, buffer, seal);
             released.add(size);
             total += size;
@@ -421,12 +469,16 @@ impl SendQueue {
     }
 
     fn is_repeatable(&self, section: SectionId) -> bool {
-        self.sections.get(section.0 as usize).is_some_and(|(ids, _)| ids.repeatable)
+        self.sections
+            .get(section.0 as usize)
+            .is_some_and(|(ids, _)| ids.repeatable)
     }
 
     /// Bytes of the extension block this packet will have, in order to bring a group to one size.
     fn header_size(&self, outgoing: &Outgoing) -> usize {
-        let Some((ids, mid)) = self.sections.get(outgoing.section.0 as usize) else { return 0 };
+        let Some((ids, mid)) = self.sections.get(outgoing.section.0 as usize) else {
+            return 0;
+        };
         let mut layout = Layout::default();
         each_extension(ids, mid, outgoing, |_, id, len| layout.add(id, len));
         layout.block()
@@ -441,7 +493,9 @@ impl SendQueue {
         buffer: &mut Vec<u8>,
         seal: &mut impl FnMut(&mut Vec<u8>, usize, usize),
     ) -> usize {
-        let Some((ids, mid)) = self.sections.get(outgoing.section.0 as usize) else { return 0 };
+        let Some((ids, mid)) = self.sections.get(outgoing.section.0 as usize) else {
+            return 0;
+        };
         let start = buffer.len();
         let mut layout = Layout::default();
         each_extension(ids, mid, outgoing, |_, id, len| layout.add(id, len));
@@ -512,7 +566,12 @@ enum Element<'a> {
 
 /// Calls back with each extension a packet takes along: its value, id and length.
 #[inline]
-fn each_extension(ids: &SendExtensions, mid: &Mid, outgoing: &Outgoing, mut each: impl FnMut(Element<'_>, u8, usize)) {
+fn each_extension(
+    ids: &SendExtensions,
+    mid: &Mid,
+    outgoing: &Outgoing,
+    mut each: impl FnMut(Element<'_>, u8, usize),
+) {
     if ids.transport_cc != 0 {
         each(Element::TransportSequence, ids.transport_cc, 2);
     }
@@ -556,226 +615,4 @@ impl Layout {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rtp::RtpHeader;
-    use crate::track::testing::*;
-
-    struct Link {
-        now: Instant,
-        queue: SendQueue,
-        section: SectionId,
-        bench: Bench,
-        number: u16,
-    }
-
-    const IDS: [(u8, ExtensionKind); 4] = [
-        (3, ExtensionKind::TransportCc),
-        (4, ExtensionKind::AbsSendTime),
-        (5, ExtensionKind::Mid),
-        (20, ExtensionKind::VideoOrientation),
-    ];
-
-    impl Link {
-        fn new(ids: &[(u8, ExtensionKind)]) -> Self {
-            let bench = Bench::new(vec![video_section(1, "1"), audio_section(2, "0", 10)]);
-            let mut queue = SendQueue::new(SendQueueConfig::default(), bench.clock);
-            let section = queue.add_section(SendExtensions::new(ids.iter().copied()), "v");
-            Self { now: bench.now, queue, section, bench, number: 0 }
-        }
-
-        fn outgoing(&mut self, timestamp: u32, size: usize, marker: bool) -> Outgoing {
-            self.number += 1;
-            let mut payload = vp8(true, true, 1, 1, 0);
-            payload.resize(size, 7);
-            let packet = self.bench.receive(&Rtp::new(VP8, 77, self.number, timestamp).payload(&payload));
-            Outgoing {
-                packet: Arc::clone(&packet[0].packet),
-                ssrc: 5,
-                timestamp,
-                sequence: self.number,
-                payload_type: 100,
-                marker,
-                primary_only: false,
-                patch: Patch::default(),
-                original_sequence: None,
-                section: self.section,
-                with_mid: false,
-            }
-        }
-
-        fn push(&mut self, timestamp: u32, size: usize, marker: bool) {
-            let outgoing = self.outgoing(timestamp, size, marker);
-            assert!(self.queue.push(self.now, Priority::Video, outgoing));
-        }
-
-        fn release(&mut self) -> Vec<Vec<u8>> {
-            let mut buffer = Vec::new();
-            let mut starts = Vec::new();
-            self.queue.release(self.now, &mut buffer, |buffer, start, header| {
-                assert!(header >= 12 && start + header < buffer.len());
-                starts.push(start);
-            });
-            starts.push(buffer.len());
-            starts.windows(2).map(|ends| buffer[ends[0]..ends[1]].to_vec()).collect()
-        }
-    }
-
-    #[test]
-    fn a_frame_leaves_by_four_packets_of_one_size_a_release() {
-        let mut link = Link::new(&[]);
-        for index in 0..6 {
-            link.push(0, 1000 - index, index == 5);
-        }
-        let first = link.release();
-        assert_eq!(first.len(), 4);
-        assert!(first.iter().all(|packet| packet.len() == first[0].len()));
-        for (packet, size) in first.iter().zip([1000usize, 999, 998, 997]) {
-            let header = RtpHeader::parse(packet).unwrap();
-            assert_eq!(header.payload(packet).len(), size);
-            assert_eq!(usize::from(header.padding_len), 1000 - size);
-        }
-        assert!(link.release().is_empty());
-        let next = link.queue.deadline(link.now).unwrap();
-        assert_eq!(next, link.now + Duration::from_millis(1));
-        link.now = next;
-        assert_eq!(link.release().len(), 2);
-        assert_eq!(link.queue.deadline(link.now), None);
-        assert_eq!(link.queue.queued_bytes(), 0);
-    }
-
-    #[test]
-    fn a_short_last_packet_is_not_blown_up() {
-        let mut link = Link::new(&[]);
-        link.push(0, 1000, false);
-        link.push(0, 200, true);
-        let sizes: Vec<_> = link.release().iter().map(Vec::len).collect();
-        assert_eq!(sizes, [1012, 212]);
-    }
-
-    #[test]
-    fn a_lonely_packet_waits_for_company_but_not_longer_than_a_millisecond() {
-        let mut link = Link::new(&[]);
-        link.push(0, 1000, false);
-        assert!(link.release().is_empty());
-        let due = link.queue.deadline(link.now).unwrap();
-        assert_eq!(due - link.now, Duration::from_millis(1));
-        link.now = due;
-        assert_eq!(link.release().len(), 1);
-        // The end of a frame waits for nothing.
-        link.push(0, 1000, true);
-        assert_eq!(link.queue.deadline(link.now), Some(link.now));
-        assert_eq!(link.release().len(), 1);
-    }
-
-    #[test]
-    fn audio_and_resent_packets_go_before_video() {
-        let mut link = Link::new(&[]);
-        link.push(0, 1000, true);
-        let mut resent = link.outgoing(0, 500, true);
-        resent.original_sequence = Some(0x0102);
-        link.queue.push(link.now, Priority::Resend, resent);
-        let audio = link.outgoing(0, 120, true);
-        link.queue.push(link.now, Priority::Audio, audio);
-        let released = link.release();
-        let sizes: Vec<_> = released.iter().map(Vec::len).collect();
-        assert_eq!(sizes, [132, 514, 1012]);
-        assert_eq!(released[1][12..14], [1, 2]);
-    }
-
-    #[test]
-    fn frames_of_two_tracks_that_take_turns_leave_in_groups() {
-        let mut link = Link::new(&[]);
-        for index in 0..4 {
-            for ssrc in [5, 6] {
-                let mut outgoing = link.outgoing(0, 900 + index, index == 3);
-                outgoing.ssrc = ssrc;
-                link.queue.push(link.now, Priority::Video, outgoing);
-            }
-        }
-        let released = link.release();
-        let ssrcs: Vec<_> = released.iter().map(|packet| RtpHeader::parse(packet).unwrap().ssrc).collect();
-        assert_eq!(ssrcs, [5, 5, 5, 5, 6, 6, 6, 6]);
-    }
-
-    #[test]
-    fn numbers_and_times_are_written_at_release() {
-        let mut link = Link::new(&IDS);
-        link.push(0, 1000, false);
-        link.push(0, 1000, true);
-        link.now += Duration::from_millis(250);
-        let released = link.release();
-        for (index, packet) in released.iter().enumerate() {
-            let header = RtpHeader::parse(packet).unwrap();
-            let found: Vec<_> = header.extensions(packet).collect();
-            assert_eq!(found[0], (3, &(index as u16).to_be_bytes()[..]));
-            let quarter = crate::rtp::extension::AbsSendTime::parse(found[1].1).unwrap();
-            let origin = crate::rtp::extension::AbsSendTime::from_micros(1_700_000_000_000_000);
-            assert!((quarter.micros_since(origin) - 250_000).abs() < 10);
-            assert_eq!(found.len(), 2);
-        }
-        let sent = link.queue.ledger().get(1).unwrap();
-        assert_eq!((sent.at, usize::from(sent.size)), (link.now, released[1].len()));
-    }
-
-    #[test]
-    fn forwarded_extensions_get_the_subscribers_ids_and_two_bytes_where_needed() {
-        let mut link = Link::new(&IDS);
-        link.number += 1;
-        let rtp = Rtp::new(VP8, 77, link.number, 0).payload(&vp8(true, true, 1, 1, 0)).with(ORIENTATION_ID, &[3]);
-        let packet = Arc::clone(&link.bench.receive(&rtp)[0].packet);
-        let mut outgoing = link.outgoing(0, 100, true);
-        outgoing.packet = packet;
-        outgoing.with_mid = true;
-        link.queue.push(link.now, Priority::Video, outgoing);
-        let released = link.release();
-        let header = RtpHeader::parse(&released[0]).unwrap();
-        let found: Vec<_> = header.extensions(&released[0]).skip(2).collect();
-        assert_eq!(found, [(5, &b"v"[..]), (20, &[3][..])]);
-        assert_eq!(header.payload(&released[0]), vp8(true, true, 1, 1, 0));
-    }
-
-    #[test]
-    fn a_section_that_repeats_packets_as_they_were_writes_nothing_that_changes() {
-        let mut link = Link::new(&IDS);
-        let ids = SendExtensions::new(IDS).repeatable();
-        link.queue.set_section(link.section, ids, "v");
-        for index in 0..2 {
-            link.push(0, 1000 + index, index == 1);
-        }
-        let released = link.release();
-        assert_eq!((released[0].len(), released[1].len()), (1012, 1013));
-    }
-
-    #[test]
-    fn a_rate_spaces_releases_by_their_bytes() {
-        let mut link = Link::new(&[]);
-        link.queue.set_rate(Some(1_000_000));
-        for _ in 0..12 {
-            link.push(0, 988, false);
-        }
-        let mut at = Vec::new();
-        let start = link.now;
-        while let Some(deadline) = link.queue.deadline(link.now) {
-            link.now = link.now.max(deadline);
-            if !link.release().is_empty() {
-                at.push(link.now - start);
-            }
-        }
-        assert_eq!(at, [Duration::ZERO, Duration::from_millis(4), Duration::from_millis(8)]);
-    }
-
-    #[test]
-    fn the_byte_budget_refuses_video_and_never_audio() {
-        let mut link = Link::new(&[]);
-        link.queue.config.budget = 2000;
-        link.push(0, 1000, false);
-        let refused = link.outgoing(0, 1000, false);
-        assert!(!link.queue.push(link.now, Priority::Video, refused));
-        let audio = link.outgoing(0, 1000, false);
-        assert!(link.queue.push(link.now, Priority::Audio, audio));
-        let section = link.section;
-        link.queue.remove_section(section);
-        assert_eq!((link.queue.queued_bytes(), link.queue.deadline(link.now)), (0, None));
-    }
-}
+mod tests;

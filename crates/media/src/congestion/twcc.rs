@@ -51,7 +51,9 @@ impl SendLedger {
     #[must_use]
     pub fn get(&self, sequence: u16) -> Option<SentPacket> {
         let oldest = self.sent.front()?.sequence;
-        self.sent.get(usize::from(sequence.wrapping_sub(oldest))).copied()
+        self.sent
+            .get(usize::from(sequence.wrapping_sub(oldest)))
+            .copied()
     }
 }
 
@@ -77,7 +79,10 @@ impl ArrivalLedger {
         }
         match self.arrivals.last() {
             Some((last, _)) if *last >= sequence => {
-                if let Err(index) = self.arrivals.binary_search_by_key(&sequence, |arrival| arrival.0) {
+                if let Err(index) = self
+                    .arrivals
+                    .binary_search_by_key(&sequence, |arrival| arrival.0)
+                {
                     self.arrivals.insert(index, (sequence, micros));
                 }
             }
@@ -105,7 +110,11 @@ impl ArrivalLedger {
         while let (Some((first, _)), Some((last, _))) = (arrivals.first(), arrivals.last()) {
             // A late packet is told of after all; a long hole is left out.
             let next = self.next.unwrap_or(*first);
-            let base = if first.saturating_sub(next) > LONGEST_HOLE { *first } else { next.min(*first) };
+            let base = if first.saturating_sub(next) > LONGEST_HOLE {
+                *first
+            } else {
+                next.min(*first)
+            };
             let taken = self.builder.write(out, sender, media, base, arrivals);
             if taken == 0 {
                 self.next = Some(last + 1);
@@ -150,11 +159,17 @@ mod tests {
             ledger.arrived(now, micros as i64 * 1000, sequence);
         }
         assert!(told(&mut ledger, now).is_empty());
-        assert_eq!(told(&mut ledger, now + FEEDBACK_INTERVAL), [(65_534, vec![65_534, 65_535, 1])]);
+        assert_eq!(
+            told(&mut ledger, now + FEEDBACK_INTERVAL),
+            [(65_534, vec![65_534, 65_535, 1])]
+        );
         assert!(told(&mut ledger, now + 2 * FEEDBACK_INTERVAL).is_empty());
         ledger.arrived(now, 4000, 4);
         // The hole between the two is part of the next feedback.
-        assert_eq!(told(&mut ledger, now + 3 * FEEDBACK_INTERVAL), [(2, vec![4])]);
+        assert_eq!(
+            told(&mut ledger, now + 3 * FEEDBACK_INTERVAL),
+            [(2, vec![4])]
+        );
     }
 
     #[test]
@@ -165,7 +180,10 @@ mod tests {
         ledger.arrived(now, 1000, 12);
         told(&mut ledger, now + FEEDBACK_INTERVAL);
         ledger.arrived(now, 2000, 11);
-        assert_eq!(told(&mut ledger, now + 3 * FEEDBACK_INTERVAL), [(11, vec![11])]);
+        assert_eq!(
+            told(&mut ledger, now + 3 * FEEDBACK_INTERVAL),
+            [(11, vec![11])]
+        );
     }
 
     #[test]
@@ -181,7 +199,10 @@ mod tests {
     #[test]
     fn sent_packets_are_found_across_the_wrap() {
         let now = Instant::now();
-        let mut ledger = SendLedger { next: 65_000, ..Default::default() };
+        let mut ledger = SendLedger {
+            next: 65_000,
+            ..Default::default()
+        };
         for size in 0..3_000u16 {
             let sequence = ledger.next_sequence();
             ledger.sent(now, sequence, size);

@@ -35,8 +35,16 @@ impl Counters {
 
     /// The rewritten descriptor of a packet.
     #[inline]
-    pub(super) fn patch(&mut self, detail: &Detail, payload: &[u8], offset: u16, newest: bool) -> Patch {
-        let (Some((picture, bits)), tl0, key) = values(detail) else { return Patch::default() };
+    pub(super) fn patch(
+        &mut self,
+        detail: &Detail,
+        payload: &[u8],
+        offset: u16,
+        newest: bool,
+    ) -> Patch {
+        let (Some((picture, bits)), tl0, key) = values(detail) else {
+            return Patch::default();
+        };
         let extended = self.extend(picture, bits, newest);
         let outgoing_picture = (extended as u16).wrapping_add(offset) & 0x7FFF;
         let outgoing_tl0 = tl0.unwrap_or(0).wrapping_add(self.tl0_offset);
@@ -52,8 +60,16 @@ impl Counters {
             }
         }
         match detail {
-            Detail::Vp8(descriptor) => patch_vp8(descriptor, payload, outgoing_picture, outgoing_tl0, outgoing_key),
-            Detail::Vp9(descriptor) => patch_vp9(descriptor, payload, outgoing_picture, outgoing_tl0),
+            Detail::Vp8(descriptor) => patch_vp8(
+                descriptor,
+                payload,
+                outgoing_picture,
+                outgoing_tl0,
+                outgoing_key,
+            ),
+            Detail::Vp9(descriptor) => {
+                patch_vp9(descriptor, payload, outgoing_picture, outgoing_tl0)
+            }
             _ => Patch::default(),
         }
     }
@@ -80,12 +96,27 @@ impl Counters {
 /// Picture id with its width, TL0PICIDX and KEYIDX.
 fn values(detail: &Detail) -> (Option<(u16, u8)>, Option<u8>, Option<u8>) {
     match detail {
-        Detail::Vp8(vp8::Descriptor { picture_id, picture_id_bits, tl0_picture_index, key_index, .. }) => {
-            (picture_id.map(|id| (id, *picture_id_bits)), *tl0_picture_index, *key_index)
-        }
-        Detail::Vp9(vp9::Descriptor { picture_id, picture_id_bits, tl0_picture_index, .. }) => {
-            (picture_id.map(|id| (id, *picture_id_bits)), *tl0_picture_index, None)
-        }
+        Detail::Vp8(vp8::Descriptor {
+            picture_id,
+            picture_id_bits,
+            tl0_picture_index,
+            key_index,
+            ..
+        }) => (
+            picture_id.map(|id| (id, *picture_id_bits)),
+            *tl0_picture_index,
+            *key_index,
+        ),
+        Detail::Vp9(vp9::Descriptor {
+            picture_id,
+            picture_id_bits,
+            tl0_picture_index,
+            ..
+        }) => (
+            picture_id.map(|id| (id, *picture_id_bits)),
+            *tl0_picture_index,
+            None,
+        ),
         _ => (None, None, None),
     }
 }
@@ -95,8 +126,16 @@ pub(super) fn picture_id(detail: &Detail) -> Option<u16> {
     values(detail).0.map(|(id, _)| id)
 }
 
-fn patch_vp8(descriptor: &vp8::Descriptor, payload: &[u8], picture: u16, tl0: u8, key: u8) -> Patch {
-    let Some([first, present, ..]) = payload.first_chunk::<2>() else { return Patch::default() };
+fn patch_vp8(
+    descriptor: &vp8::Descriptor,
+    payload: &[u8],
+    picture: u16,
+    tl0: u8,
+    key: u8,
+) -> Patch {
+    let Some([first, present, ..]) = payload.first_chunk::<2>() else {
+        return Patch::default();
+    };
     let [high, low] = (picture | 0x8000).to_be_bytes();
     let mut bytes = [*first, *present, high, low, 0, 0];
     let mut len = 4;
@@ -106,7 +145,11 @@ fn patch_vp8(descriptor: &vp8::Descriptor, payload: &[u8], picture: u16, tl0: u8
     }
     if descriptor.temporal.is_some() || descriptor.key_index.is_some() {
         let (temporal, sync) = descriptor.temporal.unwrap_or_default();
-        let key = if descriptor.key_index.is_some() { key } else { 0 };
+        let key = if descriptor.key_index.is_some() {
+            key
+        } else {
+            0
+        };
         bytes[len] = temporal << 6 | u8::from(sync) << 5 | key;
         len += 1;
     }
@@ -116,12 +159,23 @@ fn patch_vp8(descriptor: &vp8::Descriptor, payload: &[u8], picture: u16, tl0: u8
 /// Only what stands before the references and the structure is replaced: the picture id, and behind the
 /// layer byte the TL0PICIDX.
 fn patch_vp9(descriptor: &vp9::Descriptor, payload: &[u8], picture: u16, tl0: u8) -> Patch {
-    let Some(first) = payload.first() else { return Patch::default() };
+    let Some(first) = payload.first() else {
+        return Patch::default();
+    };
     let [high, low] = (picture | 0x8000).to_be_bytes();
     let mut bytes = [*first, high, low, 0, 0];
-    let (mut len, mut skip) = (3, if descriptor.picture_id_bits == 15 { 3 } else { 2 });
+    let (mut len, mut skip) = (
+        3,
+        if descriptor.picture_id_bits == 15 {
+            3
+        } else {
+            2
+        },
+    );
     if let Some(index) = descriptor.tl0_picture_index.map(|_| tl0) {
-        let Some(layers) = payload.get(skip) else { return Patch::default() };
+        let Some(layers) = payload.get(skip) else {
+            return Patch::default();
+        };
         bytes[3] = *layers;
         bytes[4] = index;
         len = 5;

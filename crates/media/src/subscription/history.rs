@@ -80,7 +80,9 @@ impl History {
 
     fn expire(&mut self, now: Instant) {
         while let Some(front) = self.sent.front() {
-            let keep = front.as_ref().is_some_and(|sent| now.saturating_duration_since(sent.at) <= LONGEST);
+            let keep = front
+                .as_ref()
+                .is_some_and(|sent| now.saturating_duration_since(sent.at) <= LONGEST);
             if keep && self.sent.len() <= MOST_PACKETS && self.bytes <= MOST_BYTES {
                 break;
             }
@@ -98,7 +100,10 @@ impl History {
 
     /// When the newest packet was sent.
     pub(super) fn newest(&self) -> Option<Instant> {
-        self.sent.back().and_then(Option::as_ref).map(|sent| sent.at)
+        self.sent
+            .back()
+            .and_then(Option::as_ref)
+            .map(|sent| sent.at)
     }
 
     /// The packet with an outgoing number, as it was sent. `rtt` spaces repetitions.
@@ -111,9 +116,16 @@ impl History {
         section: SectionId,
     ) -> Result<Outgoing, NotResent> {
         let index = usize::from(sequence.wrapping_sub(self.first));
-        let sent = self.sent.get_mut(index).and_then(Option::as_mut).ok_or(NotResent::Unknown)?;
+        let sent = self
+            .sent
+            .get_mut(index)
+            .and_then(Option::as_mut)
+            .ok_or(NotResent::Unknown)?;
         // A request within a round trip of the last repetition was made before that could arrive.
-        if sent.resent.is_some_and(|at| now.saturating_duration_since(at) < rtt) {
+        if sent
+            .resent
+            .is_some_and(|at| now.saturating_duration_since(at) < rtt)
+        {
             return Err(NotResent::TooSoon);
         }
         sent.resent = Some(now);

@@ -25,11 +25,19 @@ impl LayerTable {
         sorted.sort_by_key(|layer| (layer.quality, layer.width.saturating_mul(layer.height)));
         let mut table = Self::default();
         for (slot, layer) in table.layers.iter_mut().zip(&sorted) {
-            *slot = Layer { quality: layer.quality, width: layer.width, height: layer.height };
+            *slot = Layer {
+                quality: layer.quality,
+                width: layer.width,
+                height: layer.height,
+            };
             table.count += 1;
         }
         if table.count == 0 {
-            table.layers[0] = Layer { quality: 2, width: 0, height: 0 };
+            table.layers[0] = Layer {
+                quality: 2,
+                width: 0,
+                height: 0,
+            };
             table.count = 1;
         }
         table
@@ -44,7 +52,9 @@ impl LayerTable {
     #[must_use]
     pub fn quality(&self, layer: u8) -> u8 {
         let layer = layer.min(self.count.saturating_sub(1));
-        self.layers.get(usize::from(layer)).map_or(2, |layer| layer.quality)
+        self.layers
+            .get(usize::from(layer))
+            .map_or(2, |layer| layer.quality)
     }
 
     /// The layer that settings ask for; `None` when they pause the track. By size: the smallest that covers
@@ -57,7 +67,10 @@ impl LayerTable {
         let layers = self.layers.iter().take(usize::from(self.count)).zip(0u8..);
         let highest = self.count.saturating_sub(1);
         if settings.width > 0 && settings.height > 0 {
-            let (long, short) = (settings.width.max(settings.height), settings.width.min(settings.height));
+            let (long, short) = (
+                settings.width.max(settings.height),
+                settings.width.min(settings.height),
+            );
             let covers = |layer: &Layer| {
                 layer.width.max(layer.height) >= long && layer.width.min(layer.height) >= short
             };
@@ -67,7 +80,9 @@ impl LayerTable {
             }
             return Some(highest);
         }
-        let found = layers.filter(|(layer, _)| layer.quality <= settings.quality).last();
+        let found = layers
+            .filter(|(layer, _)| layer.quality <= settings.quality)
+            .last();
         Some(found.map_or(0, |(_, index)| index))
     }
 }
@@ -79,7 +94,9 @@ pub(super) fn temporal_for(fps: u32, highest: u8) -> u8 {
     if fps == 0 {
         return u8::MAX;
     }
-    (0..highest).find(|layer| 30 >> (highest - layer) >= fps).unwrap_or(u8::MAX)
+    (0..highest)
+        .find(|layer| 30 >> (highest - layer) >= fps)
+        .unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]
@@ -87,7 +104,14 @@ mod tests {
     use super::*;
 
     fn layer(quality: u8, width: u32, height: u32) -> LayerSpec {
-        LayerSpec { quality, rid: String::new(), width, height, bitrate: 0, ssrc: 0 }
+        LayerSpec {
+            quality,
+            rid: String::new(),
+            width,
+            height,
+            bitrate: 0,
+            ssrc: 0,
+        }
     }
 
     fn table() -> LayerTable {
@@ -95,7 +119,12 @@ mod tests {
     }
 
     fn wanted(width: u32, height: u32, quality: u8) -> Option<u8> {
-        table().wanted(&TrackSettings { width, height, quality, ..Default::default() })
+        table().wanted(&TrackSettings {
+            width,
+            height,
+            quality,
+            ..Default::default()
+        })
     }
 
     #[test]
@@ -112,13 +141,32 @@ mod tests {
         assert_eq!(wanted(0, 0, 1), Some(1));
         assert_eq!(wanted(0, 0, 2), Some(2));
         let two = LayerTable::new(&[layer(0, 320, 180), layer(2, 1280, 720)]);
-        assert_eq!(two.wanted(&TrackSettings { quality: 1, ..Default::default() }), Some(0));
+        assert_eq!(
+            two.wanted(&TrackSettings {
+                quality: 1,
+                ..Default::default()
+            }),
+            Some(0)
+        );
     }
 
     #[test]
     fn a_disabled_track_asks_for_nothing_and_an_undeclared_one_for_its_only_layer() {
-        assert_eq!(table().wanted(&TrackSettings { disabled: true, ..Default::default() }), None);
-        assert_eq!(LayerTable::new(&[]).wanted(&TrackSettings { width: 10, height: 10, ..Default::default() }), Some(0));
+        assert_eq!(
+            table().wanted(&TrackSettings {
+                disabled: true,
+                ..Default::default()
+            }),
+            None
+        );
+        assert_eq!(
+            LayerTable::new(&[]).wanted(&TrackSettings {
+                width: 10,
+                height: 10,
+                ..Default::default()
+            }),
+            Some(0)
+        );
     }
 
     #[test]

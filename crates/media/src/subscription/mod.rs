@@ -64,7 +64,12 @@ impl SendFormat {
     /// From a negotiated section. Its extension ids, with its mid, are to be made known to the queue as
     /// `section`: see [`send_extensions`].
     #[must_use]
-    pub fn negotiated(negotiated: &sdp::SendSection, ssrc: u32, rtx_ssrc: u32, section: SectionId) -> Self {
+    pub fn negotiated(
+        negotiated: &sdp::SendSection,
+        ssrc: u32,
+        rtx_ssrc: u32,
+        section: SectionId,
+    ) -> Self {
         let payloads = negotiated.payloads.iter().map(|format| SendPayload {
             codec: codec_kind(format.codec),
             payload_type: format.payload_type,
@@ -72,16 +77,27 @@ impl SendFormat {
             clock_rate: format.clock_rate,
             nack: format.feedback.nack,
         });
-        Self { ssrc, rtx_ssrc, payloads: payloads.collect(), section }
+        Self {
+            ssrc,
+            rtx_ssrc,
+            payloads: payloads.collect(),
+            section,
+        }
     }
 }
 
 /// The extension ids to send with in a negotiated section.
 #[must_use]
 pub fn send_extensions(negotiated: &sdp::SendSection) -> SendExtensions {
-    let ids = negotiated.extensions.iter().map(|(id, extension)| (*id, extension_kind(*extension)));
+    let ids = negotiated
+        .extensions
+        .iter()
+        .map(|(id, extension)| (*id, extension_kind(*extension)));
     let ids = SendExtensions::new(ids);
-    let repeats = negotiated.payloads.iter().any(|format| format.feedback.nack && format.rtx.is_none());
+    let repeats = negotiated
+        .payloads
+        .iter()
+        .any(|format| format.feedback.nack && format.rtx.is_none());
     if repeats { ids.repeatable() } else { ids }
 }
 
@@ -171,7 +187,13 @@ struct ResendBudget {
 
 impl Default for ResendBudget {
     fn default() -> Self {
-        Self { tokens: RESEND_BURST, at: None, rate: 0, sent: 0, since: None }
+        Self {
+            tokens: RESEND_BURST,
+            at: None,
+            rate: 0,
+            sent: 0,
+            since: None,
+        }
     }
 }
 
@@ -188,7 +210,9 @@ impl ResendBudget {
     }
 
     fn spend(&mut self, now: Instant, bytes: usize) -> bool {
-        let elapsed = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let elapsed = self
+            .at
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.at = Some(now);
         let earned = (elapsed.as_secs_f64() * self.rate.max(RESEND_RATE) as f64) as u64;
         self.tokens = (self.tokens + earned).min(RESEND_BURST);
@@ -308,7 +332,13 @@ impl Subscription {
     /// The layer that is forwarded now.
     #[must_use]
     pub fn current_layer(&self) -> Option<u8> {
-        self.current.map(|(_, layer)| if self.svc { self.spatial.min(self.table.count().saturating_sub(1)) } else { layer })
+        self.current.map(|(_, layer)| {
+            if self.svc {
+                self.spatial.min(self.table.count().saturating_sub(1))
+            } else {
+                layer
+            }
+        })
     }
 
     /// A key frame to be asked of the publisher, if there is a new wish for one.
@@ -334,11 +364,20 @@ impl Subscription {
             return Some(wanted);
         }
         let active = |layer: &u8| self.active_layers & 1 << layer != 0;
-        (0..wanted).rev().find(active).or_else(|| (wanted + 1..8).find(active)).or(Some(wanted))
+        (0..wanted)
+            .rev()
+            .find(active)
+            .or_else(|| (wanted + 1..8).find(active))
+            .or(Some(wanted))
     }
 
     /// Sends the packet to the subscriber if it is for it.
-    pub fn forward(&mut self, now: Instant, packet: &Arc<MediaPacket>, queue: &mut SendQueue) -> Forwarded {
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        packet: &Arc<MediaPacket>,
+        queue: &mut SendQueue,
+    ) -> Forwarded {
         if self.wanted.is_none() || !self.connected {
             return Forwarded::Skipped;
         }
@@ -349,18 +388,28 @@ impl Subscription {
         if self.current != Some(stream) && !self.try_switch(now, packet, stream) {
             return Forwarded::Skipped;
         }
-        let Some(payload) = self.payload_for(packet.codec) else { return Forwarded::Unsupported };
+        let Some(payload) = self.payload_for(packet.codec) else {
+            return Forwarded::Unsupported;
+        };
         if self.kind == MediaKind::Video && !self.passes_layers(packet) {
             return Forwarded::Skipped;
         }
-        let Some(mapped) = self.numbers.forward(packet.sequence) else { return Forwarded::Skipped };
+        let Some(mapped) = self.numbers.forward(packet.sequence) else {
+            return Forwarded::Skipped;
+        };
         let timestamp = self.timeline.map(packet, mapped.newest);
         let patch = if self.kind == MediaKind::Video {
-            self.counters.patch(&packet.meta.detail, packet.payload(), mapped.picture_offset, mapped.newest)
+            self.counters.patch(
+                &packet.meta.detail,
+                packet.payload(),
+                mapped.picture_offset,
+                mapped.newest,
+            )
         } else {
             Patch::default()
         };
-        let marker = packet.marker || (self.svc && packet.meta.end_of_frame && packet.meta.spatial == self.spatial);
+        let marker = packet.marker
+            || (self.svc && packet.meta.end_of_frame && packet.meta.spatial == self.spatial);
         let outgoing = Outgoing {
             packet: Arc::clone(packet),
             ssrc: self.format.ssrc,
@@ -384,7 +433,11 @@ impl Subscription {
         if payload.nack {
             self.history.push(now, &outgoing);
         }
-        let priority = if self.kind == MediaKind::Audio { Priority::Audio } else { Priority::Video };
+        let priority = if self.kind == MediaKind::Audio {
+            Priority::Audio
+        } else {
+            Priority::Video
+        };
         // What a full queue refuses is lost as on a full link: it can be asked for again.
         queue.push(now, priority, outgoing);
         Forwarded::Queued
@@ -398,8 +451,9 @@ impl Subscription {
             let target = self.target();
             if target != self.awaited {
                 self.awaited = target;
-                let current_stopped =
-                    self.current.is_none_or(|(_, layer)| self.active_layers & 1 << layer == 0);
+                let current_stopped = self
+                    .current
+                    .is_none_or(|(_, layer)| self.active_layers & 1 << layer == 0);
                 if self.current.map(|(_, layer)| layer) != target {
                     self.ask(current_stopped);
                 }
@@ -412,7 +466,10 @@ impl Subscription {
         let video = self.kind == MediaKind::Video;
         if video {
             if !packet.meta.keyframe || !packet.newest {
-                if self.current.is_none_or(|(epoch, layer)| layer == packet.layer && epoch != packet.epoch) {
+                if self
+                    .current
+                    .is_none_or(|(epoch, layer)| layer == packet.layer && epoch != packet.epoch)
+                {
                     // Nothing can be seen until a key frame comes; the track repeats the request.
                     self.ask_once();
                 }
@@ -484,7 +541,10 @@ impl Subscription {
                 } else if cap > self.spatial {
                     if meta.keyframe {
                         self.spatial = cap;
-                    } else if meta.start_of_frame && meta.spatial == self.spatial + 1 && is_intra_picture(packet) {
+                    } else if meta.start_of_frame
+                        && meta.spatial == self.spatial + 1
+                        && is_intra_picture(packet)
+                    {
                         self.spatial += 1;
                     }
                 }
@@ -495,7 +555,8 @@ impl Subscription {
         }
         // With one layer a stream a picture left out takes its id along; with SVC lower layers keep it, and
         // VP9 refers to pictures by the distance of their ids.
-        let whole_picture = meta.temporal > self.temporal && matches!(meta.detail, crate::codec::Detail::Vp8(_));
+        let whole_picture =
+            meta.temporal > self.temporal && matches!(meta.detail, crate::codec::Detail::Vp8(_));
         let id = picture_id(&meta.detail).map_or(packet.timestamp, u32::from);
         let begins = whole_picture && self.left_out != Some(id);
         if packet.newest {
@@ -512,18 +573,40 @@ impl Subscription {
         {
             return Some(payload);
         }
-        let find = |codec| self.format.payloads.iter().copied().find(|payload| payload.codec == codec);
-        let found = find(codec).or_else(|| if codec == CodecKind::Red { find(CodecKind::Opus) } else { None })?;
+        let find = |codec| {
+            self.format
+                .payloads
+                .iter()
+                .copied()
+                .find(|payload| payload.codec == codec)
+        };
+        let found = find(codec).or_else(|| {
+            if codec == CodecKind::Red {
+                find(CodecKind::Opus)
+            } else {
+                None
+            }
+        })?;
         self.payload = Some(found);
         Some(found)
     }
 
     /// The subscriber asks again for packets that did not arrive. They leave by RTX where it was
     /// negotiated, otherwise as they were.
-    pub fn handle_nack(&mut self, now: Instant, lost: impl IntoIterator<Item = u16>, queue: &mut SendQueue) {
-        let rtt = self.rtt.unwrap_or(Duration::from_millis(20)).clamp(Duration::from_millis(5), Duration::from_millis(200));
+    pub fn handle_nack(
+        &mut self,
+        now: Instant,
+        lost: impl IntoIterator<Item = u16>,
+        queue: &mut SendQueue,
+    ) {
+        let rtt = self
+            .rtt
+            .unwrap_or(Duration::from_millis(20))
+            .clamp(Duration::from_millis(5), Duration::from_millis(200));
         for sequence in lost {
-            let resent = self.history.resend(now, sequence, rtt, self.format.ssrc, self.format.section);
+            let resent =
+                self.history
+                    .resend(now, sequence, rtt, self.format.ssrc, self.format.section);
             let mut outgoing = match resent {
                 Ok(outgoing) => outgoing,
                 Err(NotResent::Unknown | NotResent::TooSoon) => continue,
@@ -531,7 +614,11 @@ impl Subscription {
             if !self.resend.spend(now, outgoing.size()) {
                 return;
             }
-            let rtx = self.format.payloads.iter().find(|payload| payload.payload_type == outgoing.payload_type);
+            let rtx = self
+                .format
+                .payloads
+                .iter()
+                .find(|payload| payload.payload_type == outgoing.payload_type);
             if let Some(rtx) = rtx.and_then(|payload| payload.rtx) {
                 outgoing.original_sequence = Some(sequence);
                 outgoing.sequence = self.rtx_sequence;
@@ -546,7 +633,10 @@ impl Subscription {
     /// The subscriber lost the picture (PLI or FIR).
     pub fn handle_keyframe_request(&mut self) {
         if self.kind == MediaKind::Video && self.wanted.is_some() {
-            let layer = self.current.map(|(_, layer)| layer).or_else(|| self.target());
+            let layer = self
+                .current
+                .map(|(_, layer)| layer)
+                .or_else(|| self.target());
             if let Some(layer) = layer {
                 let urgent = self.current.is_none() || self.wish.is_some_and(|wish| wish.urgent);
                 self.wish = Some(KeyframeWish { layer, urgent });
@@ -587,24 +677,41 @@ impl Subscription {
             return None;
         };
         // A track that stands still needs no reports and no history.
-        if age > HISTORY_IDLE.as_micros() as i64 && self.history.newest().is_none_or(|at| now.saturating_duration_since(at) > HISTORY_IDLE) {
+        if age > HISTORY_IDLE.as_micros() as i64
+            && self
+                .history
+                .newest()
+                .is_none_or(|at| now.saturating_duration_since(at) > HISTORY_IDLE)
+        {
             self.history.clear();
             self.report_due = None;
             return None;
         }
         self.report_due = Some(now + REPORT_INTERVAL);
         let ntp = micros_to_ntp(clock.micros(now));
-        let info = SenderInfo { ntp, rtp_timestamp, packets: self.packets, octets: self.octets };
+        let info = SenderInfo {
+            ntp,
+            rtp_timestamp,
+            packets: self.packets,
+            octets: self.octets,
+        };
         Some((self.format.ssrc, info))
     }
 
     /// What the subscriber went through since it was asked last.
     pub fn impairment(&mut self) -> Impairment {
         let expected = self.loss.highest.wrapping_sub(self.loss.scored_highest);
-        let lost = self.loss.cumulative.saturating_sub(self.loss.scored_cumulative).max(0) as u64;
+        let lost = self
+            .loss
+            .cumulative
+            .saturating_sub(self.loss.scored_cumulative)
+            .max(0) as u64;
         self.loss.scored_highest = self.loss.highest;
         self.loss.scored_cumulative = self.loss.cumulative;
-        let rate = self.payload.map_or(90_000, |payload| payload.clock_rate).max(1);
+        let rate = self
+            .payload
+            .map_or(90_000, |payload| payload.clock_rate)
+            .max(1);
         let missing = match (self.wanted, self.current) {
             (Some(wanted), Some((_, layer))) if !self.svc => wanted.saturating_sub(layer),
             _ => 0,
@@ -616,7 +723,9 @@ impl Subscription {
             rtt_ms: self.rtt().as_secs_f32() * 1000.0,
             missing_layers: missing,
             video: self.kind == MediaKind::Video,
-            redundant: self.payload.is_some_and(|payload| payload.codec == CodecKind::Red),
+            redundant: self
+                .payload
+                .is_some_and(|payload| payload.codec == CodecKind::Red),
             silent: false,
         }
     }

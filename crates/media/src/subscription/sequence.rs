@@ -38,14 +38,22 @@ pub(super) struct Mapped {
 impl SequenceMap {
     /// The first packet gets `first`.
     pub(super) fn new(first: u16) -> Self {
-        Self { ranges: VecDeque::new(), highest: 0, last: first.wrapping_sub(1) }
+        Self {
+            ranges: VecDeque::new(),
+            highest: 0,
+            last: first.wrapping_sub(1),
+        }
     }
 
     /// From the incoming number `start` on another stream is forwarded.
     pub(super) fn switch(&mut self, start: u64, picture_offset: u16) {
         self.ranges.clear();
         let next = self.last.wrapping_add(1);
-        self.ranges.push_back(Range { start, sequence: next.wrapping_sub(start as u16), picture: picture_offset });
+        self.ranges.push_back(Range {
+            start,
+            sequence: next.wrapping_sub(start as u16),
+            picture: picture_offset,
+        });
         self.highest = start.wrapping_sub(1);
     }
 
@@ -55,9 +63,17 @@ impl SequenceMap {
             let range = self.ranges.back()?;
             self.highest = sequence;
             self.last = (sequence as u16).wrapping_add(range.sequence);
-            return Some(Mapped { sequence: self.last, picture_offset: range.picture, newest: true });
+            return Some(Mapped {
+                sequence: self.last,
+                picture_offset: range.picture,
+                newest: true,
+            });
         }
-        let range = self.ranges.iter().rev().find(|range| range.start <= sequence)?;
+        let range = self
+            .ranges
+            .iter()
+            .rev()
+            .find(|range| range.start <= sequence)?;
         Some(Mapped {
             sequence: (sequence as u16).wrapping_add(range.sequence),
             picture_offset: range.picture,
@@ -71,7 +87,9 @@ impl SequenceMap {
         if sequence <= self.highest {
             return;
         }
-        let Some(back) = self.ranges.back().copied() else { return };
+        let Some(back) = self.ranges.back().copied() else {
+            return;
+        };
         self.highest = sequence;
         let next = Range {
             start: sequence + 1,
@@ -105,7 +123,14 @@ mod tests {
         map.leave_out(7002, false);
         assert_eq!(forward(&mut map, 7003), Some(101));
         map.leave_out(7004, true);
-        assert_eq!(map.forward(7005), Some(Mapped { sequence: 102, picture_offset: 65_534, newest: true }));
+        assert_eq!(
+            map.forward(7005),
+            Some(Mapped {
+                sequence: 102,
+                picture_offset: 65_534,
+                newest: true
+            })
+        );
     }
 
     #[test]

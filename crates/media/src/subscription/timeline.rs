@@ -32,28 +32,42 @@ impl Timeline {
     /// Another stream begins with this packet. The distance to the newest packet sent is that of their
     /// capture times where sender reports tell both, otherwise that of their arrivals.
     pub(super) fn switch(&mut self, now: Instant, packet: &MediaPacket) {
-        self.rate = if packet.codec.is_video() { 90_000 } else { packet.codec.clock_rate() };
+        self.rate = if packet.codec.is_video() {
+            90_000
+        } else {
+            packet.codec.clock_rate()
+        };
         let Some(newest) = self.newest else {
             self.offset = 0;
             return;
         };
         let arrived = now.saturating_duration_since(newest.arrival).as_micros() as i64;
         let captured = packet.wall - newest.wall;
-        let both = packet.synced && newest.synced && (captured - arrived).abs() < LONGEST_DISAGREEMENT;
+        let both =
+            packet.synced && newest.synced && (captured - arrived).abs() < LONGEST_DISAGREEMENT;
         let micros = if both { captured } else { arrived };
         let ideal = micros * i64::from(self.rate) / 1_000_000 - self.ahead;
         let ticks = ideal.max(1);
         self.ahead = ticks - ideal;
-        self.offset = newest.outgoing.wrapping_add(ticks as u32).wrapping_sub(packet.timestamp);
+        self.offset = newest
+            .outgoing
+            .wrapping_add(ticks as u32)
+            .wrapping_sub(packet.timestamp);
     }
 
     #[inline]
     pub(super) fn map(&mut self, packet: &MediaPacket, is_newest: bool) -> u32 {
         let outgoing = packet.timestamp.wrapping_add(self.offset);
-        let forward = self.newest.is_none_or(|newest| newer_timestamp(outgoing, newest.outgoing));
+        let forward = self
+            .newest
+            .is_none_or(|newest| newer_timestamp(outgoing, newest.outgoing));
         if is_newest && forward {
-            self.newest =
-                Some(Newest { outgoing, wall: packet.wall, synced: packet.synced, arrival: packet.arrival });
+            self.newest = Some(Newest {
+                outgoing,
+                wall: packet.wall,
+                synced: packet.synced,
+                arrival: packet.arrival,
+            });
         }
         outgoing
     }

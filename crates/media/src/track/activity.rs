@@ -27,9 +27,15 @@ pub struct LayerActivity {
 impl LayerActivity {
     /// A packet of `layer` arrived. Returns the active layers, bit by layer.
     pub fn observe(&mut self, now: Instant, layer: u8, timestamp: u32) -> u8 {
-        let Some(own) = self.layers.get_mut(usize::from(layer)) else { return self.active };
+        let Some(own) = self.layers.get_mut(usize::from(layer)) else {
+            return self.active;
+        };
         let new_frame = own.timestamp != timestamp || own.last.is_none();
-        *own = Layer { last: Some(now), timestamp, frames_without: 0 };
+        *own = Layer {
+            last: Some(now),
+            timestamp,
+            frames_without: 0,
+        };
         self.active |= 1 << layer;
         if new_frame && self.active != 1 << layer {
             for (index, other) in self.layers.iter_mut().enumerate() {
@@ -37,7 +43,9 @@ impl LayerActivity {
                     continue;
                 }
                 other.frames_without = other.frames_without.saturating_add(1);
-                let silent = other.last.is_none_or(|last| now.saturating_duration_since(last) >= SILENCE);
+                let silent = other
+                    .last
+                    .is_none_or(|last| now.saturating_duration_since(last) >= SILENCE);
                 if silent && other.frames_without >= FRAMES {
                     self.active &= !(1 << index);
                 }

@@ -71,7 +71,11 @@ impl PeerClock {
         let offset = match self.offset {
             // Slower reports barely move it, so that drift is followed but queues are not.
             Some(offset) if (seen - offset).abs() < 1_000_000 => {
-                if seen < offset { seen } else { offset + (seen - offset) / 256 }
+                if seen < offset {
+                    seen
+                } else {
+                    offset + (seen - offset) / 256
+                }
             }
             // The first, or the publisher's clock was set.
             _ => seen,
@@ -100,12 +104,19 @@ impl StreamClock {
     /// `rate` in Hz.
     #[must_use]
     pub fn new(rate: u32) -> Self {
-        Self { rate: rate.max(1), reference: None }
+        Self {
+            rate: rate.max(1),
+            reference: None,
+        }
     }
 
     /// A sender report said that `timestamp` is `wall`.
     pub fn report(&mut self, timestamp: u32, wall: WallMicros) {
-        self.reference = Some(Reference { timestamp, wall, reported: true });
+        self.reference = Some(Reference {
+            timestamp,
+            wall,
+            reported: true,
+        });
     }
 
     /// What was known is void: the stream stood still or started anew.
@@ -116,13 +127,20 @@ impl StreamClock {
     /// Wall time of `timestamp`, and whether it rests on a sender report. Before the first report the
     /// arrival of the first packet stands for it.
     pub fn wall(&mut self, timestamp: u32, arrival: WallMicros) -> (WallMicros, bool) {
-        let reference =
-            *self.reference.get_or_insert(Reference { timestamp, wall: arrival, reported: false });
+        let reference = *self.reference.get_or_insert(Reference {
+            timestamp,
+            wall: arrival,
+            reported: false,
+        });
         let ticks = i64::from(timestamp.wrapping_sub(reference.timestamp) as i32);
         let wall = reference.wall + ticks * 1_000_000 / i64::from(self.rate);
         if !reference.reported && (wall - arrival).abs() > 2_000_000 {
             // Its clock runs at another rate or stood still: arrival is the better guess.
-            self.reference = Some(Reference { timestamp, wall: arrival, reported: false });
+            self.reference = Some(Reference {
+                timestamp,
+                wall: arrival,
+                reported: false,
+            });
             return (arrival, false);
         }
         (wall, reference.reported)

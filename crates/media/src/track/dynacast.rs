@@ -25,7 +25,11 @@ impl Dynacast {
     /// `now` is when the track was published.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { counts: [0; 3], told: None, due: Some(now + FIRST_UPDATE) }
+        Self {
+            counts: [0; 3],
+            told: None,
+            due: Some(now + FIRST_UPDATE),
+        }
     }
 
     /// A subscriber's wish went from `before` to `after`; `None` is a subscriber who wants nothing (not
@@ -55,7 +59,9 @@ impl Dynacast {
     /// The highest quality wanted now.
     #[must_use]
     pub fn wanted(&self) -> Wanted {
-        (0..3u8).rev().find(|quality| self.counts[usize::from(*quality)] > 0)
+        (0..3u8)
+            .rev()
+            .find(|quality| self.counts[usize::from(*quality)] > 0)
     }
 
     /// When [`Self::poll`] may have something.

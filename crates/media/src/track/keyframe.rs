@@ -17,7 +17,11 @@ pub struct KeyframeRequests {
 /// Between two requests: key frames of high layers are costly.
 #[must_use]
 pub fn interval(layer: u8) -> Duration {
-    if layer == 0 { Duration::from_millis(500) } else { Duration::from_secs(1) }
+    if layer == 0 {
+        Duration::from_millis(500)
+    } else {
+        Duration::from_secs(1)
+    }
 }
 
 impl KeyframeRequests {
@@ -42,13 +46,19 @@ impl KeyframeRequests {
         if !self.wanted {
             return None;
         }
-        let wait = if self.urgent { SHORTEST } else { interval(layer) };
+        let wait = if self.urgent {
+            SHORTEST
+        } else {
+            interval(layer)
+        };
         Some(self.last.map_or(now, |last| last + wait))
     }
 
     /// Whether to ask now.
     pub fn poll(&mut self, now: Instant, layer: u8) -> bool {
-        let due = self.deadline(now, layer).is_some_and(|deadline| deadline <= now);
+        let due = self
+            .deadline(now, layer)
+            .is_some_and(|deadline| deadline <= now);
         if due {
             self.last = Some(now);
             self.urgent = false;

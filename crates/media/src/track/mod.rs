@@ -5,13 +5,14 @@ pub mod clock;
 pub mod dynacast;
 pub mod keyframe;
 pub mod nack;
+pub mod negotiated;
 pub mod packet;
 pub mod quality;
 pub mod receiver;
+mod recovery;
 pub mod section;
 pub mod speakers;
 pub mod statistics;
-pub mod negotiated;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testing;

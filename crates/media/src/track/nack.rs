@@ -37,21 +37,33 @@ impl NackGenerator {
             if self.missing.len() >= MOST_MISSING {
                 self.missing.pop_front();
             }
-            self.missing.push_back(Missing { sequence, since: now, next: now + PATIENCE, tries: 0 });
+            self.missing.push_back(Missing {
+                sequence,
+                since: now,
+                next: now + PATIENCE,
+                tries: 0,
+            });
         }
         true
     }
 
     /// A packet below the highest arrived after all.
     pub fn arrived(&mut self, sequence: u64) {
-        if let Ok(index) = self.missing.binary_search_by_key(&sequence, |missing| missing.sequence) {
+        if let Ok(index) = self
+            .missing
+            .binary_search_by_key(&sequence, |missing| missing.sequence)
+        {
             self.missing.remove(index);
         }
     }
 
     /// A key frame began at `sequence`: what was before it matters no more.
     pub fn forget_before(&mut self, sequence: u64) {
-        while self.missing.front().is_some_and(|missing| missing.sequence < sequence) {
+        while self
+            .missing
+            .front()
+            .is_some_and(|missing| missing.sequence < sequence)
+        {
             self.missing.pop_front();
         }
     }
@@ -67,9 +79,15 @@ impl NackGenerator {
 
     /// Appends the numbers to ask for now. `rtt` is the round trip to the publisher.
     pub fn poll(&mut self, now: Instant, rtt: Duration, numbers: &mut Vec<u16>) {
-        self.missing.retain(|missing| missing.tries < MOST_TRIES && now.saturating_duration_since(missing.since) < GIVE_UP);
+        self.missing.retain(|missing| {
+            missing.tries < MOST_TRIES && now.saturating_duration_since(missing.since) < GIVE_UP
+        });
         let retry = (rtt + rtt / 4).max(SHORTEST_RETRY);
-        for missing in self.missing.iter_mut().filter(|missing| missing.next <= now) {
+        for missing in self
+            .missing
+            .iter_mut()
+            .filter(|missing| missing.next <= now)
+        {
             missing.tries += 1;
             missing.next = now + retry;
             numbers.push(missing.sequence as u16);

@@ -10,7 +10,13 @@ use crate::sdp;
 impl ReceiveSection {
     /// `tag` is the caller's name for the track, `layers` what AddTrack declared of this codec.
     #[must_use]
-    pub fn negotiated(section: &sdp::ReceiveSection, tag: u32, svc: bool, layers: &[LayerSpec], muted: bool) -> Self {
+    pub fn negotiated(
+        section: &sdp::ReceiveSection,
+        tag: u32,
+        svc: bool,
+        layers: &[LayerSpec],
+        muted: bool,
+    ) -> Self {
         let payloads = section.payloads.iter().flat_map(|format| {
             let feedback = format.feedback;
             let primary = ReceivePayload {
@@ -40,7 +46,11 @@ impl ReceiveSection {
             rids: rank_rids(&section.rids, layers),
             ssrcs: rank_ssrcs(section, layers),
             payloads: payloads.collect(),
-            extensions: section.extensions.iter().map(|(id, extension)| (*id, extension_kind(*extension))).collect(),
+            extensions: section
+                .extensions
+                .iter()
+                .map(|(id, extension)| (*id, extension_kind(*extension)))
+                .collect(),
             muted,
         }
     }
@@ -50,7 +60,10 @@ impl ReceiveSection {
 /// nothing, as some clients list the highest first.
 fn rank_rids(rids: &[String], layers: &[LayerSpec]) -> Vec<(String, u8)> {
     let quality = |rid: &String| {
-        let declared = layers.iter().find(|layer| layer.rid == *rid).map(|layer| layer.quality);
+        let declared = layers
+            .iter()
+            .find(|layer| layer.rid == *rid)
+            .map(|layer| layer.quality);
         declared.unwrap_or(match rid.as_str() {
             "q" | "2" => 0,
             "h" | "1" => 1,
@@ -67,12 +80,20 @@ fn rank_rids(rids: &[String], layers: &[LayerSpec]) -> Vec<(String, u8)> {
 fn rank_ssrcs(section: &sdp::ReceiveSection, layers: &[LayerSpec]) -> Vec<ReceiveSsrc> {
     let mut sorted: Vec<_> = section.ssrcs.iter().enumerate().collect();
     sorted.sort_by_key(|(index, stream)| {
-        let declared = layers.iter().find(|layer| layer.ssrc != 0 && layer.ssrc == stream.ssrc);
+        let declared = layers
+            .iter()
+            .find(|layer| layer.ssrc != 0 && layer.ssrc == stream.ssrc);
         declared.map_or(*index as u8, |layer| layer.quality)
     });
     sorted.truncate(MOST_LAYERS);
     let ranked = sorted.into_iter().zip(0..);
-    ranked.map(|((_, stream), layer)| ReceiveSsrc { ssrc: stream.ssrc, rtx: stream.rtx, layer }).collect()
+    ranked
+        .map(|((_, stream), layer)| ReceiveSsrc {
+            ssrc: stream.ssrc,
+            rtx: stream.rtx,
+            layer,
+        })
+        .collect()
 }
 
 /// The codec whose payloads a negotiated format carries.
@@ -92,7 +113,14 @@ mod tests {
     use super::*;
 
     fn layer(quality: u8, rid: &str, ssrc: u32) -> LayerSpec {
-        LayerSpec { quality, rid: rid.into(), width: 0, height: 0, bitrate: 0, ssrc }
+        LayerSpec {
+            quality,
+            rid: rid.into(),
+            width: 0,
+            height: 0,
+            bitrate: 0,
+            ssrc,
+        }
     }
 
     fn ranked(rids: &[&str], layers: &[LayerSpec]) -> Vec<(String, u8)> {
@@ -103,21 +131,33 @@ mod tests {
     #[test]
     fn layers_go_by_the_rids_names_in_any_order() {
         for order in [["q", "h", "f"], ["f", "h", "q"]] {
-            assert_eq!(ranked(&order, &[]), [("q".into(), 0), ("h".into(), 1), ("f".into(), 2)]);
+            assert_eq!(
+                ranked(&order, &[]),
+                [("q".into(), 0), ("h".into(), 1), ("f".into(), 2)]
+            );
         }
-        assert_eq!(ranked(&["0", "1", "2"], &[]), [("2".into(), 0), ("1".into(), 1), ("0".into(), 2)]);
+        assert_eq!(
+            ranked(&["0", "1", "2"], &[]),
+            [("2".into(), 0), ("1".into(), 1), ("0".into(), 2)]
+        );
         assert_eq!(ranked(&["h", "q"], &[]), [("q".into(), 0), ("h".into(), 1)]);
     }
 
     #[test]
     fn declared_rids_have_the_last_word() {
         let declared = [layer(0, "small", 0), layer(2, "big", 0)];
-        assert_eq!(ranked(&["big", "small"], &declared), [("small".into(), 0), ("big".into(), 1)]);
+        assert_eq!(
+            ranked(&["big", "small"], &declared),
+            [("small".into(), 0), ("big".into(), 1)]
+        );
     }
 
     #[test]
     fn declared_ssrcs_rank_a_group() {
-        let stream = |ssrc| sdp::StreamSsrc { ssrc, rtx: Some(ssrc + 1) };
+        let stream = |ssrc| sdp::StreamSsrc {
+            ssrc,
+            rtx: Some(ssrc + 1),
+        };
         let section = sdp::ReceiveSection {
             mid: "0".into(),
             kind: crate::api::MediaKind::Video,
@@ -129,9 +169,16 @@ mod tests {
         };
         let order = |layers: &[LayerSpec]| {
             let section = ReceiveSection::negotiated(&section, 1, false, layers, false);
-            section.ssrcs.iter().map(|stream| (stream.ssrc, stream.layer)).collect::<Vec<_>>()
+            section
+                .ssrcs
+                .iter()
+                .map(|stream| (stream.ssrc, stream.layer))
+                .collect::<Vec<_>>()
         };
         assert_eq!(order(&[]), [(10, 0), (20, 1)]);
-        assert_eq!(order(&[layer(2, "", 10), layer(0, "", 20)]), [(20, 0), (10, 1)]);
+        assert_eq!(
+            order(&[layer(2, "", 10), layer(0, "", 20)]),
+            [(20, 0), (10, 1)]
+        );
     }
 }

@@ -25,7 +25,10 @@ pub const FORWARDED: [ExtensionKind; 9] = [
 /// Where an extension kind stands in [`FORWARDED`].
 #[must_use]
 pub fn forwarded_index(kind: ExtensionKind) -> Option<u8> {
-    FORWARDED.iter().position(|known| *known == kind).map(|index| index as u8)
+    FORWARDED
+        .iter()
+        .position(|known| *known == kind)
+        .map(|index| index as u8)
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,14 +87,22 @@ impl MediaPacket {
 
     /// Forwarded extensions: (index in [`FORWARDED`], value).
     pub fn extensions(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        self.extensions.iter().take(usize::from(self.extension_count)).map(|extension| {
-            let start = extension.start;
-            (extension.index, self.slice(&(start..start + u16::from(extension.len))))
-        })
+        self.extensions
+            .iter()
+            .take(usize::from(self.extension_count))
+            .map(|extension| {
+                let start = extension.start;
+                (
+                    extension.index,
+                    self.slice(&(start..start + u16::from(extension.len))),
+                )
+            })
     }
 
     fn slice(&self, range: &Range<u16>) -> &[u8] {
-        self.data.get(usize::from(range.start)..usize::from(range.end)).unwrap_or_default()
+        self.data
+            .get(usize::from(range.start)..usize::from(range.end))
+            .unwrap_or_default()
     }
 }
 

@@ -39,7 +39,11 @@ pub fn score(track: &Impairment) -> f32 {
     let loss = 100.0 * track.lost as f32 / track.expected as f32;
     // One-way delay with the jitter buffer it takes; beyond 160 ms each millisecond weighs more.
     let delay = track.rtt_ms / 2.0 + 2.0 * track.jitter_ms;
-    let delay_impairment = if delay < 160.0 { delay / 40.0 } else { (delay - 120.0) / 10.0 };
+    let delay_impairment = if delay < 160.0 {
+        delay / 40.0
+    } else {
+        (delay - 120.0) / 10.0
+    };
     // Effective loss: redundancy and concealment hide some of audio's, retransmission most of video's.
     let weight = match (track.video, track.redundant) {
         (true, _) => 3.0,
@@ -73,7 +77,14 @@ mod tests {
     use super::*;
 
     fn with_loss(lost: u64, video: bool) -> Impairment {
-        Impairment { expected: 1000, lost, rtt_ms: 40.0, jitter_ms: 5.0, video, ..Default::default() }
+        Impairment {
+            expected: 1000,
+            lost,
+            rtt_ms: 40.0,
+            jitter_ms: 5.0,
+            video,
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -94,20 +105,38 @@ mod tests {
     fn redundant_audio_bears_more_loss() {
         let plain = with_loss(100, false);
         assert_eq!(quality(score(&plain)), Quality::Good);
-        assert_eq!(quality(score(&Impairment { redundant: true, ..plain })), Quality::Excellent);
+        assert_eq!(
+            quality(score(&Impairment {
+                redundant: true,
+                ..plain
+            })),
+            Quality::Excellent
+        );
     }
 
     #[test]
     fn nothing_to_judge_is_excellent_and_no_packets_from_a_publisher_is_lost() {
         assert_eq!(quality(score(&Impairment::default())), Quality::Excellent);
-        assert_eq!(quality(score(&Impairment { silent: true, ..Default::default() })), Quality::Lost);
+        assert_eq!(
+            quality(score(&Impairment {
+                silent: true,
+                ..Default::default()
+            })),
+            Quality::Lost
+        );
     }
 
     #[test]
     fn a_long_round_trip_and_missing_layers_weigh() {
-        let far = Impairment { rtt_ms: 700.0, ..with_loss(0, false) };
+        let far = Impairment {
+            rtt_ms: 700.0,
+            ..with_loss(0, false)
+        };
         assert_eq!(quality(score(&far)), Quality::Good);
-        let reduced = Impairment { missing_layers: 1, ..with_loss(0, true) };
+        let reduced = Impairment {
+            missing_layers: 1,
+            ..with_loss(0, true)
+        };
         assert_eq!(quality(score(&reduced)), Quality::Good);
     }
 }

@@ -11,16 +11,13 @@ use slab::Slab;
 use super::activity::{LayerActivity, MOST_LAYERS};
 use super::clock::{PeerClock, WallClock};
 use super::packet::{ExtensionSlice, MediaPacket, forwarded_index};
-use super::quality::Impairment;
+use super::recovery::recover;
 use super::section::{ReceivePayload, ReceiveSection};
 use super::stream::{Order, Stream};
 use crate::api::MediaKind;
 use crate::codec::red::Red;
 use crate::codec::{CodecKind, Meta};
 use crate::congestion::twcc::ArrivalLedger;
-use crate::rtp::rtcp::feedback::{write_fir, write_nack, write_pli, write_remb};
-use crate::rtp::rtcp::report::{MAX_BLOCKS, middle_ntp, write_cname, write_receiver_report};
-use crate::rtp::rtcp::{ReportBlock, RtcpPacket};
 use crate::rtp::{ExtensionKind, RtpHeader, extension};
 
 /// Packets of streams that no section is known for yet: a few, for a short while.
@@ -30,9 +27,6 @@ const PENDING_TIME: Duration = Duration::from_millis(1000);
 const RETIRED_TIME: Duration = Duration::from_secs(3);
 const MOST_RETIRED: usize = 32;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// High enough that a browser without transport-wide feedback climbs to the most its camera needs; its
-/// own loss-based control stays below what the path takes.
-const REMB_BITRATE: u64 = 20_000_000;
 const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
 /// Why a packet goes no further.
@@ -150,11 +144,23 @@ impl Receiver {
     }
 
     /// Adds a section, or changes the one with its mid. Packets that waited for it go to `out`.
-    pub fn set_section(&mut self, now: Instant, description: ReceiveSection, out: &mut Vec<Ingress>) {
-        let known = self.sections.iter().find(|(_, known)| known.description.mid == description.mid).map(|(key, _)| key);
+    pub fn set_section(
+        &mut self,
+        now: Instant,
+        description: ReceiveSection,
+        out: &mut Vec<Ingress>,
+    ) {
+        let known = self
+            .sections
+            .iter()
+            .find(|(_, known)| known.description.mid == description.mid)
+            .map(|(key, _)| key);
         let key = match known {
             Some(key) => {
-                let other_track = self.sections.get(key).is_some_and(|known| known.description.tag != description.tag);
+                let other_track = self
+                    .sections
+                    .get(key)
+                    .is_some_and(|known| known.description.tag != description.tag);
                 if other_track {
                     self.drop_streams(now, key);
                 }
@@ -171,7 +177,10 @@ impl Receiver {
                 awaited: 0,
             }),
         };
-        let muted = self.sections.get(key).map(|section| (section.description.tag, section.description.muted));
+        let muted = self
+            .sections
+            .get(key)
+            .map(|section| (section.description.tag, section.description.muted));
         if let Some((tag, muted)) = muted {
             self.set_muted(now, tag, muted);
         }
@@ -181,7 +190,11 @@ impl Receiver {
 
     /// The section ended: its streams are unknown from now on.
     pub fn remove_section(&mut self, now: Instant, mid: &str) {
-        let known = self.sections.iter().find(|(_, known)| known.description.mid == mid).map(|(key, _)| key);
+        let known = self
+            .sections
+            .iter()
+            .find(|(_, known)| known.description.mid == mid)
+            .map(|(key, _)| key);
         if let Some(key) = known {
             self.drop_streams(now, key);
             self.sections.try_remove(key);
@@ -190,18 +203,28 @@ impl Receiver {
     }
 
     fn refresh_feedback(&mut self) {
-        let descriptions = || self.sections.iter().map(|(_, section)| &section.description);
-        let used = descriptions().flat_map(|section| &section.payloads).any(|payload| payload.transport_cc);
+        let descriptions = || {
+            self.sections
+                .iter()
+                .map(|(_, section)| &section.description)
+        };
+        let used = descriptions()
+            .flat_map(|section| &section.payloads)
+            .any(|payload| payload.transport_cc);
         self.transport_cc = descriptions()
             .flat_map(|section| &section.extensions)
             .find(|(_, kind)| used && *kind == ExtensionKind::TransportCc)
             .map(|(id, _)| *id);
-        let remb = descriptions().flat_map(|section| &section.payloads).any(|payload| payload.remb);
+        let remb = descriptions()
+            .flat_map(|section| &section.payloads)
+            .any(|payload| payload.remb);
         self.remb = remb && self.transport_cc.is_none();
     }
 
     fn drop_streams(&mut self, now: Instant, key: usize) {
-        let Some(section) = self.sections.get_mut(key) else { return };
+        let Some(section) = self.sections.get_mut(key) else {
+            return;
+        };
         section.activity.reset();
         for stream in std::mem::take(&mut section.streams).into_iter().flatten() {
             self.drop_stream(now, stream);
@@ -209,7 +232,9 @@ impl Receiver {
     }
 
     fn drop_stream(&mut self, now: Instant, key: usize) {
-        let Some(stream) = self.streams.try_remove(key) else { return };
+        let Some(stream) = self.streams.try_remove(key) else {
+            return;
+        };
         self.asking.retain(|asking| *asking != key);
         for ssrc in [Some(stream.ssrc), stream.rtx_ssrc].into_iter().flatten() {
             self.by_ssrc.remove(&ssrc);
@@ -228,17 +253,25 @@ impl Receiver {
     /// Packets of a muted track go no further. Coming back counts as a new start for audio, whose RTP time
     /// may have stood still, and asks for a key frame of video.
     pub fn set_muted(&mut self, _now: Instant, tag: u32, muted: bool) {
-        for (_, section) in self.sections.iter_mut().filter(|(_, section)| section.description.tag == tag) {
+        for (_, section) in self
+            .sections
+            .iter_mut()
+            .filter(|(_, section)| section.description.tag == tag)
+        {
             if section.muted == muted {
                 continue;
             }
             section.muted = muted;
             section.activity.reset();
             for key in section.streams.iter().flatten() {
-                let Some(stream) = self.streams.get_mut(*key) else { continue };
+                let Some(stream) = self.streams.get_mut(*key) else {
+                    continue;
+                };
                 if muted {
                     stream.keyframes.stop();
                     stream.nack.clear();
+                    // What was said meanwhile must not come back as redundancy.
+                    stream.newest_audio = None;
                 } else if section.description.kind == MediaKind::Audio {
                     stream.clock.reset();
                     stream.epoch = self.next_epoch;
@@ -253,9 +286,15 @@ impl Receiver {
 
     /// Somebody needs a key frame of a layer. `urgent`: that viewer sees nothing meanwhile.
     pub fn request_keyframe(&mut self, tag: u32, layer: u8, urgent: bool) {
-        for (_, section) in self.sections.iter_mut().filter(|(_, section)| section.description.tag == tag) {
+        for (_, section) in self
+            .sections
+            .iter_mut()
+            .filter(|(_, section)| section.description.tag == tag)
+        {
             let layer = if section.description.svc { 0 } else { layer };
-            let Some(stream) = section.streams.get(usize::from(layer)) else { continue };
+            let Some(stream) = section.streams.get(usize::from(layer)) else {
+                continue;
+            };
             let Some(key) = *stream else {
                 section.awaited |= 1 << layer;
                 continue;
@@ -275,7 +314,12 @@ impl Receiver {
     }
 
     /// Takes a decrypted packet; what is to be forwarded is appended to `out`.
-    pub fn handle_rtp(&mut self, now: Instant, packet: &[u8], out: &mut Vec<Ingress>) -> Result<(), Discard> {
+    pub fn handle_rtp(
+        &mut self,
+        now: Instant,
+        packet: &[u8],
+        out: &mut Vec<Ingress>,
+    ) -> Result<(), Discard> {
         let header = RtpHeader::parse(packet).map_err(|_| Discard::Malformed)?;
         if let Some(id) = self.transport_cc
             && let Some((_, value)) = header.extensions(packet).find(|(known, _)| *known == id)
@@ -299,11 +343,15 @@ impl Receiver {
 
     fn keep(&mut self, now: Instant, packet: &[u8]) {
         while self.pending.front().is_some_and(|oldest| {
-            self.pending.len() >= MOST_PENDING || now.saturating_duration_since(oldest.since) > PENDING_TIME
+            self.pending.len() >= MOST_PENDING
+                || now.saturating_duration_since(oldest.since) > PENDING_TIME
         }) {
             self.pending.pop_front();
         }
-        self.pending.push_back(Pending { since: now, packet: Bytes::copy_from_slice(packet) });
+        self.pending.push_back(Pending {
+            since: now,
+            packet: Bytes::copy_from_slice(packet),
+        });
     }
 
     fn retry_pending(&mut self, now: Instant, out: &mut Vec<Ingress>) {
@@ -311,7 +359,9 @@ impl Receiver {
             if now.saturating_duration_since(waiting.since) > PENDING_TIME {
                 continue;
             }
-            let Ok(header) = RtpHeader::parse(&waiting.packet) else { continue };
+            let Ok(header) = RtpHeader::parse(&waiting.packet) else {
+                continue;
+            };
             let source = match self.by_ssrc.get(&header.ssrc) {
                 Some(source) => *source,
                 None => match self.bind(now, &header, &waiting.packet) {
@@ -349,7 +399,10 @@ impl Receiver {
         let (mut mid, mut rid, mut repaired) = (None, None, None);
         for (id, value) in header.extensions(packet) {
             // Ids mean the same in every section of a transport.
-            let kind = self.sections.iter().find_map(|(_, section)| section.description.extension(id));
+            let kind = self
+                .sections
+                .iter()
+                .find_map(|(_, section)| section.description.extension(id));
             match kind {
                 Some(ExtensionKind::Mid) => mid = Some(value),
                 Some(ExtensionKind::Rid) => rid = Some(value),
@@ -361,12 +414,16 @@ impl Receiver {
             Some(mid) => section.description.mid.as_bytes() == mid,
             None => section.description.payload(header.payload_type).is_some(),
         });
-        let Some((key, section)) = candidates.next() else { return Err(Discard::Pending) };
+        let Some((key, section)) = candidates.next() else {
+            return Err(Discard::Pending);
+        };
         if candidates.next().is_some() {
             return Err(Discard::Pending);
         }
         let description = &section.description;
-        let payload = description.payload(header.payload_type).ok_or(Discard::UnknownPayload)?;
+        let payload = description
+            .payload(header.payload_type)
+            .ok_or(Discard::UnknownPayload)?;
         let rtx = payload.repeats.is_some();
         let layer = match (rtx, rid, repaired) {
             (true, _, Some(rid)) | (false, Some(rid), _) => description.layer_of_rid(rid),
@@ -374,25 +431,51 @@ impl Receiver {
             _ if description.rids.is_empty() && description.ssrcs.len() <= 1 => Some(0),
             _ => None,
         };
-        let Some(layer) = layer else { return Err(Discard::Pending) };
-        if rtx && section.streams.get(usize::from(layer)).copied().flatten().is_none() {
+        let Some(layer) = layer else {
+            return Err(Discard::Pending);
+        };
+        if rtx
+            && section
+                .streams
+                .get(usize::from(layer))
+                .copied()
+                .flatten()
+                .is_none()
+        {
             return Err(Discard::Pending);
         }
         self.attach(now, key, layer, header, rtx)
     }
 
     fn is_announced(&self, ssrc: u32) -> bool {
-        let mut announced = self.sections.iter().flat_map(|(_, section)| &section.description.ssrcs);
+        let mut announced = self
+            .sections
+            .iter()
+            .flat_map(|(_, section)| &section.description.ssrcs);
         announced.any(|known| known.ssrc == ssrc || known.rtx == Some(ssrc))
     }
 
     /// Makes an SSRC the stream, or the RTX stream, of a section's layer.
-    fn attach(&mut self, now: Instant, key: usize, layer: u8, header: &RtpHeader, rtx: bool) -> Result<Source, Discard> {
+    fn attach(
+        &mut self,
+        now: Instant,
+        key: usize,
+        layer: u8,
+        header: &RtpHeader,
+        rtx: bool,
+    ) -> Result<Source, Discard> {
         let section = self.sections.get(key).ok_or(Discard::UnknownStream)?;
-        let slot = section.streams.get(usize::from(layer)).copied().ok_or(Discard::UnknownStream)?;
+        let slot = section
+            .streams
+            .get(usize::from(layer))
+            .copied()
+            .ok_or(Discard::UnknownStream)?;
         if rtx {
             let stream = slot.ok_or(Discard::Pending)?;
-            let before = self.streams.get_mut(stream).and_then(|known| known.rtx_ssrc.replace(header.ssrc));
+            let before = self
+                .streams
+                .get_mut(stream)
+                .and_then(|known| known.rtx_ssrc.replace(header.ssrc));
             if let Some(before) = before {
                 self.by_ssrc.remove(&before);
             }
@@ -400,12 +483,19 @@ impl Receiver {
             self.by_ssrc.insert(header.ssrc, source);
             return Ok(source);
         }
-        let payload = section.description.payload(header.payload_type).ok_or(Discard::UnknownPayload)?;
+        let payload = section
+            .description
+            .payload(header.payload_type)
+            .ok_or(Discard::UnknownPayload)?;
         if payload.repeats.is_some() {
             return Err(Discard::UnknownPayload);
         }
         let (codec, rate, tag) = (payload.codec, payload.clock_rate, section.description.tag);
-        let announced = section.description.ssrcs.iter().find(|known| known.ssrc == header.ssrc);
+        let announced = section
+            .description
+            .ssrcs
+            .iter()
+            .find(|known| known.ssrc == header.ssrc);
         let rtx_ssrc = announced.and_then(|known| known.rtx);
         let awaited = section.awaited & 1 << layer != 0;
         let mut wanted = None;
@@ -439,7 +529,11 @@ impl Receiver {
         let source = Source { stream, rtx: false };
         self.by_ssrc.insert(header.ssrc, source);
         if self.events.len() < MOST_PENDING {
-            self.events.push_back(ReceiverEvent::LayerStarted { tag, layer, ssrc: header.ssrc });
+            self.events.push_back(ReceiverEvent::LayerStarted {
+                tag,
+                layer,
+                ssrc: header.ssrc,
+            });
         }
         Ok(source)
     }
@@ -452,9 +546,18 @@ impl Receiver {
         source: Source,
         out: &mut Vec<Ingress>,
     ) -> Result<(), Discard> {
-        let stream = self.streams.get_mut(source.stream).ok_or(Discard::UnknownStream)?;
-        let section = self.sections.get_mut(stream.section).ok_or(Discard::UnknownStream)?;
-        let mut payload = *section.description.payload(header.payload_type).ok_or(Discard::UnknownPayload)?;
+        let stream = self
+            .streams
+            .get_mut(source.stream)
+            .ok_or(Discard::UnknownStream)?;
+        let section = self
+            .sections
+            .get_mut(stream.section)
+            .ok_or(Discard::UnknownStream)?;
+        let mut payload = *section
+            .description
+            .payload(header.payload_type)
+            .ok_or(Discard::UnknownPayload)?;
         let mut range = header.payload_range(data.len());
         let mut number = header.sequence;
         if source.rtx != payload.repeats.is_some() {
@@ -462,26 +565,39 @@ impl Receiver {
         }
         if let Some(original) = payload.repeats {
             // RFC 4588: the number of the original comes first; without one it is padding.
-            let inner = data.get(range.clone()).and_then(|payload| payload.first_chunk());
+            let inner = data
+                .get(range.clone())
+                .and_then(|payload| payload.first_chunk());
             number = u16::from_be_bytes(*inner.ok_or(Discard::Padding)?);
             range.start += 2;
-            payload = *section.description.payload(original).ok_or(Discard::UnknownPayload)?;
+            payload = *section
+                .description
+                .payload(original)
+                .ok_or(Discard::UnknownPayload)?;
         }
         let order = stream.order(number);
         let sequence = match order {
             Order::Duplicate => return Err(Discard::Duplicate),
             Order::TooOld => return Err(Discard::TooOld),
-            Order::Newest { sequence, .. } | Order::Late { sequence } | Order::Restarted { sequence } => sequence,
+            Order::Newest { sequence, .. }
+            | Order::Late { sequence }
+            | Order::Restarted { sequence } => sequence,
         };
         stream.last_arrival = now;
         stream.heard = true;
         if !source.rtx {
-            stream.statistics.received(now, sequence, header.timestamp, data.len());
+            stream
+                .statistics
+                .received(now, sequence, header.timestamp, data.len());
         }
         self.report_due.get_or_insert(now + REPORT_INTERVAL);
         match order {
-            Order::Newest { sequence, after } if payload.nack && sequence > after && !section.muted => {
-                if !stream.nack.skipped(now, after, sequence) && section.description.kind == MediaKind::Video {
+            Order::Newest { sequence, after }
+                if payload.nack && sequence > after && !section.muted =>
+            {
+                if !stream.nack.skipped(now, after, sequence)
+                    && section.description.kind == MediaKind::Video
+                {
                     stream.keyframes.want(false);
                 }
                 note(&mut self.asking, source.stream);
@@ -508,8 +624,24 @@ impl Receiver {
                 self.next_epoch = self.next_epoch.wrapping_add(1);
             }
         }
-        let packet = Self::parse(now, self.clock, header, data, range, (sequence, newest), &payload, stream, section)?;
-        out.push(Ingress { tag: section.description.tag, packet: Arc::new(packet) });
+        let packet = Self::parse(
+            now,
+            self.clock,
+            header,
+            data,
+            range,
+            (sequence, newest),
+            &payload,
+            stream,
+            section,
+        )?;
+        if newest && section.description.kind == MediaKind::Audio {
+            recover(stream, &section.description, &packet, out);
+        }
+        out.push(Ingress {
+            tag: section.description.tag,
+            packet: Arc::new(packet),
+        });
         Ok(())
     }
 
@@ -526,15 +658,20 @@ impl Receiver {
         section: &mut Section,
     ) -> Result<MediaPacket, Discard> {
         let bytes = data.get(range.clone()).ok_or(Discard::Malformed)?;
-        let mut meta = Meta::parse(payload.codec, bytes, header.marker).map_err(|_| Discard::BadPayload)?;
+        let mut meta =
+            Meta::parse(payload.codec, bytes, header.marker).map_err(|_| Discard::BadPayload)?;
         let mut extensions = [ExtensionSlice::default(); 6];
         let mut count = 0;
         let mut audio_level = None;
         let base = data.as_ptr() as usize;
         for (id, value) in header.extensions(&data) {
-            let Some(kind) = section.description.extension(id) else { continue };
+            let Some(kind) = section.description.extension(id) else {
+                continue;
+            };
             match kind {
-                ExtensionKind::AudioLevel => audio_level = extension::AudioLevel::parse(value).map(|level| level.level),
+                ExtensionKind::AudioLevel => {
+                    audio_level = extension::AudioLevel::parse(value).map(|level| level.level)
+                }
                 ExtensionKind::DependencyDescriptor => {
                     if let Ok(frame) = stream.dependency.read(value) {
                         meta = meta.with_dependency(frame);
@@ -542,12 +679,16 @@ impl Receiver {
                 }
                 _ => {}
             }
-            let Some(index) = forwarded_index(kind) else { continue };
+            let Some(index) = forwarded_index(kind) else {
+                continue;
+            };
             // Values lie in the packet: only their place is kept.
             let start = value.as_ptr() as usize - base;
-            if let (Some(slot), Ok(start), Ok(len)) =
-                (extensions.get_mut(count), u16::try_from(start), u8::try_from(value.len()))
-            {
+            if let (Some(slot), Ok(start), Ok(len)) = (
+                extensions.get_mut(count),
+                u16::try_from(start),
+                u8::try_from(value.len()),
+            ) {
                 *slot = ExtensionSlice { index, start, len };
                 count += 1;
             }
@@ -564,7 +705,11 @@ impl Receiver {
             }
             _ => range.clone(),
         };
-        let layer = if section.description.svc { meta.spatial } else { stream.layer };
+        let layer = if section.description.svc {
+            meta.spatial
+        } else {
+            stream.layer
+        };
         let active_layers = section.activity.observe(now, layer, header.timestamp);
         if meta.keyframe && newest && payload.codec.is_video() {
             stream.keyframes.arrived();
@@ -597,145 +742,6 @@ impl Receiver {
         })
     }
 
-    /// Takes what a publisher reports of its streams. Feedback on what we send is the subscriptions' matter.
-    pub fn handle_rtcp(&mut self, now: Instant, packet: &RtcpPacket<'_>) {
-        match packet {
-            RtcpPacket::SenderReport { ssrc, info, .. } => {
-                let Some(Source { stream, rtx: false }) = self.by_ssrc.get(ssrc).copied() else { return };
-                let Some(stream) = self.streams.get_mut(stream) else { return };
-                let wall = self.peer.observe(info.ntp, self.clock.micros(now));
-                stream.clock.report(info.rtp_timestamp, wall);
-                stream.last_report = Some((middle_ntp(info.ntp), now));
-            }
-            RtcpPacket::Bye(bye) => {
-                for ssrc in bye.sources() {
-                    if let Some(Source { stream, rtx: false }) = self.by_ssrc.get(&ssrc).copied()
-                        && let Some(stream) = self.streams.get_mut(stream)
-                    {
-                        stream.nack.clear();
-                        stream.keyframes.stop();
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// When [`Self::write_rtcp`] has something to say.
-    #[must_use]
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let asking = self.asking.iter().filter_map(|key| self.streams.get(*key)).filter_map(|stream| {
-            let keyframe = stream.keyframes.deadline(now, stream.layer);
-            [stream.nack.deadline(), keyframe].into_iter().flatten().min()
-        });
-        [self.arrivals.deadline(), self.report_due].into_iter().flatten().chain(asking).min()
-    }
-
-    /// Appends the RTCP that is due as one compound, or nothing.
-    pub fn write_rtcp(&mut self, now: Instant, out: &mut Vec<u8>) {
-        if self.deadline(now).is_none_or(|deadline| now < deadline) {
-            return;
-        }
-        let start = out.len();
-        self.write_reports(now, out);
-        write_cname(out, self.ssrc, &self.cname);
-        let head = out.len();
-        let any_reports = self.report_due.is_none_or(|due| now >= due);
-        if any_reports {
-            let heard = self.streams.iter().any(|(_, stream)| !stream.silent_for(now, 2 * REPORT_INTERVAL));
-            self.report_due = heard.then_some(now + REPORT_INTERVAL);
-            if self.remb && heard {
-                let ssrcs: Vec<u32> = self.video_ssrcs().collect();
-                if !ssrcs.is_empty() {
-                    write_remb(out, self.ssrc, REMB_BITRATE, &ssrcs);
-                }
-            }
-        }
-        self.write_requests(now, out);
-        let media = self.video_ssrcs().next().or_else(|| self.streams.iter().next().map(|(_, stream)| stream.ssrc));
-        self.arrivals.write(now, self.ssrc, media.unwrap_or(0), out);
-        if out.len() == head && !any_reports {
-            out.truncate(start);
-        }
-    }
-
-    fn video_ssrcs(&self) -> impl Iterator<Item = u32> {
-        self.streams.iter().filter(|(_, stream)| stream.codec.is_video()).map(|(_, stream)| stream.ssrc)
-    }
-
-    fn write_reports(&mut self, now: Instant, out: &mut Vec<u8>) {
-        let mut blocks = Vec::new();
-        if self.report_due.is_some_and(|due| now >= due) {
-            for (_, stream) in self.streams.iter_mut().filter(|(_, stream)| stream.heard) {
-                stream.heard = false;
-                let report = stream.statistics.report();
-                let (last_sr, delay) = stream.last_report.map_or((0, 0), |(ntp, at)| {
-                    let delay = now.saturating_duration_since(at);
-                    (ntp, (delay.as_micros() * 65_536 / 1_000_000).min(u128::from(u32::MAX)) as u32)
-                });
-                blocks.push(ReportBlock {
-                    ssrc: stream.ssrc,
-                    fraction_lost: report.fraction_lost,
-                    cumulative_lost: report.cumulative_lost,
-                    highest_sequence: report.highest_sequence,
-                    jitter: report.jitter,
-                    last_sr,
-                    delay_since_last_sr: delay,
-                });
-            }
-        }
-        let mut chunks = blocks.chunks(MAX_BLOCKS);
-        write_receiver_report(out, self.ssrc, chunks.next().unwrap_or_default());
-        chunks.for_each(|chunk| write_receiver_report(out, self.ssrc, chunk));
-    }
-
-    fn write_requests(&mut self, now: Instant, out: &mut Vec<u8>) {
-        let asking = std::mem::take(&mut self.asking);
-        for key in asking {
-            let Some(stream) = self.streams.get_mut(key) else { continue };
-            self.numbers.clear();
-            stream.nack.poll(now, self.rtt, &mut self.numbers);
-            write_nack(out, self.ssrc, stream.ssrc, self.numbers.drain(..));
-            if stream.keyframes.poll(now, stream.layer) {
-                let description = self.sections.get(stream.section).map(|section| &section.description);
-                let payload = description.and_then(|section| {
-                    section.payloads.iter().find(|payload| payload.codec == stream.codec)
-                });
-                if payload.is_some_and(|payload| payload.fir && !payload.pli) {
-                    stream.command = stream.command.wrapping_add(1);
-                    write_fir(out, self.ssrc, stream.ssrc, stream.command);
-                } else {
-                    write_pli(out, self.ssrc, stream.ssrc);
-                }
-            }
-            if stream.nack.deadline().is_some() || stream.keyframes.deadline(now, stream.layer).is_some() {
-                self.asking.push(key);
-            }
-        }
-    }
-
-    /// What a track went through since it was asked last, all its streams taken together.
-    pub fn impairment(&mut self, now: Instant, tag: u32) -> Impairment {
-        let rtt_ms = self.rtt.as_secs_f32() * 1000.0;
-        let mut total = Impairment { rtt_ms, silent: true, ..Impairment::default() };
-        for (_, section) in self.sections.iter().filter(|(_, section)| section.description.tag == tag) {
-            total.video = section.description.kind == MediaKind::Video;
-            if section.muted {
-                total.silent = false;
-            }
-            for key in section.streams.iter().flatten() {
-                let Some(stream) = self.streams.get_mut(*key) else { continue };
-                let (expected, lost) = stream.statistics.since_scored();
-                total.expected += expected;
-                total.lost += lost;
-                total.jitter_ms = total.jitter_ms.max(stream.statistics.jitter_ms());
-                total.redundant |= stream.codec == CodecKind::Red;
-                total.silent &= stream.silent_for(now, Duration::from_secs(5));
-            }
-        }
-        total
-    }
-
     /// The SSRC our RTCP comes from.
     #[must_use]
     pub fn ssrc(&self) -> u32 {
@@ -755,8 +761,15 @@ fn is_opus(codec: CodecKind) -> bool {
 
 /// Payloads that come between those of the stream's codec.
 fn is_auxiliary(codec: CodecKind) -> bool {
-    matches!(codec, CodecKind::TelephoneEvent | CodecKind::ComfortNoise | CodecKind::Ulpfec | CodecKind::Flexfec)
+    matches!(
+        codec,
+        CodecKind::TelephoneEvent
+            | CodecKind::ComfortNoise
+            | CodecKind::Ulpfec
+            | CodecKind::Flexfec
+    )
 }
 
+mod feedback;
 #[cfg(test)]
 mod tests;

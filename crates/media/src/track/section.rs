@@ -51,14 +51,22 @@ pub struct ReceiveSection {
 impl ReceiveSection {
     #[must_use]
     pub fn payload(&self, payload_type: u8) -> Option<&ReceivePayload> {
-        self.payloads.iter().find(|payload| payload.payload_type == payload_type)
+        self.payloads
+            .iter()
+            .find(|payload| payload.payload_type == payload_type)
     }
 
     pub(super) fn layer_of_rid(&self, rid: &[u8]) -> Option<u8> {
-        self.rids.iter().find(|(known, _)| known.as_bytes() == rid).map(|(_, layer)| *layer)
+        self.rids
+            .iter()
+            .find(|(known, _)| known.as_bytes() == rid)
+            .map(|(_, layer)| *layer)
     }
 
     pub(super) fn extension(&self, id: u8) -> Option<ExtensionKind> {
-        self.extensions.iter().find(|(known, _)| *known == id).map(|(_, kind)| *kind)
+        self.extensions
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map(|(_, kind)| *kind)
     }
 }

@@ -41,12 +41,23 @@ impl Default for LevelMeter {
 impl LevelMeter {
     #[must_use]
     pub fn new() -> Self {
-        Self { last: None, active: Duration::ZERO, loudest: 127, smoothed: 0.0, reported: Loudness::default() }
+        Self {
+            last: None,
+            active: Duration::ZERO,
+            loudest: 127,
+            smoothed: 0.0,
+            reported: Loudness::default(),
+        }
     }
 
     /// Takes the level of one packet, in −dBov (0 loudest, 127 silence).
     pub fn observe(&mut self, now: Instant, level: u8, settings: &SpeakerSettings) {
-        let lasted = self.last.map_or(Duration::from_millis(20), |last| now.saturating_duration_since(last)).min(LONGEST_FRAME);
+        let lasted = self
+            .last
+            .map_or(Duration::from_millis(20), |last| {
+                now.saturating_duration_since(last)
+            })
+            .min(LONGEST_FRAME);
         self.last = Some(now);
         if level <= settings.active_level {
             self.active += lasted;
@@ -82,7 +93,14 @@ impl LevelMeter {
         if !active && level == 0.0 {
             self.smoothed = 0.0;
         }
-        let told = Loudness { level: if active { (self.smoothed * STEPS).ceil() / STEPS } else { 0.0 }, active };
+        let told = Loudness {
+            level: if active {
+                (self.smoothed * STEPS).ceil() / STEPS
+            } else {
+                0.0
+            },
+            active,
+        };
         let changed = told != self.reported;
         self.reported = told;
         changed.then_some(told)
@@ -156,7 +174,10 @@ mod tests {
         speak(&mut meter, &mut now, 5, 20);
         assert!(meter.tick(&SpeakerSettings::default()).unwrap().active);
         meter.silence();
-        assert_eq!(meter.tick(&SpeakerSettings::default()), Some(Loudness::default()));
+        assert_eq!(
+            meter.tick(&SpeakerSettings::default()),
+            Some(Loudness::default())
+        );
     }
 
     #[test]

@@ -50,7 +50,10 @@ impl ReceiveStatistics {
     /// Counting goes on, numbering starts anew.
     #[must_use]
     pub(super) fn restarted(&self) -> Self {
-        Self { jitter: self.jitter, ..Self::new(self.rate) }
+        Self {
+            jitter: self.jitter,
+            ..Self::new(self.rate)
+        }
     }
 
     /// A packet came on its own way; retransmissions don't count, as the path lost the packet all the same.
@@ -60,7 +63,8 @@ impl ReceiveStatistics {
         self.packets += 1;
         self.bytes += bytes as u64;
         if let Some((before, earlier)) = self.transit {
-            let arrived = now.saturating_duration_since(before).as_secs_f64() * f64::from(self.rate);
+            let arrived =
+                now.saturating_duration_since(before).as_secs_f64() * f64::from(self.rate);
             let difference = (arrived - f64::from(timestamp.wrapping_sub(earlier) as i32)).abs();
             // A pause is not jitter.
             if difference < f64::from(self.rate) {
@@ -103,8 +107,9 @@ impl ReceiveStatistics {
         self.reported_expected = expected;
         self.reported_packets = self.packets;
         ReceptionReport {
-            fraction_lost: if since == 0 { 0 } else { (lost * 256 / since).min(255) as u8 },
-            cumulative_lost: (expected as i64 - self.packets as i64).clamp(-0x80_0000, 0x7F_FFFF) as i32,
+            fraction_lost: (lost * 256).checked_div(since).unwrap_or(0).min(255) as u8,
+            cumulative_lost: (expected as i64 - self.packets as i64).clamp(-0x80_0000, 0x7F_FFFF)
+                as i32,
             // The extender starts at cycle 1; on the wire counting starts at 0.
             highest_sequence: self.highest.wrapping_sub(0x1_0000) as u32,
             jitter: self.jitter as u32,
@@ -142,7 +147,11 @@ mod tests {
             let at = start + Duration::from_millis(u64::from(20 * index + late));
             statistics.received(at, u64::from(index), 960 * index, 50);
         }
-        assert!((9.0..11.0).contains(&statistics.jitter_ms()), "{}", statistics.jitter_ms());
+        assert!(
+            (9.0..11.0).contains(&statistics.jitter_ms()),
+            "{}",
+            statistics.jitter_ms()
+        );
         statistics.received(start + Duration::from_secs(60), 200, 960 * 200, 50);
         assert!(statistics.jitter_ms() < 11.0);
     }

@@ -8,7 +8,7 @@ use super::nack::NackGenerator;
 use super::statistics::ReceiveStatistics;
 use crate::codec::CodecKind;
 use crate::codec::dependency::DependencyReader;
-use crate::rtp::SequenceExtender;
+use crate::rtp::{SequenceExtender, TimestampExtender};
 
 /// Numbers below the highest within which duplicates are told from late packets.
 const WINDOW: u64 = 1024;
@@ -35,6 +35,9 @@ pub(super) struct Stream {
     pub(super) dependency: DependencyReader,
     /// FIR command number.
     pub(super) command: u8,
+    /// Number and extended timestamp of the newest audio packet, which redundancy is measured by.
+    pub(super) newest_audio: Option<(u64, u64)>,
+    pub(super) timestamps: TimestampExtender,
     extender: SequenceExtender,
     /// Bit of each of the last numbers that arrived.
     seen: [u64; (WINDOW / 64) as usize],
@@ -46,16 +49,31 @@ pub(super) struct Stream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// The newest one; those from `after` up to it are missing.
-    Newest { sequence: u64, after: u64 },
-    Late { sequence: u64 },
+    Newest {
+        sequence: u64,
+        after: u64,
+    },
+    Late {
+        sequence: u64,
+    },
     /// The publisher started its numbers anew.
-    Restarted { sequence: u64 },
+    Restarted {
+        sequence: u64,
+    },
     Duplicate,
     TooOld,
 }
 
 impl Stream {
-    pub(super) fn new(now: Instant, section: usize, ssrc: u32, layer: u8, epoch: u32, codec: CodecKind, rate: u32) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        section: usize,
+        ssrc: u32,
+        layer: u8,
+        epoch: u32,
+        codec: CodecKind,
+        rate: u32,
+    ) -> Self {
         Self {
             section,
             ssrc,
@@ -72,6 +90,8 @@ impl Stream {
             heard: false,
             dependency: DependencyReader::default(),
             command: 0,
+            newest_audio: None,
+            timestamps: TimestampExtender::default(),
             extender: SequenceExtender::default(),
             seen: [0; (WINDOW / 64) as usize],
             restart_at: None,
@@ -83,7 +103,10 @@ impl Stream {
         let Some(highest) = self.extender.highest() else {
             let sequence = self.extender.extend(sequence);
             self.mark(sequence);
-            return Order::Newest { sequence, after: sequence };
+            return Order::Newest {
+                sequence,
+                after: sequence,
+            };
         };
         let extended = self.extender.peek(sequence);
         if extended > highest {
@@ -98,7 +121,10 @@ impl Stream {
                 (highest + 1..extended).for_each(|skipped| self.unmark(skipped));
             }
             self.mark(extended);
-            return Order::Newest { sequence: extended, after: highest + 1 };
+            return Order::Newest {
+                sequence: extended,
+                after: highest + 1,
+            };
         }
         if highest - extended >= WINDOW {
             if self.restart_at == Some(sequence) {
@@ -114,10 +140,18 @@ impl Stream {
         Order::Late { sequence: extended }
     }
 
+    /// A missing packet was rebuilt: when it comes after all it is a duplicate.
+    pub(super) fn rebuilt(&mut self, sequence: u64) {
+        self.mark(sequence);
+        self.nack.arrived(sequence);
+    }
+
     fn restart(&mut self, sequence: u16) -> Order {
         self.extender = SequenceExtender::default();
         self.seen = Default::default();
         self.restart_at = None;
+        self.newest_audio = None;
+        self.timestamps = TimestampExtender::default();
         self.nack.clear();
         self.clock.reset();
         self.statistics = self.statistics.restarted();
@@ -127,7 +161,10 @@ impl Stream {
     }
 
     fn word(sequence: u64) -> (usize, u64) {
-        ((sequence / 64 % (WINDOW / 64)) as usize, 1 << (sequence % 64))
+        (
+            (sequence / 64 % (WINDOW / 64)) as usize,
+            1 << (sequence % 64),
+        )
     }
 
     fn mark(&mut self, sequence: u64) {
@@ -166,12 +203,39 @@ mod tests {
     #[test]
     fn duplicates_late_and_old_packets_are_told_apart() {
         let mut stream = stream();
-        let Order::Newest { sequence: first, .. } = stream.order(65_530) else { panic!() };
-        assert_eq!(stream.order(65_533), Order::Newest { sequence: first + 3, after: first + 1 });
-        assert_eq!(stream.order(65_532), Order::Late { sequence: first + 2 });
+        let Order::Newest {
+            sequence: first, ..
+        } = stream.order(65_530)
+        else {
+            panic!()
+        };
+        assert_eq!(
+            stream.order(65_533),
+            Order::Newest {
+                sequence: first + 3,
+                after: first + 1
+            }
+        );
+        assert_eq!(
+            stream.order(65_532),
+            Order::Late {
+                sequence: first + 2
+            }
+        );
         assert_eq!(stream.order(65_532), Order::Duplicate);
-        assert_eq!(stream.order(1_000), Order::Newest { sequence: first + 1_006, after: first + 4 });
-        assert_eq!(stream.order(65_531), Order::Late { sequence: first + 1 });
+        assert_eq!(
+            stream.order(1_000),
+            Order::Newest {
+                sequence: first + 1_006,
+                after: first + 4
+            }
+        );
+        assert_eq!(
+            stream.order(65_531),
+            Order::Late {
+                sequence: first + 1
+            }
+        );
         assert_eq!(stream.order(64_000), Order::TooOld);
     }
 
@@ -181,8 +245,15 @@ mod tests {
         for sequence in 0..1024u16 {
             stream.order(sequence);
         }
-        let Order::Newest { sequence, .. } = stream.order(1030) else { panic!() };
-        assert_eq!(stream.order(1026), Order::Late { sequence: sequence - 4 });
+        let Order::Newest { sequence, .. } = stream.order(1030) else {
+            panic!()
+        };
+        assert_eq!(
+            stream.order(1026),
+            Order::Late {
+                sequence: sequence - 4
+            }
+        );
     }
 
     #[test]

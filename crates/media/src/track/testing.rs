@@ -60,8 +60,20 @@ fn section(tag: u32, mid: &str, kind: MediaKind, payloads: Vec<ReceivePayload>) 
 
 pub(crate) fn audio_section(tag: u32, mid: &str, ssrc: u32) -> ReceiveSection {
     ReceiveSection {
-        ssrcs: vec![ReceiveSsrc { ssrc, rtx: None, layer: 0 }],
-        ..section(tag, mid, MediaKind::Audio, vec![payload(OPUS, CodecKind::Opus, None), payload(RED, CodecKind::Red, None)])
+        ssrcs: vec![ReceiveSsrc {
+            ssrc,
+            rtx: None,
+            layer: 0,
+        }],
+        ..section(
+            tag,
+            mid,
+            MediaKind::Audio,
+            vec![
+                payload(OPUS, CodecKind::Opus, None),
+                payload(RED, CodecKind::Red, None),
+            ],
+        )
     }
 }
 
@@ -92,8 +104,18 @@ pub(crate) struct Rtp {
 
 impl Rtp {
     pub(crate) fn new(payload_type: u8, ssrc: u32, sequence: u16, timestamp: u32) -> Self {
-        let header = HeaderFields { marker: false, payload_type, sequence, timestamp, ssrc };
-        Self { header, extensions: Vec::new(), payload: vec![0xAB; 20] }
+        let header = HeaderFields {
+            marker: false,
+            payload_type,
+            sequence,
+            timestamp,
+            ssrc,
+        };
+        Self {
+            header,
+            extensions: Vec::new(),
+            payload: vec![0xAB; 20],
+        }
     }
 
     pub(crate) fn with(mut self, id: u8, value: &[u8]) -> Self {
@@ -112,7 +134,11 @@ impl Rtp {
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let extensions: Vec<(u8, &[u8])> = self.extensions.iter().map(|(id, value)| (*id, value.as_slice())).collect();
+        let extensions: Vec<(u8, &[u8])> = self
+            .extensions
+            .iter()
+            .map(|(id, value)| (*id, value.as_slice()))
+            .collect();
         let mut out = Vec::new();
         self.header.write(&mut out, &[], &extensions).unwrap();
         out.extend_from_slice(&self.payload);
@@ -123,7 +149,14 @@ impl Rtp {
 /// A VP8 payload: picture id of 15 bits, TL0PICIDX, temporal layer with sync bit, KEYIDX.
 pub(crate) fn vp8(start: bool, key: bool, picture: u16, tl0: u8, temporal: u8) -> Vec<u8> {
     let [high, low] = (picture | 0x8000).to_be_bytes();
-    let mut payload = vec![0x80 | if start { 0x10 } else { 0 }, 0xF0, high, low, tl0, temporal << 6 | 0x20 | 1];
+    let mut payload = vec![
+        0x80 | if start { 0x10 } else { 0 },
+        0xF0,
+        high,
+        low,
+        tl0,
+        temporal << 6 | 0x20 | 1,
+    ];
     payload.extend_from_slice(&[if key { 0 } else { 1 }; 100]);
     payload
 }
@@ -142,7 +175,11 @@ impl Bench {
         for section in sections {
             receiver.set_section(now, section, &mut Vec::new());
         }
-        Self { now, clock, receiver }
+        Self {
+            now,
+            clock,
+            receiver,
+        }
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
@@ -158,7 +195,11 @@ impl Bench {
     /// Runs timers until `end` and returns what was sent: SSRC and kind of each request.
     pub(crate) fn run_until(&mut self, end: Instant) -> Vec<(Instant, Asked)> {
         let mut asked = Vec::new();
-        while let Some(deadline) = self.receiver.deadline(self.now).filter(|deadline| *deadline <= end) {
+        while let Some(deadline) = self
+            .receiver
+            .deadline(self.now)
+            .filter(|deadline| *deadline <= end)
+        {
             self.now = self.now.max(deadline);
             let mut out = Vec::new();
             self.receiver.write_rtcp(self.now, &mut out);
@@ -170,9 +211,16 @@ impl Bench {
                     RtcpPacket::Nack(nack) => Asked::Nack(nack.media, nack.sequences().collect()),
                     RtcpPacket::Pli { media, .. } => Asked::Pli(media),
                     RtcpPacket::Remb(remb) => Asked::Remb(remb.bitrate),
-                    RtcpPacket::TransportFeedback(feedback) => Asked::Feedback(feedback.received().count()),
+                    RtcpPacket::TransportFeedback(feedback) => {
+                        Asked::Feedback(feedback.received().count())
+                    }
                     RtcpPacket::ReceiverReport { blocks, .. } if blocks.iter().count() > 0 => {
-                        Asked::Report(blocks.iter().map(|block| (block.ssrc, block.fraction_lost)).collect())
+                        Asked::Report(
+                            blocks
+                                .iter()
+                                .map(|block| (block.ssrc, block.fraction_lost))
+                                .collect(),
+                        )
                     }
                     _ => continue,
                 };

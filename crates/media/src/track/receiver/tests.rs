@@ -8,11 +8,15 @@ use crate::track::testing::*;
 const MS: Duration = Duration::from_millis(1);
 
 fn key(ssrc: u32, sequence: u16, timestamp: u32) -> Rtp {
-    Rtp::new(VP8, ssrc, sequence, timestamp).payload(&vp8(true, true, 1, 1, 0)).marker()
+    Rtp::new(VP8, ssrc, sequence, timestamp)
+        .payload(&vp8(true, true, 1, 1, 0))
+        .marker()
 }
 
 fn delta(ssrc: u32, sequence: u16, timestamp: u32) -> Rtp {
-    Rtp::new(VP8, ssrc, sequence, timestamp).payload(&vp8(true, false, 1, 1, 0)).marker()
+    Rtp::new(VP8, ssrc, sequence, timestamp)
+        .payload(&vp8(true, false, 1, 1, 0))
+        .marker()
 }
 
 fn simulcast(rid: &str, packet: Rtp) -> Rtp {
@@ -44,19 +48,28 @@ fn layers_go_by_rid_name_and_later_packets_need_no_extension() {
         events.push(event);
     }
     assert_eq!(events.len(), 3);
-    assert!(events.contains(&ReceiverEvent::LayerStarted { tag: 1, layer: 2, ssrc: 30 }));
+    assert!(events.contains(&ReceiverEvent::LayerStarted {
+        tag: 1,
+        layer: 2,
+        ssrc: 30
+    }));
 }
 
 #[test]
 fn layers_go_by_ssrc_group_of_old_clients() {
     let mut section = video_section(1, "1");
     section.ssrcs = (0..3)
-        .map(|layer| crate::track::ReceiveSsrc { ssrc: 100 + layer, rtx: Some(200 + layer), layer: layer as u8 })
+        .map(|layer| crate::track::ReceiveSsrc {
+            ssrc: 100 + layer,
+            rtx: Some(200 + layer),
+            layer: layer as u8,
+        })
         .collect();
     let mut bench = Bench::new(vec![section]);
     assert_eq!(bench.receive(&key(102, 1, 0))[0].packet.layer, 2);
     assert_eq!(bench.receive(&key(100, 1, 0))[0].packet.layer, 0);
-    let rtx = Rtp::new(VP8_RTX, 202, 5, 3000).payload(&[&[0, 2][..], &vp8(true, false, 2, 1, 0)].concat());
+    let rtx = Rtp::new(VP8_RTX, 202, 5, 3000)
+        .payload(&[&[0, 2][..], &vp8(true, false, 2, 1, 0)].concat());
     let out = bench.receive(&rtx);
     assert_eq!((out[0].packet.layer, out[0].packet.timestamp), (2, 3000));
 }
@@ -80,7 +93,12 @@ fn retransmissions_fill_the_gap_in_the_primary_stream() {
     again.header.sequence = 10;
     assert!(bench.receive(&again).is_empty());
     let asked = bench.run_until(bench.now + 100 * MS);
-    assert!(!asked.iter().any(|(_, asked)| matches!(asked, Asked::Nack(..))), "{asked:?}");
+    assert!(
+        !asked
+            .iter()
+            .any(|(_, asked)| matches!(asked, Asked::Nack(..))),
+        "{asked:?}"
+    );
 }
 
 #[test]
@@ -91,13 +109,20 @@ fn lost_packets_are_asked_for_until_they_come() {
     bench.receive(&delta(20, 2, 6000));
     let start = bench.now;
     let asked = bench.run_until(start + 60 * MS);
-    let nacks: Vec<_> =
-        asked.iter().filter(|(_, asked)| *asked == Asked::Nack(20, vec![0, 1])).map(|(at, _)| *at - start).collect();
+    let nacks: Vec<_> = asked
+        .iter()
+        .filter(|(_, asked)| *asked == Asked::Nack(20, vec![0, 1]))
+        .map(|(at, _)| *at - start)
+        .collect();
     assert_eq!(nacks, [5 * MS, 55 * MS]);
     bench.receive(&delta(20, 0, 3000));
     bench.receive(&delta(20, 1, 3000));
     let asked = bench.run_until(start + 500 * MS);
-    assert!(!asked.iter().any(|(_, asked)| matches!(asked, Asked::Nack(..))));
+    assert!(
+        !asked
+            .iter()
+            .any(|(_, asked)| matches!(asked, Asked::Nack(..)))
+    );
 }
 
 #[test]
@@ -107,7 +132,9 @@ fn packets_before_their_section_are_kept_and_bounded() {
         assert!(bench.receive(&Rtp::new(OPUS, 10, sequence, 0)).is_empty());
     }
     let mut out = Vec::new();
-    bench.receiver.set_section(bench.now, audio_section(7, "0", 10), &mut out);
+    bench
+        .receiver
+        .set_section(bench.now, audio_section(7, "0", 10), &mut out);
     assert_eq!(out.len(), MOST_PENDING);
     assert_eq!(out.last().unwrap().packet.sequence as u16, 999);
 }
@@ -118,7 +145,9 @@ fn packets_that_waited_too_long_are_not_played() {
     bench.receive(&Rtp::new(OPUS, 10, 1, 0));
     bench.pass(2 * PENDING_TIME);
     let mut out = Vec::new();
-    bench.receiver.set_section(bench.now, audio_section(7, "0", 10), &mut out);
+    bench
+        .receiver
+        .set_section(bench.now, audio_section(7, "0", 10), &mut out);
     assert!(out.is_empty());
 }
 
@@ -148,7 +177,11 @@ fn a_new_ssrc_takes_the_place_of_the_old_and_its_stragglers_are_dropped() {
     let before = bench.receive(&simulcast("h", key(20, 1, 0)));
     let after = bench.receive(&simulcast("h", key(21, 500, 90)));
     assert_ne!(before[0].packet.epoch, after[0].packet.epoch);
-    assert!(bench.receive(&simulcast("h", delta(20, 2, 3000))).is_empty());
+    assert!(
+        bench
+            .receive(&simulcast("h", delta(20, 2, 3000)))
+            .is_empty()
+    );
     assert_eq!(bench.receive(&delta(21, 501, 3090)).len(), 1);
 }
 
@@ -159,12 +192,19 @@ fn key_frames_are_asked_for_at_once_and_again_while_none_comes() {
     let start = bench.now;
     bench.receiver.request_keyframe(1, 1, true);
     let asked = bench.run_until(start + 2500 * MS);
-    let at: Vec<_> =
-        asked.iter().filter(|(_, asked)| *asked == Asked::Pli(20)).map(|(at, _)| *at - start).collect();
-    assert_eq!(at, [0 * MS, 1000 * MS, 2000 * MS]);
+    let at: Vec<_> = asked
+        .iter()
+        .filter(|(_, asked)| *asked == Asked::Pli(20))
+        .map(|(at, _)| *at - start)
+        .collect();
+    assert_eq!(at, [Duration::ZERO, 1000 * MS, 2000 * MS]);
     bench.receive(&key(20, 2, 9000));
     let asked = bench.run_until(start + 6000 * MS);
-    assert!(!asked.iter().any(|(_, asked)| matches!(asked, Asked::Pli(_))));
+    assert!(
+        !asked
+            .iter()
+            .any(|(_, asked)| matches!(asked, Asked::Pli(_)))
+    );
 }
 
 #[test]
@@ -186,7 +226,10 @@ fn unmute_asks_for_a_key_frame_within_half_a_second_and_muted_packets_go_nowhere
     let unmuted = bench.now;
     bench.receiver.set_muted(unmuted, 1, false);
     let asked = bench.run_until(unmuted + 3000 * MS);
-    let pli: Vec<_> = asked.iter().filter(|(_, asked)| *asked == Asked::Pli(10)).collect();
+    let pli: Vec<_> = asked
+        .iter()
+        .filter(|(_, asked)| *asked == Asked::Pli(10))
+        .collect();
     assert!(pli[0].0 - unmuted <= 500 * MS);
     assert!(pli.len() >= 5);
 }
@@ -195,26 +238,45 @@ fn unmute_asks_for_a_key_frame_within_half_a_second_and_muted_packets_go_nowhere
 fn transport_feedback_covers_every_packet_also_padding() {
     let mut bench = Bench::new(vec![simulcast_section(1, "1")]);
     for sequence in 0..10u16 {
-        bench.receive(&simulcast("q", delta(10, sequence, 0)).with(TWCC_ID, &sequence.to_be_bytes()));
+        bench.receive(
+            &simulcast("q", delta(10, sequence, 0)).with(TWCC_ID, &sequence.to_be_bytes()),
+        );
     }
-    let mut padding = Rtp::new(VP8_RTX, 9, 1, 0).payload(&[0, 0, 0, 4]).with(TWCC_ID, &10u16.to_be_bytes()).bytes();
+    let mut padding = Rtp::new(VP8_RTX, 9, 1, 0)
+        .payload(&[0, 0, 0, 4])
+        .with(TWCC_ID, &10u16.to_be_bytes())
+        .bytes();
     padding[0] |= 0x20;
     let mut out = Vec::new();
     let _ = bench.receiver.handle_rtp(bench.now, &padding, &mut out);
     assert!(out.is_empty());
     let asked = bench.run_until(bench.now + 60 * MS);
-    assert!(asked.iter().any(|(_, asked)| *asked == Asked::Feedback(11)), "{asked:?}");
-    assert!(!asked.iter().any(|(_, asked)| matches!(asked, Asked::Remb(_))));
+    assert!(
+        asked.iter().any(|(_, asked)| *asked == Asked::Feedback(11)),
+        "{asked:?}"
+    );
+    assert!(
+        !asked
+            .iter()
+            .any(|(_, asked)| matches!(asked, Asked::Remb(_)))
+    );
 }
 
 #[test]
 fn remb_goes_to_those_who_have_nothing_better() {
     let mut section = simulcast_section(1, "1");
-    section.payloads.iter_mut().for_each(|payload| payload.transport_cc = false);
+    section
+        .payloads
+        .iter_mut()
+        .for_each(|payload| payload.transport_cc = false);
     let mut bench = Bench::new(vec![section]);
     bench.receive(&simulcast("q", key(10, 1, 0)));
     let asked = bench.run_until(bench.now + 1100 * MS);
-    assert!(asked.iter().any(|(_, asked)| matches!(asked, Asked::Remb(rate) if *rate > 10_000_000)));
+    assert!(
+        asked
+            .iter()
+            .any(|(_, asked)| matches!(asked, Asked::Remb(rate) if *rate > 10_000_000))
+    );
 }
 
 #[test]
@@ -224,9 +286,14 @@ fn receiver_reports_tell_loss_and_end_with_the_stream() {
         bench.receive(&Rtp::new(OPUS, 10, sequence, 960 * u32::from(sequence)));
     }
     let asked = bench.run_until(bench.now + 20_000 * MS);
-    let reports: Vec<_> = asked.iter().filter(|(_, asked)| matches!(asked, Asked::Report(_))).collect();
+    let reports: Vec<_> = asked
+        .iter()
+        .filter(|(_, asked)| matches!(asked, Asked::Report(_)))
+        .collect();
     assert_eq!(reports.len(), 1);
-    let Asked::Report(blocks) = &reports[0].1 else { panic!() };
+    let Asked::Report(blocks) = &reports[0].1 else {
+        panic!()
+    };
     assert_eq!(blocks[0].0, 10);
     assert!((120..=130).contains(&blocks[0].1));
     assert_eq!(bench.receiver.deadline(bench.now), None);
@@ -241,7 +308,16 @@ fn reports_put_a_participants_tracks_on_one_clock() {
     let theirs = micros_to_ntp(bench.clock.micros(bench.now) - 3_600_000_000);
     for (ssrc, rtp_timestamp) in [(10, 48_000), (77, 900_000)] {
         let mut out = Vec::new();
-        write_sender_report(&mut out, ssrc, &SenderInfo { ntp: theirs, rtp_timestamp, ..Default::default() }, &[]);
+        write_sender_report(
+            &mut out,
+            ssrc,
+            &SenderInfo {
+                ntp: theirs,
+                rtp_timestamp,
+                ..Default::default()
+            },
+            &[],
+        );
         for packet in parse_compound(&out).unwrap() {
             bench.receiver.handle_rtcp(bench.now, &packet.unwrap());
         }
@@ -256,14 +332,24 @@ fn reports_put_a_participants_tracks_on_one_clock() {
 #[test]
 fn in_packet_spatial_ids_count_only_for_svc() {
     // VP9 of spatial layer 1.
-    let payload = [0b1010_1100, 0x05, 0b000_0_001_1, 0x77, 1, 2, 3];
+    let payload = [0b1010_1100, 0x05, 0b0000_0011, 0x77, 1, 2, 3];
     let mut bench = Bench::new(vec![simulcast_section(1, "1")]);
     let packet = |ssrc| Rtp::new(VP9, ssrc, 1, 0).payload(&payload);
     let out = bench.receive(&simulcast("q", packet(10)));
     assert_eq!((out[0].packet.layer, out[0].packet.meta.spatial), (0, 0));
-    let mut svc = Bench::new(vec![ReceiveSection { svc: true, ..video_section(1, "1") }]);
+    let mut svc = Bench::new(vec![ReceiveSection {
+        svc: true,
+        ..video_section(1, "1")
+    }]);
     let out = svc.receive(&packet(10));
-    assert_eq!((out[0].packet.layer, out[0].packet.meta.spatial, out[0].packet.active_layers), (0, 1, 0b10));
+    assert_eq!(
+        (
+            out[0].packet.layer,
+            out[0].packet.meta.spatial,
+            out[0].packet.active_layers
+        ),
+        (0, 1, 0b10)
+    );
 }
 
 #[test]
@@ -275,9 +361,18 @@ fn bad_padding_empty_payloads_and_wrong_numbers_are_dropped_and_the_stream_goes_
     long_padding[0] |= 0x20;
     *long_padding.last_mut().unwrap() = 200;
     assert_eq!(try_bytes(&long_padding), Err(Discard::Malformed));
-    assert_eq!(try_bytes(&key(77, 2, 3000).payload(&[]).bytes()), Err(Discard::Padding));
-    assert_eq!(try_bytes(&key(77, 3, 3000).payload(&[0x90, 0xF0]).bytes()), Err(Discard::BadPayload));
-    assert_eq!(try_bytes(&Rtp::new(120, 77, 4, 3000).bytes()), Err(Discard::UnknownPayload));
+    assert_eq!(
+        try_bytes(&key(77, 2, 3000).payload(&[]).bytes()),
+        Err(Discard::Padding)
+    );
+    assert_eq!(
+        try_bytes(&key(77, 3, 3000).payload(&[0x90, 0xF0]).bytes()),
+        Err(Discard::BadPayload)
+    );
+    assert_eq!(
+        try_bytes(&Rtp::new(120, 77, 4, 3000).bytes()),
+        Err(Discard::UnknownPayload)
+    );
     assert_eq!(try_bytes(&[]), Err(Discard::Malformed));
     assert_eq!(try_bytes(&key(77, 1, 0).bytes()), Err(Discard::Duplicate));
     assert_eq!(bench.receive(&key(77, 4, 6000)).len(), 1);
@@ -287,7 +382,12 @@ fn bad_padding_empty_payloads_and_wrong_numbers_are_dropped_and_the_stream_goes_
 fn red_packets_show_their_newest_block() {
     let mut bench = Bench::new(vec![audio_section(1, "0", 10)]);
     let mut body = Vec::new();
-    crate::codec::red::write(&mut body, OPUS, [(960u32, &b"older"[..])].into_iter(), b"newest");
+    crate::codec::red::write(
+        &mut body,
+        OPUS,
+        [(960u32, &b"older"[..])].into_iter(),
+        b"newest",
+    );
     let out = bench.receive(&Rtp::new(RED, 10, 1, 960).payload(&body));
     assert_eq!(out[0].packet.codec, CodecKind::Red);
     assert_eq!(out[0].packet.primary(), b"newest");
@@ -298,9 +398,54 @@ fn red_packets_show_their_newest_block() {
 fn a_section_with_another_track_forgets_the_old_streams() {
     let mut bench = Bench::new(vec![audio_section(1, "0", 10)]);
     bench.receive(&Rtp::new(OPUS, 10, 1, 0));
-    bench.receiver.set_section(bench.now, audio_section(2, "0", 11), &mut Vec::new());
+    bench
+        .receiver
+        .set_section(bench.now, audio_section(2, "0", 11), &mut Vec::new());
     assert!(bench.receive(&Rtp::new(OPUS, 10, 2, 960)).is_empty());
     assert_eq!(bench.receive(&Rtp::new(OPUS, 11, 1, 960))[0].tag, 2);
     bench.receiver.remove_section(bench.now, "0");
     assert!(bench.receive(&Rtp::new(OPUS, 11, 2, 1920)).is_empty());
+}
+
+#[test]
+fn lost_audio_is_rebuilt_from_the_redundancy_between_its_neighbours() {
+    let mut bench = Bench::new(vec![audio_section(1, "0", 10)]);
+    let red = |sequence: u16, timestamp: u32, blocks: &[(u32, &'static [u8])]| {
+        let mut body = Vec::new();
+        crate::codec::red::write(&mut body, OPUS, blocks.iter().copied(), b"newest");
+        Rtp::new(RED, 10, sequence, timestamp).payload(&body)
+    };
+    let first = bench.receive(&red(65_534, 0, &[]))[0].packet.sequence;
+    let out = bench.receive(&red(1, 2880, &[(1920, b"one"), (960, b"two")]));
+    let seen: Vec<_> = out
+        .iter()
+        .map(|ingress| {
+            (
+                ingress.packet.sequence - first,
+                ingress.packet.timestamp,
+                ingress.packet.primary(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (1, 960, &b"one"[..]),
+            (2, 1920, b"two"),
+            (3, 2880, b"newest")
+        ]
+    );
+    assert_eq!(out[0].packet.codec, CodecKind::Opus);
+    // The packet itself is late now, and nothing is asked for.
+    assert!(bench.receive(&red(0, 1920, &[])).is_empty());
+    let asked = bench.run_until(bench.now + 100 * MS);
+    assert!(
+        !asked
+            .iter()
+            .any(|(_, asked)| matches!(asked, Asked::Nack(..))),
+        "{asked:?}"
+    );
+    // A block from before the newest packet's time is dropped.
+    let out = bench.receive(&red(3, 4800, &[(2880, b"old"), (1920, b"older")]));
+    assert_eq!(out.len(), 1);
 }

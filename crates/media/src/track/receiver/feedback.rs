@@ -1,0 +1,203 @@
+//! What goes back to a publisher: reports, requests and the feedback its bandwidth estimate lives on.
+
+use std::time::{Duration, Instant};
+
+use super::{REPORT_INTERVAL, Receiver, Source};
+use crate::api::MediaKind;
+use crate::codec::CodecKind;
+use crate::rtp::rtcp::feedback::{write_fir, write_nack, write_pli, write_remb};
+use crate::rtp::rtcp::report::{MAX_BLOCKS, middle_ntp, write_cname, write_receiver_report};
+use crate::rtp::rtcp::{ReportBlock, RtcpPacket};
+use crate::track::quality::Impairment;
+
+/// High enough that a browser without transport-wide feedback climbs to the most its camera needs; its
+/// own loss-based control stays below what the path takes.
+const REMB_BITRATE: u64 = 20_000_000;
+
+impl Receiver {
+    /// Takes what a publisher reports of its streams. Feedback on what we send is the subscriptions' matter.
+    pub fn handle_rtcp(&mut self, now: Instant, packet: &RtcpPacket<'_>) {
+        match packet {
+            RtcpPacket::SenderReport { ssrc, info, .. } => {
+                let Some(Source { stream, rtx: false }) = self.by_ssrc.get(ssrc).copied() else {
+                    return;
+                };
+                let Some(stream) = self.streams.get_mut(stream) else {
+                    return;
+                };
+                let wall = self.peer.observe(info.ntp, self.clock.micros(now));
+                stream.clock.report(info.rtp_timestamp, wall);
+                stream.last_report = Some((middle_ntp(info.ntp), now));
+            }
+            RtcpPacket::Bye(bye) => {
+                for ssrc in bye.sources() {
+                    if let Some(Source { stream, rtx: false }) = self.by_ssrc.get(&ssrc).copied()
+                        && let Some(stream) = self.streams.get_mut(stream)
+                    {
+                        stream.nack.clear();
+                        stream.keyframes.stop();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// When [`Self::write_rtcp`] has something to say.
+    #[must_use]
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let asking = self
+            .asking
+            .iter()
+            .filter_map(|key| self.streams.get(*key))
+            .filter_map(|stream| {
+                let keyframe = stream.keyframes.deadline(now, stream.layer);
+                [stream.nack.deadline(), keyframe]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            });
+        [self.arrivals.deadline(), self.report_due]
+            .into_iter()
+            .flatten()
+            .chain(asking)
+            .min()
+    }
+
+    /// Appends the RTCP that is due as one compound, or nothing.
+    pub fn write_rtcp(&mut self, now: Instant, out: &mut Vec<u8>) {
+        if self.deadline(now).is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let start = out.len();
+        self.write_reports(now, out);
+        write_cname(out, self.ssrc, &self.cname);
+        let head = out.len();
+        let any_reports = self.report_due.is_none_or(|due| now >= due);
+        if any_reports {
+            let heard = self
+                .streams
+                .iter()
+                .any(|(_, stream)| !stream.silent_for(now, 2 * REPORT_INTERVAL));
+            self.report_due = heard.then_some(now + REPORT_INTERVAL);
+            if self.remb && heard {
+                let ssrcs: Vec<u32> = self.video_ssrcs().collect();
+                if !ssrcs.is_empty() {
+                    write_remb(out, self.ssrc, REMB_BITRATE, &ssrcs);
+                }
+            }
+        }
+        self.write_requests(now, out);
+        let media = self
+            .video_ssrcs()
+            .next()
+            .or_else(|| self.streams.iter().next().map(|(_, stream)| stream.ssrc));
+        self.arrivals.write(now, self.ssrc, media.unwrap_or(0), out);
+        if out.len() == head && !any_reports {
+            out.truncate(start);
+        }
+    }
+
+    fn video_ssrcs(&self) -> impl Iterator<Item = u32> {
+        self.streams
+            .iter()
+            .filter(|(_, stream)| stream.codec.is_video())
+            .map(|(_, stream)| stream.ssrc)
+    }
+
+    fn write_reports(&mut self, now: Instant, out: &mut Vec<u8>) {
+        let mut blocks = Vec::new();
+        if self.report_due.is_some_and(|due| now >= due) {
+            for (_, stream) in self.streams.iter_mut().filter(|(_, stream)| stream.heard) {
+                stream.heard = false;
+                let report = stream.statistics.report();
+                let (last_sr, delay) = stream.last_report.map_or((0, 0), |(ntp, at)| {
+                    let delay = now.saturating_duration_since(at);
+                    (
+                        ntp,
+                        (delay.as_micros() * 65_536 / 1_000_000).min(u128::from(u32::MAX)) as u32,
+                    )
+                });
+                blocks.push(ReportBlock {
+                    ssrc: stream.ssrc,
+                    fraction_lost: report.fraction_lost,
+                    cumulative_lost: report.cumulative_lost,
+                    highest_sequence: report.highest_sequence,
+                    jitter: report.jitter,
+                    last_sr,
+                    delay_since_last_sr: delay,
+                });
+            }
+        }
+        let mut chunks = blocks.chunks(MAX_BLOCKS);
+        write_receiver_report(out, self.ssrc, chunks.next().unwrap_or_default());
+        chunks.for_each(|chunk| write_receiver_report(out, self.ssrc, chunk));
+    }
+
+    fn write_requests(&mut self, now: Instant, out: &mut Vec<u8>) {
+        let asking = std::mem::take(&mut self.asking);
+        for key in asking {
+            let Some(stream) = self.streams.get_mut(key) else {
+                continue;
+            };
+            self.numbers.clear();
+            stream.nack.poll(now, self.rtt, &mut self.numbers);
+            write_nack(out, self.ssrc, stream.ssrc, self.numbers.drain(..));
+            if stream.keyframes.poll(now, stream.layer) {
+                let description = self
+                    .sections
+                    .get(stream.section)
+                    .map(|section| &section.description);
+                let payload = description.and_then(|section| {
+                    section
+                        .payloads
+                        .iter()
+                        .find(|payload| payload.codec == stream.codec)
+                });
+                if payload.is_some_and(|payload| payload.fir && !payload.pli) {
+                    stream.command = stream.command.wrapping_add(1);
+                    write_fir(out, self.ssrc, stream.ssrc, stream.command);
+                } else {
+                    write_pli(out, self.ssrc, stream.ssrc);
+                }
+            }
+            if stream.nack.deadline().is_some()
+                || stream.keyframes.deadline(now, stream.layer).is_some()
+            {
+                self.asking.push(key);
+            }
+        }
+    }
+
+    /// What a track went through since it was asked last, all its streams taken together.
+    pub fn impairment(&mut self, now: Instant, tag: u32) -> Impairment {
+        let rtt_ms = self.rtt.as_secs_f32() * 1000.0;
+        let mut total = Impairment {
+            rtt_ms,
+            silent: true,
+            ..Impairment::default()
+        };
+        for (_, section) in self
+            .sections
+            .iter()
+            .filter(|(_, section)| section.description.tag == tag)
+        {
+            total.video = section.description.kind == MediaKind::Video;
+            if section.muted {
+                total.silent = false;
+            }
+            for key in section.streams.iter().flatten() {
+                let Some(stream) = self.streams.get_mut(*key) else {
+                    continue;
+                };
+                let (expected, lost) = stream.statistics.since_scored();
+                total.expected += expected;
+                total.lost += lost;
+                total.jitter_ms = total.jitter_ms.max(stream.statistics.jitter_ms());
+                total.redundant |= stream.codec == CodecKind::Red;
+                total.silent &= stream.silent_for(now, Duration::from_secs(5));
+            }
+        }
+        total
+    }
+}
