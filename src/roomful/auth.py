@@ -406,6 +406,8 @@ def _room_config(value: Any) -> RoomConfiguration | None:
     """Camel or snake case, as SDKs write both; fields this version does not know are left out."""
     if value is None:
         return None
+    if not isinstance(value, dict):
+        raise _wrong_type("roomConfig")
     try:
         return json_format.ParseDict(
             value, RoomConfiguration(), ignore_unknown_fields=True, max_recursion_depth=32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,11 @@ class PaperSession:
     outbox: Outbox = field(default_factory=Outbox)
     received: list[rtc.SignalRequest] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    lost: bool = False
+    lost_event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def lost(self) -> bool:
+        return self.lost_event.is_set()
 
     def receive(self, request: rtc.SignalRequest) -> None:
         self.received.append(request)
@@ -33,7 +38,7 @@ class PaperSession:
         self.outbox.close()
 
     def connection_lost(self) -> None:
-        self.lost = True
+        self.lost_event.set()
         self.outbox.close()
 
 
@@ -41,6 +46,7 @@ class PaperControl:
     def __init__(self) -> None:
         self.on_earlier_deadline: Callable[[], None] | None = None
         self.sessions: list[PaperSession] = []
+        self.joined = asyncio.Event()
         self.refusal: Exception | None = None
         self.rooms: dict[str, models.Room] = {}
         self.data: list[room.SendDataRequest] = []
@@ -58,6 +64,7 @@ class PaperControl:
         )
         session.outbox.push(rtc.SignalResponse(join=join).SerializeToString())
         self.sessions.append(session)
+        self.joined.set()
         return session
 
     def media_events(self, events: Iterable[Any]) -> None: ...

@@ -211,9 +211,10 @@ async def test_an_oversized_frame_ends_that_connection_alone(
     async with connect(url) as big, connect(url) as other:
         await first(big)
         await first(other)
+        sending = asyncio.create_task(big.send(b"\0" * (3 * 1024 * 1024)))
         with pytest.raises(ConnectionClosed) as closed:
-            await big.send(b"\0" * (3 * 1024 * 1024))
             await big.recv()
+        await asyncio.gather(sending, return_exceptions=True)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1009
         await other.send(rtc.SignalRequest(ping=1).SerializeToString())
@@ -246,8 +247,7 @@ async def test_the_session_learns_that_its_socket_is_gone(
         await first(client)
         client.transport.abort()
     async with asyncio.timeout(5):
-        while not control.sessions[0].lost:
-            await asyncio.sleep(0.01)
+        await control.sessions[0].lost_event.wait()
 
 
 async def test_closing_is_bounded_with_a_client_that_never_reads(control: PaperControl) -> None:
@@ -264,8 +264,7 @@ async def test_closing_is_bounded_with_a_client_that_never_reads(control: PaperC
     )
     await asyncio.get_running_loop().sock_sendall(deaf, request.encode())
     async with asyncio.timeout(5):
-        while not control.sessions:
-            await asyncio.sleep(0.01)
+        await control.joined.wait()
     for _ in range(100):
         control.sessions[0].outbox.push(b"\0" * 65536)
     before = asyncio.all_tasks()

@@ -67,6 +67,11 @@ class Server:
         return f"ws://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{self._port}"
 
     @property
+    def media_ports(self) -> list[int]:
+        """UDP ports of the media plane, while it runs."""
+        return self._runtime.media_ports
+
+    @property
     def asgi(self) -> ASGIApp:
         """The application itself. It starts with the first request, on the loop that serves it; `close` the
         server when its program ends."""
