@@ -218,6 +218,17 @@ impl fmt::Display for Fmtp {
 }
 
 impl Feedback {
+    /// The messages that either allows.
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            nack: self.nack || other.nack,
+            pli: self.pli || other.pli,
+            fir: self.fir || other.fir,
+            transport_cc: self.transport_cc || other.transport_cc,
+            remb: self.remb || other.remb,
+        }
+    }
+
     /// The messages that both allow.
     pub fn intersect(self, other: Self) -> Self {
         Self {

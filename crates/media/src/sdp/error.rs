@@ -34,6 +34,8 @@ pub enum SdpError {
     AnswerWithoutOffer,
     #[error("an offer while another one is outstanding")]
     OfferOutstanding,
+    #[error("nothing to offer")]
+    NothingToOffer,
     #[error("no offer to answer")]
     NothingToAnswer,
     #[error("no section with mid {mid:?} in the offer")]

@@ -44,6 +44,9 @@ pub struct NegotiatorConfig {
     pub max_message_size: u64,
     /// Offer and accept the playout-delay extension where we send video.
     pub playout_delay: bool,
+    /// What we send goes to a forwarding server: offer it the extensions of a publisher (audio level,
+    /// rids, transport-wide sequence numbers).
+    pub publishing: bool,
     /// As the answerer, also send in sendrecv sections that the peer sends in, when no section that
     /// only receives is free.
     pub send_in_sendrecv: bool,
@@ -60,6 +63,7 @@ impl Default for NegotiatorConfig {
             answer_role: DtlsRole::Client,
             max_message_size: 65_535,
             playout_delay: false,
+            publishing: false,
             send_in_sendrecv: false,
         }
     }
@@ -225,8 +229,7 @@ pub struct ReceiveSection {
 pub enum SendChange {
     /// Packets may go out (again, when something in it changed).
     Ready(Box<SendSection>),
-    /// No section any more: removed, or the peer stopped its section. In the latter case the track
-    /// waits for another section.
+    /// The peer stopped the section. The track waits for another one.
     Stopped { key: TrackId },
     /// The peer has none of the track's codecs. The track was forgotten.
     Unsupported { key: TrackId },
