@@ -5,16 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from livekit.protocol import models, room
+from livekit.protocol import models
+from livekit.protocol import room as room_protocol
 
 from roomful.config import Config
+from roomful.server import codecs, events, frames, ids, joining, liveness, profile, tokens
+from roomful.server.errors import FailedPrecondition, InvalidArgument, NotFound
+from roomful.server.ids import Ids
 from roomful.server.join import JoinParams
 from roomful.server.media import Event, MediaPlane
+from roomful.server.node import Node, RoomEvent, logger
+from roomful.server.participant import Participant
+from roomful.server.room import Action, DisconnectReason, Room
+from roomful.server.rooms import Rooms, configuration_of
 from roomful.server.session import Session
+from roomful.server.timers import Timers
+
+#: Clients before this protocol know no data channels of ours to be primary; ICE lite is theirs from here on.
+_ICE_LITE_PROTOCOL = 6
 
 
 class ControlPlane:
-    """Every rule of every room, without sockets and without a clock of its own."""
+    """Every rule of every room, without sockets and without a clock of its own.
+
+    Not thread-safe: it belongs to one event loop. After each call `next_deadline` may be another.
+    """
 
     def __init__(
         self,
@@ -24,42 +39,258 @@ class ControlPlane:
         clock: Callable[[], float],
         wall: Callable[[], float],
         random: Random,
-    ) -> None: ...
+    ) -> None:
+        source = Ids(random)
+        self._node = Node(
+            config=config,
+            media=media,
+            clock=clock,
+            wall=wall,
+            ids=source,
+            timers=Timers(clock),
+            sid=source.sid(ids.NODE),
+        )
+        self._rooms = Rooms(self._node)
 
-    #: Called when `next_deadline` became earlier.
-    on_earlier_deadline: Callable[[], None] | None
+    @property
+    def node_id(self) -> str:
+        return self._node.sid
+
+    @property
+    def on_earlier_deadline(self) -> Callable[[], None] | None:
+        """Called when `next_deadline` became earlier, from within whatever call made it so."""
+        return self._node.timers.on_earlier
+
+    @on_earlier_deadline.setter
+    def on_earlier_deadline(self, callback: Callable[[], None] | None) -> None:
+        self._node.timers.on_earlier = callback
+
+    def observe(self, observer: Callable[[RoomEvent], None]) -> None:
+        """Calls `observer` with each change of a room, in order, after the state shows it."""
+        self._node.observers.append(observer)
+
+    # Joining.
 
     def check_join(self, params: JoinParams) -> None:
         """Raises the `Refusal` that `join` would raise."""
-        raise NotImplementedError
+        joining.check(self._node, self._rooms, params)
 
     def join(self, params: JoinParams) -> Session:
-        """Starts a session. Its first message (join, or leave for a resume that can't be) is in its outbox."""
-        raise NotImplementedError
+        """Starts a session. Its first message (join, or leave for a resume that can't be) is in its outbox.
 
-    def media_events(self, events: Iterable[Event]) -> None: ...
+        Raises `Refusal`."""
+        self.check_join(params)
+        node, claims = self._node, params.claims
+        if params.reconnect:
+            session = Session(node, None)
+            session.end(
+                frames.leave(params.client.protocol, DisconnectReason.STATE_MISMATCH, Action.RECONNECT)
+            )
+            return session
+        room = self._rooms.find(params.room) or self._rooms.create(
+            params.room, self._rooms.settings(claims.room_preset, claims.room_config)
+        )
+        old = room.members.get(claims.identity)
+        if old is not None:
+            room.remove(old, DisconnectReason.DUPLICATE_IDENTITY)
+        participant = Participant(node, room, params)
+        session = Session(node, participant)
+        room.add(participant)
+        # From here on it hears of the room; nothing may come before its first message.
+        participant.session = session
+        session.outbox.push(joining.first_message(participant))
+        room.announce(participant, to_self=False, may_wait=True)
+        logger.info(
+            "participant joins", room=room.name, participant=participant.identity, sid=participant.sid
+        )
+        self._start_media(participant, params)
+        room.tracks_known_to(participant)
+        for request in params.add_track_requests:
+            participant.publications.add(request)
+        if params.publisher_offer is not None and params.publisher_offer.sdp:
+            session.offer(params.publisher_offer)
+        self._keep_token_fresh(participant)
+        liveness.watch(participant)
+        return session
+
+    # Time and the media plane.
+
+    def media_events(self, batch: Iterable[Event]) -> None:
+        """Handles the media plane's events in order. Never raises."""
+        events.handle(self._node, batch)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do, on the given clock."""
+        return self._node.timers.next_deadline()
 
-    def tick(self, now: float) -> None: ...
+    def tick(self, now: float) -> None:
+        self._node.timers.run(now)
 
-    def shutdown(self, reason: models.DisconnectReason = models.DisconnectReason.SERVER_SHUTDOWN) -> None: ...
+    def shutdown(
+        self, reason: models.DisconnectReason = DisconnectReason.SERVER_SHUTDOWN
+    ) -> None:
+        """Everybody leaves, every room closes."""
+        self._rooms.close_all(reason)
 
-    def create_room(self, request: room.CreateRoomRequest) -> models.Room:
-        raise NotImplementedError
+    # The server API. Errors are `ControlError`s.
+
+    def create_room(self, request: room_protocol.CreateRoomRequest) -> models.Room:
+        """Makes a room, or returns the one of that name as it is."""
+        limit = self._node.config.limit
+        if limit.max_room_name_length and len(request.name.encode()) > limit.max_room_name_length:
+            raise InvalidArgument(
+                f"room name length exceeds limits: max length {limit.max_room_name_length}"
+            )
+        self._check_metadata(request.metadata)
+        room = self._rooms.find(request.name)
+        if room is None:
+            settings = self._rooms.settings(request.room_preset, configuration_of(request))
+            room = self._rooms.create(request.name, settings)
+        return _copy_room(room)
 
     def list_rooms(self, names: Sequence[str] = ()) -> list[models.Room]:
-        raise NotImplementedError
+        return [_copy_room(room) for room in self._rooms.named(names)]
 
-    def delete_room(self, name: str) -> None: ...
+    def delete_room(self, name: str) -> None:
+        self._rooms.get(name).close(DisconnectReason.ROOM_DELETED)
 
     def list_participants(self, name: str) -> list[models.ParticipantInfo]:
-        raise NotImplementedError
+        """Hidden ones included. An unknown room has nobody in it."""
+        room = self._rooms.find(name)
+        return [_copy_info(participant) for participant in room.members.values()] if room else []
 
     def get_participant(self, name: str, identity: str) -> models.ParticipantInfo:
-        raise NotImplementedError
+        return _copy_info(self._participant(name, identity))
 
-    def remove_participant(self, name: str, identity: str) -> None: ...
+    def remove_participant(self, name: str, identity: str) -> None:
+        participant = self._participant(name, identity)
+        participant.room.remove(participant, DisconnectReason.PARTICIPANT_REMOVED)
 
-    def send_data(self, request: room.SendDataRequest) -> None: ...
+    def update_participant(self, request: room_protocol.UpdateParticipantRequest) -> models.ParticipantInfo:
+        participant = self._participant(request.room, request.identity)
+        profile.update(
+            participant,
+            request.name,
+            request.metadata,
+            dict(request.attributes),
+            request.permission if request.HasField("permission") else None,
+        )
+        return _copy_info(participant)
+
+    def mute_published_track(self, request: room_protocol.MuteRoomTrackRequest) -> models.TrackInfo | None:
+        """None for an unknown track."""
+        participant = self._participant(request.room, request.identity)
+        if not request.muted and not self._node.config.room.enable_remote_unmute:
+            raise FailedPrecondition("remote unmute not enabled")
+        publication = participant.publications.get(request.track_sid)
+        if publication is None:
+            return None
+        participant.publications.set_muted(publication, request.muted, by_server=True)
+        info = models.TrackInfo()
+        info.CopyFrom(publication.info)
+        return info
+
+    def update_subscriptions(self, request: room_protocol.UpdateSubscriptionsRequest) -> None:
+        participant = self._participant(request.room, request.identity)
+        participant.subscriptions.wish(request.track_sids, request.participant_tracks, request.subscribe)
+
+    def update_room_metadata(self, name: str, metadata: str) -> models.Room:
+        self._check_metadata(metadata)
+        room = self._rooms.get(name)
+        room.set_metadata(metadata)
+        return _copy_room(room)
+
+    def send_data(self, request: room_protocol.SendDataRequest) -> None:
+        """To those named, or to everybody; to nobody when none of those named is there."""
+        if len(request.nonce) not in (0, 16):
+            raise InvalidArgument("nonce should be 16 bytes or not present")
+        room = self._rooms.get(request.room)
+        named = bool(request.destination_identities or request.destination_sids)
+        identities, sids = set(request.destination_identities), set(request.destination_sids)
+        destinations = [
+            participant.id
+            for participant in room.members.values()
+            if participant.identity in identities or participant.sid in sids
+        ]
+        if named and not destinations:
+            return
+        user = models.UserPacket(
+            payload=request.data,
+            destination_sids=request.destination_sids,
+            destination_identities=request.destination_identities,
+            nonce=request.nonce,
+        )
+        if request.HasField("topic"):
+            user.topic = request.topic
+        packet = models.DataPacket(
+            kind=request.kind, user=user, destination_identities=request.destination_identities
+        )
+        self._node.media.send_data(
+            room=room.id,
+            packet=packet.SerializeToString(),
+            reliable=request.kind == models.DataPacket.RELIABLE,
+            destinations=destinations,
+        )
+
+    # Inside.
+
+    def _participant(self, name: str, identity: str) -> Participant:
+        room = self._rooms.find(name)
+        participant = room.members.get(identity) if room else None
+        if participant is None:
+            raise NotFound("participant does not exist")
+        return participant
+
+    def _check_metadata(self, metadata: str) -> None:
+        longest = self._node.config.limit.max_metadata_size
+        if longest and len(metadata.encode()) > longest:
+            raise InvalidArgument(f"metadata size exceeds limits: max size {longest}")
+
+    def _start_media(self, participant: Participant, params: JoinParams) -> None:
+        config, client, permission = self._node.config, participant.client, participant.permission
+        disabled = codecs.disabled_for(client)
+        lite = (
+            config.rtc.use_ice_lite
+            and participant.protocol >= _ICE_LITE_PROTOCOL
+            and client.browser.lower() != "firefox"
+            and not params.disable_ice_lite
+        )
+        sdk = models.ClientInfo.SDK
+        self._node.media.add_participant(
+            participant=participant.id,
+            room=participant.room.id,
+            identity=participant.identity,
+            sid=participant.sid,
+            mode="single" if participant.single else "dual",
+            subscriber_primary=participant.subscriber_primary,
+            hidden=permission.hidden,
+            can_publish=permission.can_publish,
+            can_subscribe=permission.can_subscribe,
+            can_publish_data=permission.can_publish_data,
+            agent=participant.is_agent,
+            auto_subscribe=params.auto_subscribe,
+            adaptive_stream=params.adaptive_stream,
+            ice_lite=lite,
+            sdk=sdk.Name(client.sdk).lower() if client.sdk in sdk.values() else "unknown",
+            protocol=max(participant.protocol, 0),
+            browser=client.browser.lower(),
+            disabled_publish_codecs=[codec.mime.lower() for codec in disabled.publish],
+            disabled_codecs=[codec.mime.lower() for codec in disabled.codecs],
+            extra_address=params.signal_address,
+        )
+
+    def _keep_token_fresh(self, participant: Participant) -> None:
+        participant.refresh_token()
+        participant.start_timer("token", tokens.INTERVAL, lambda: self._keep_token_fresh(participant))
+
+
+def _copy_room(room: Room) -> models.Room:
+    info = models.Room()
+    info.CopyFrom(room.info)
+    return info
+
+
+def _copy_info(participant: Participant) -> models.ParticipantInfo:
+    info = models.ParticipantInfo()
+    info.CopyFrom(participant.info())
+    return info

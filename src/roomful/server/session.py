@@ -1,20 +1,232 @@
-"""One signalling connection of one participant."""
+"""One signalling connection of one participant: requests in, responses and media commands out."""
 
 from __future__ import annotations
 
-from livekit.protocol import rtc
+import json
+from collections.abc import Callable
+from typing import Any
 
+from livekit.protocol import models, rtc
+
+from roomful.server import liveness
+from roomful.server.node import Node, logger
 from roomful.server.outbox import Outbox
+from roomful.server.participant import Participant
+from roomful.server.permissions import TrackPermissions
+from roomful.server.profile import update_own
+
+Reason = rtc.RequestResponse.Reason
+DisconnectReason = models.DisconnectReason
+Action = rtc.LeaveRequest.Action
+
+#: Bytes of a candidateInit; a candidate is a line of some hundred.
+MAX_CANDIDATE = 4096
+_LEAVE_REASONS = {
+    DisconnectReason.USER_UNAVAILABLE,
+    DisconnectReason.USER_REJECTED,
+    DisconnectReason.AGENT_ERROR,
+}
 
 
 class Session:
-    outbox: Outbox
+    """Driven by the shell: `receive` for each frame, `connection_lost` when the socket is gone. What the client
+    is to be sent is in `outbox`."""
+
+    def __init__(self, node: Node, participant: Participant | None) -> None:
+        self.outbox = Outbox()
+        self.outbox.on_overflow = self._not_reading
+        self._node = node
+        #: None after its end, or when there is nobody to resume.
+        self._participant = participant
+        self._handlers: dict[str, Callable[[Participant, Any], None]] = {
+            "offer": lambda _, request: self.offer(request),
+            "answer": self._answer,
+            "trickle": self._trickle,
+            "add_track": lambda participant, request: participant.publications.add(request),
+            "mute": lambda participant, request: participant.publications.mute(request),
+            "subscription": self._subscription,
+            "track_setting": lambda participant, request: participant.subscriptions.set(request),
+            "leave": self._leave,
+            "update_layers": lambda participant, request: participant.publications.update_layers(request),
+            "subscription_permission": self._subscription_permission,
+            "sync_state": self._sync_state,
+            "simulate": self._simulate,
+            "update_metadata": update_own,
+            "update_audio_track": lambda participant, request: participant.publications.update_audio(request),
+            "update_video_track": lambda participant, request: participant.publications.update_video(request),
+            "publish_data_track_request": lambda participant, request: participant.data_tracks.publish(request),
+            "unpublish_data_track_request": lambda participant, request: participant.data_tracks.unpublish(
+                request
+            ),
+            "update_data_subscription": lambda participant, request: participant.data_tracks.update(request),
+            "store_data_blob_request": self._data_blob,
+            "get_data_blob_request": self._data_blob,
+        }
+
+    # Driven by the shell.
 
     def receive(self, request: rtc.SignalRequest) -> None:
         """Handles one frame. Never raises."""
+        kind = request.WhichOneof("message")
+        # Pongs wait for nothing: a late one costs the client its connection.
+        if kind == "ping":
+            self._push(rtc.SignalResponse(pong=self._node.wall_ms()))
+        elif kind == "ping_req":
+            self._push(
+                rtc.SignalResponse(
+                    pong_resp=rtc.Pong(
+                        last_ping_timestamp=request.ping_req.timestamp, timestamp=self._node.wall_ms()
+                    )
+                )
+            )
+        participant = self._participant
+        if participant is None:
+            return
+        participant.last_signal = self._node.clock()
+        if kind in ("ping", "ping_req"):
+            return
+        handler = self._handlers.get(kind or "")
+        if handler is None:
+            participant.refuse(Reason.INVALID_REQUEST, "unknown request")
+            return
+        try:
+            handler(participant, getattr(request, str(kind)))
+        except Exception:
+            logger.exception("a request failed", request=kind, participant=participant.identity)
+            participant.refuse(Reason.UNCLASSIFIED_ERROR, f"{kind} failed in the server")
 
     def malformed(self, reason: str) -> None:
-        """A frame that is no SignalRequest: ends this session."""
+        """A frame that is no SignalRequest: who sends one is not understood, and goes."""
+        participant = self._participant
+        if participant is not None:
+            participant.refuse(Reason.INVALID_REQUEST, reason)
+            participant.room.remove(participant, DisconnectReason.STATE_MISMATCH)
 
     def connection_lost(self) -> None:
         """The socket closed, from either side."""
+        participant, self._participant = self._participant, None
+        self.outbox.close()
+        if participant is not None and participant.session is self:
+            participant.session = None
+            liveness.signal_lost(participant)
+
+    # Driven by the room.
+
+    def offer(self, request: rtc.SessionDescription) -> None:
+        """The client's offer, from a frame or from its join."""
+        if participant := self._participant:
+            participant.publications.offer_started()
+            self._node.media.remote_description(
+                participant=participant.id, target="publisher", kind="offer", sdp=request.sdp, id=request.id
+            )
+
+    def end(self, goodbye: bytes | None) -> None:
+        """The participant's session is over; the socket closes after `goodbye`."""
+        self._participant = None
+        if goodbye is not None:
+            self.outbox.push(goodbye)
+        self.outbox.close()
+
+    # Requests.
+
+    def _answer(self, participant: Participant, request: rtc.SessionDescription) -> None:
+        if participant.single:
+            participant.refuse(Reason.INVALID_REQUEST, "with one peer connection only the client offers")
+            return
+        if timer := participant.timers.pop("answer", None):
+            timer.cancel()
+        self._node.media.remote_description(
+            participant=participant.id, target="subscriber", kind="answer", sdp=request.sdp, id=request.id
+        )
+
+    def _trickle(self, participant: Participant, request: rtc.TrickleRequest) -> None:
+        candidate = _candidate(request.candidateInit)
+        if candidate is None:
+            short = rtc.TrickleRequest(target=request.target, final=request.final)
+            participant.reply(
+                rtc.RequestResponse(
+                    reason=Reason.INVALID_REQUEST, message="candidateInit is no RTCIceCandidateInit", trickle=short
+                )
+            )
+            return
+        subscriber = request.target == rtc.SignalTarget.SUBSCRIBER and not participant.single
+        target = "subscriber" if subscriber else "publisher"
+        if candidate:
+            self._node.media.remote_candidate(
+                participant=participant.id, target=target, candidate=candidate
+            )
+        if request.final or not candidate:
+            self._node.media.remote_candidate(participant=participant.id, target=target, candidate="")
+
+    def _leave(self, participant: Participant, request: rtc.LeaveRequest) -> None:
+        reason = request.reason if request.reason in _LEAVE_REASONS else DisconnectReason.CLIENT_INITIATED
+        participant.room.remove(participant, reason, say_goodbye=False)
+
+    def _subscription(self, participant: Participant, request: rtc.UpdateSubscription) -> None:
+        participant.subscriptions.wish(request.track_sids, request.participant_tracks, request.subscribe)
+
+    def _subscription_permission(
+        self, participant: Participant, request: rtc.SubscriptionPermission
+    ) -> None:
+        participant.track_permissions = TrackPermissions.of(request)
+        participant.room.track_permissions_changed(participant)
+
+    def _sync_state(self, participant: Participant, request: rtc.SyncState) -> None:
+        """What the client had before it reconnected. Descriptions and channels are the media plane's matter."""
+        self._subscription(participant, request.subscription)
+        participant.subscriptions.disable(request.track_sids_disabled)
+        participant.data_tracks.update(request.data_subscription)
+
+    def _simulate(self, participant: Participant, request: rtc.SimulateScenario) -> None:
+        room = participant.room
+        scenario = request.WhichOneof("scenario")
+        if scenario == "speaker_update":
+            delay = min(max(request.speaker_update, 0), 60)
+            participant.start_timer("simulated speaker", delay, lambda: room.speakers.simulate(participant))
+        elif scenario == "node_failure":
+            room.remove(participant, DisconnectReason.SERVER_SHUTDOWN, say_goodbye=False)
+        elif scenario == "migration":
+            room.remove(participant, DisconnectReason.MIGRATION, say_goodbye=False)
+        elif scenario == "server_leave":
+            room.remove(participant, DisconnectReason.SERVER_SHUTDOWN)
+        elif scenario == "leave_request_full_reconnect":
+            room.remove(participant, DisconnectReason.STATE_MISMATCH, action=Action.RECONNECT)
+        elif scenario == "switch_candidate_protocol" and request.switch_candidate_protocol == 0:
+            if not participant.single:
+                self._node.media.restart_ice(participant=participant.id, target="subscriber")
+        else:
+            participant.refuse(Reason.UNSUPPORTED_TYPE, f"{scenario or 'this scenario'} is not simulated")
+
+    def _data_blob(
+        self, participant: Participant, request: rtc.StoreDataBlobRequest | rtc.GetDataBlobRequest
+    ) -> None:
+        participant.refuse(Reason.NOT_ALLOWED, "data blobs are disabled", request.request_id)
+
+    # Inside.
+
+    def _push(self, response: rtc.SignalResponse) -> None:
+        self.outbox.push(response.SerializeToString())
+
+    def _not_reading(self) -> None:
+        # Others may be in the middle of being told: this one goes when they are done.
+        self._node.timers.after(0, self._overflowed)
+
+    def _overflowed(self) -> None:
+        if self._participant is not None:
+            participant = self._participant
+            logger.warning("a client does not read", participant=participant.identity, sid=participant.sid)
+            participant.room.remove(participant, DisconnectReason.SIGNAL_CLOSE, say_goodbye=False)
+
+
+def _candidate(init: str) -> str | None:
+    """The candidate line of an RTCIceCandidateInit, empty for the end of them; None if it is no such thing."""
+    if not init:
+        return ""
+    if len(init) > MAX_CANDIDATE:
+        return None
+    try:
+        value = json.loads(init)
+    except (ValueError, RecursionError):
+        return None
+    candidate = value.get("candidate") if isinstance(value, dict) else None
+    return candidate if isinstance(candidate, str) else None

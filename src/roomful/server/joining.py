@@ -1,0 +1,132 @@
+"""Who may join, and the first message that a participant gets."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+from livekit.protocol import models, rtc
+
+from roomful.config import Config, TurnServer
+from roomful.server import codecs, frames, grants
+from roomful.server.errors import InvalidArgument
+from roomful.server.join import JoinParams, Refusal
+from roomful.server.node import Node
+from roomful.server.participant import Participant, joined_attributes
+from roomful.server.rooms import Rooms
+
+#: The signalling protocol that we speak.
+PROTOCOL = 17
+AGENT_PROTOCOL = 1
+#: Clients compare this with the releases of livekit-server whose features they need.
+SERVER_VERSION = "1.13.5"
+#: Seconds.
+PING_INTERVAL = 5
+PING_TIMEOUT = 15
+
+
+def check(node: Node, rooms: Rooms, params: JoinParams) -> None:
+    """Raises `Refusal` with the status and text that clients act on."""
+    claims, grant, limit = params.claims, params.claims.video, node.config.limit
+    if grant is None or not grant.room_join:
+        raise Refusal(401, "permissions denied")
+    if (params.metadata or params.attributes) and not grant.can_update_own_metadata:
+        raise Refusal(401, "permissions denied")
+    if not claims.identity:
+        raise Refusal(400, "identity cannot be empty")
+    if not params.room:
+        raise Refusal(400, "no room name")
+    attributes = joined_attributes(params)
+    for text, what, longest in (
+        (params.room, "room name", limit.max_room_name_length),
+        (claims.identity, "identity", limit.max_participant_identity_length),
+        (claims.name, "participant name", limit.max_participant_name_length),
+        (params.metadata or claims.metadata, "metadata", limit.max_metadata_size),
+    ):
+        if longest and len(text.encode()) > longest:
+            raise Refusal(400, f"{what} length exceeds limits: max length {longest}")
+    if limit.max_attributes_size and attributes_size(attributes) > limit.max_attributes_size:
+        raise Refusal(400, f"attributes exceed limits: max size {limit.max_attributes_size}")
+
+    room = rooms.find(params.room)
+    if room is None:
+        if not node.config.room.auto_create and not grant.room_create:
+            raise Refusal(404, "requested room does not exist")
+        try:
+            rooms.settings(claims.room_preset, claims.room_config)
+        except InvalidArgument as error:
+            raise Refusal(400, error.text) from None
+    if params.reconnect:
+        return
+    if limit.num_tracks and len(node.tracks) + node.subscriptions >= limit.num_tracks:
+        raise Refusal(503, f"node is at its limit: limit.num_tracks {limit.num_tracks}")
+    dependent = grants.is_dependent(claims.kind_number, grants.permission_of(grant))
+    if room is not None and not dependent and room.is_full_for(claims.identity):
+        raise Refusal(403, f'room "{room.name}" is full: max_participants {room.info.max_participants}')
+
+
+def attributes_size(attributes: dict[str, str]) -> int:
+    return sum(len(key.encode()) + len(value.encode()) for key, value in attributes.items())
+
+
+def first_message(participant: Participant) -> bytes:
+    """JoinResponse: everything that a client needs to know before anything else."""
+    node, room = participant.node, participant.room
+    config = node.config
+    disabled = codecs.disabled_for(participant.client)
+    response = rtc.JoinResponse(
+        room=room.info,
+        participant=participant.info(),
+        server_version=SERVER_VERSION,
+        server_region=config.region,
+        server_info=server_info(node),
+        ice_servers=ice_servers(config, participant.sid, node.wall()),
+        subscriber_primary=participant.subscriber_primary,
+        ping_interval=PING_INTERVAL,
+        ping_timeout=PING_TIMEOUT,
+        sif_trailer=room.sif_trailer,
+        enabled_publish_codecs=codecs.publishable(config, disabled),
+        fast_publish=participant.permission.can_publish,
+    )
+    if disabled.codecs or disabled.publish:
+        response.client_configuration.disabled_codecs.CopyFrom(disabled)
+    return frames.join(response, (other.encoded() for other in room.visible_to(participant)))
+
+
+def server_info(node: Node) -> models.ServerInfo:
+    return models.ServerInfo(
+        edition=models.ServerInfo.Standard,
+        version=SERVER_VERSION,
+        protocol=PROTOCOL,
+        agent_protocol=AGENT_PROTOCOL,
+        region=node.config.region,
+        node_id=node.sid,
+        debug_info="roomful" if node.config.development else "",
+    )
+
+
+def ice_servers(config: Config, participant_sid: str, now: float) -> list[rtc.ICEServer]:
+    """The configured ones only: nobody's addresses go to a public server unasked."""
+    servers = [_turn_server(server, participant_sid, now) for server in config.rtc.turn_servers]
+    if config.rtc.stun_servers:
+        urls = [url if url.startswith(("stun:", "stuns:")) else f"stun:{url}" for url in config.rtc.stun_servers]
+        servers.append(rtc.ICEServer(urls=urls))
+    return servers
+
+
+def _turn_server(server: TurnServer, participant_sid: str, now: float) -> rtc.ICEServer:
+    host = f"[{server.host}]" if ":" in server.host and not server.host.startswith("[") else server.host
+    scheme, transport = {
+        "tls": ("turns", "tcp"), "tcp": ("turn", "tcp")
+    }.get(server.protocol.lower(), ("turn", "udp"))
+    port = server.port or (5349 if scheme == "turns" else 3478)
+    username, credential = server.username, server.credential
+    if server.secret:
+        # Credentials that the TURN server derives from the same secret.
+        username = f"{int(now) + server.ttl}:{participant_sid}"
+        digest = hmac.new(server.secret.encode(), username.encode(), hashlib.sha1).digest()
+        credential = base64.b64encode(digest).decode()
+    return rtc.ICEServer(
+        urls=[f"{scheme}:{host}:{port}?transport={transport}"], username=username, credential=credential
+    )

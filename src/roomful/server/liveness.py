@@ -1,0 +1,99 @@
+"""Who is still there: by signal frames and by media, whichever came last."""
+
+from __future__ import annotations
+
+from livekit.protocol import models, rtc
+
+from roomful.server.media import Event
+from roomful.server.participant import Participant, State
+
+DisconnectReason = models.DisconnectReason
+Action = rtc.LeaveRequest.Action
+
+#: Seconds after the last sign of life on either channel.
+VANISHED_AFTER = 15.0
+#: Seconds from the join in which the primary connection must come up.
+JOIN_TIMEOUT = 60.0
+
+
+def watch(participant: Participant) -> None:
+    """From the join on."""
+    participant.start_timer("join", JOIN_TIMEOUT, lambda: _join_timeout(participant))
+    _look_again(participant)
+
+
+def media_event(participant: Participant, event: Event.Liveness) -> None:
+    if event.alive:
+        participant.media_alive = True
+        return
+    participant.last_media = participant.node.clock() - VANISHED_AFTER
+    participant.media_alive = False
+    _look_again(participant)
+
+
+def connected(participant: Participant) -> None:
+    participant.connected = True
+    participant.media_alive = True
+    participant.media_closed = False
+
+
+def activated(participant: Participant) -> None:
+    if timer := participant.timers.pop("join", None):
+        timer.cancel()
+
+
+def media_failed(participant: Participant) -> None:
+    """A transport will not come back by itself: the client is told to come anew, if it can still be told."""
+    if participant.session is not None:
+        participant.room.remove(
+            participant, DisconnectReason.CONNECTION_TIMEOUT, action=Action.RECONNECT
+        )
+    else:
+        participant.media_alive = False
+        _look_again(participant)
+
+
+def media_closed(participant: Participant) -> None:
+    """The client closed its primary connection in good order."""
+    participant.media_closed = True
+    participant.media_alive = False
+    participant.last_media = participant.node.clock()
+    if participant.session is None:
+        participant.room.remove(participant, DisconnectReason.CLIENT_INITIATED)
+    else:
+        _look_again(participant)
+
+
+def signal_lost(participant: Participant) -> None:
+    """The socket closed without a leave. With media up the client may come back."""
+    if not participant.connected:
+        participant.room.remove(participant, DisconnectReason.SIGNAL_CLOSE)
+    elif participant.media_closed:
+        participant.room.remove(participant, DisconnectReason.CLIENT_INITIATED)
+    else:
+        _look_again(participant)
+
+
+def _look_again(participant: Participant) -> None:
+    """Armed only while media is no sign of life; frames just move `last_signal`."""
+    if participant.removed or participant.media_alive or "vanished" in participant.timers:
+        return
+    last = max(participant.last_signal, participant.last_media)
+    wait = last + VANISHED_AFTER - participant.node.clock()
+    participant.start_timer("vanished", max(wait, 0), lambda: _check(participant))
+
+
+def _check(participant: Participant) -> None:
+    participant.timers.pop("vanished", None)
+    if participant.removed or participant.media_alive:
+        return
+    last = max(participant.last_signal, participant.last_media)
+    if participant.node.clock() - last >= VANISHED_AFTER:
+        participant.room.remove(participant, DisconnectReason.CONNECTION_TIMEOUT, action=Action.RECONNECT)
+    else:
+        _look_again(participant)
+
+
+def _join_timeout(participant: Participant) -> None:
+    if participant.state != State.ACTIVE:
+        participant.room.remove(participant, DisconnectReason.JOIN_FAILURE)
