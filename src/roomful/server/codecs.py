@@ -10,7 +10,10 @@ from roomful.config import Config
 
 _SPELLING = {
     name.lower(): name
-    for name in "audio/opus audio/red audio/PCMU audio/PCMA video/VP8 video/H264 video/VP9 video/AV1 video/H265".split()
+    for name in (
+        *("audio/opus", "audio/red", "audio/PCMU", "audio/PCMA"),
+        *("video/VP8", "video/H264", "video/VP9", "video/AV1", "video/H265"),
+    )
 }
 _ALIASES = {"video/hevc": "video/h265", "video/av1x": "video/av1"}
 _SVC = {"video/vp9", "video/av1"}
@@ -20,7 +23,7 @@ Mode = models.VideoLayer.Mode
 
 
 def mime_of(codec: str, kind: str) -> str:
-    """"vp8" or "video/VP8" in lower case with its kind; empty stays empty."""
+    """ "vp8" or "video/VP8" in lower case with its kind; empty stays empty."""
     name = codec.strip().lower()
     if not name:
         return ""

@@ -126,9 +126,7 @@ class ControlPlane:
     def tick(self, now: float) -> None:
         self._node.timers.run(now)
 
-    def shutdown(
-        self, reason: models.DisconnectReason = DisconnectReason.SERVER_SHUTDOWN
-    ) -> None:
+    def shutdown(self, reason: models.DisconnectReason = DisconnectReason.SERVER_SHUTDOWN) -> None:
         """Everybody leaves, every room closes."""
         self._rooms.close_all(reason)
 
@@ -138,9 +136,7 @@ class ControlPlane:
         """Makes a room, or returns the one of that name as it is."""
         limit = self._node.config.limit
         if limit.max_room_name_length and len(request.name.encode()) > limit.max_room_name_length:
-            raise InvalidArgument(
-                f"room name length exceeds limits: max length {limit.max_room_name_length}"
-            )
+            raise InvalidArgument(f"room name length exceeds limits: max length {limit.max_room_name_length}")
         self._check_metadata(request.metadata)
         room = self._rooms.find(request.name)
         if room is None:

@@ -70,9 +70,7 @@ class DataTracks:
         owner.node.media.publish_data_track(
             participant=owner.id, track=track.id, sid=info.sid, publisher_handle=request.pub_handle
         )
-        owner.send(
-            rtc.SignalResponse(publish_data_track_response=rtc.PublishDataTrackResponse(info=info))
-        )
+        owner.send(rtc.SignalResponse(publish_data_track_response=rtc.PublishDataTrackResponse(info=info)))
         owner.touch()
         owner.room.announce(owner, to_self=False)
         if not owner.permission.hidden:
@@ -143,9 +141,7 @@ class DataTracks:
             return
         del self._received[handle]
         track.subscribers.discard(self._owner.id)
-        self._owner.node.media.set_data_subscription(
-            participant=self._owner.id, track=track.id, handle=None
-        )
+        self._owner.node.media.set_data_subscription(participant=self._owner.id, track=track.id, handle=None)
         self._send_handles()
 
     def permission_changed(self, tracks: list[DataTrack]) -> None:

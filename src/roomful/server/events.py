@@ -49,7 +49,7 @@ def _one(node: Node, event: Event) -> None:
         if publication is not None:
             _track(publication, event)
     else:
-        participant = node.participants.get(event.participant)
+        participant = node.participants.get(getattr(event, "participant", 0))
         if participant is not None:
             _participant(participant, event)
 
@@ -143,9 +143,7 @@ def _participant(participant: Participant, event: Event) -> None:
     elif isinstance(event, Event.Refused):
         logger.debug("refused", participant=participant.identity, detail=event.detail)
         if "refused" not in participant.timers:
-            participant.start_timer(
-                "refused", REFUSAL_INTERVAL, lambda: participant.timers.pop("refused", None) and None
-            )
+            participant.start_timer("refused", REFUSAL_INTERVAL, lambda: participant.stop_timer("refused"))
             participant.refuse(Reason.NOT_ALLOWED, event.detail)
     elif isinstance(event, Event.Overflow | Event.Fault):
         # Its transports are closed. A full reconnect is a fresh start, and nobody else is affected.

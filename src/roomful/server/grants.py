@@ -58,4 +58,3 @@ def is_recorder(kind: int, permission: models.ParticipantPermission) -> bool:
 def is_dependent(kind: int, permission: models.ParticipantPermission) -> bool:
     """Agents and recorders are there for the others: they neither keep a room open nor fill it."""
     return kind == Kind.AGENT or permission.agent or is_recorder(kind, permission)
-

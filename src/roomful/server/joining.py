@@ -110,16 +110,18 @@ def ice_servers(config: Config, participant_sid: str, now: float) -> list[rtc.IC
     """The configured ones only: nobody's addresses go to a public server unasked."""
     servers = [_turn_server(server, participant_sid, now) for server in config.rtc.turn_servers]
     if config.rtc.stun_servers:
-        urls = [url if url.startswith(("stun:", "stuns:")) else f"stun:{url}" for url in config.rtc.stun_servers]
+        urls = [
+            url if url.startswith(("stun:", "stuns:")) else f"stun:{url}" for url in config.rtc.stun_servers
+        ]
         servers.append(rtc.ICEServer(urls=urls))
     return servers
 
 
 def _turn_server(server: TurnServer, participant_sid: str, now: float) -> rtc.ICEServer:
     host = f"[{server.host}]" if ":" in server.host and not server.host.startswith("[") else server.host
-    scheme, transport = {
-        "tls": ("turns", "tcp"), "tcp": ("turn", "tcp")
-    }.get(server.protocol.lower(), ("turn", "udp"))
+    scheme, transport = {"tls": ("turns", "tcp"), "tcp": ("turn", "tcp")}.get(
+        server.protocol.lower(), ("turn", "udp")
+    )
     port = server.port or (5349 if scheme == "turns" else 3478)
     username, credential = server.username, server.credential
     if server.secret:

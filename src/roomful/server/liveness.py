@@ -38,16 +38,13 @@ def connected(participant: Participant) -> None:
 
 
 def activated(participant: Participant) -> None:
-    if timer := participant.timers.pop("join", None):
-        timer.cancel()
+    participant.stop_timer("join")
 
 
 def media_failed(participant: Participant) -> None:
     """A transport will not come back by itself: the client is told to come anew, if it can still be told."""
     if participant.session is not None:
-        participant.room.remove(
-            participant, DisconnectReason.CONNECTION_TIMEOUT, action=Action.RECONNECT
-        )
+        participant.room.remove(participant, DisconnectReason.CONNECTION_TIMEOUT, action=Action.RECONNECT)
     else:
         participant.media_alive = False
         _look_again(participant)

@@ -7,11 +7,12 @@ from typing import Literal, Protocol
 
 from roomful._core import Codec, Event, Layer
 
-__all__ = ["Codec", "Event", "Kind", "Layer", "MediaPlane", "Target", "Wish"]
+__all__ = ["Codec", "Event", "Kind", "Layer", "LayerMode", "MediaPlane", "Target", "Wish"]
 
 Target = Literal["publisher", "subscriber"]
 Kind = Literal["audio", "video"]
 Wish = Literal["default", "subscribed", "unsubscribed"]
+LayerMode = Literal["unused", "one_spatial_layer_per_stream", "multiple_spatial_layers_per_stream"]
 
 
 class MediaPlane(Protocol):
@@ -114,12 +115,12 @@ class MediaPlane(Protocol):
         fps: int,
     ) -> None: ...
 
-    def publish_data_track(self, *, participant: int, track: int, sid: str, publisher_handle: int) -> None: ...
+    def publish_data_track(
+        self, *, participant: int, track: int, sid: str, publisher_handle: int
+    ) -> None: ...
 
     def unpublish_data_track(self, *, track: int) -> None: ...
 
     def set_data_subscription(self, *, participant: int, track: int, handle: int | None) -> None: ...
 
-    def send_data(
-        self, *, room: int, packet: bytes, reliable: bool, destinations: Sequence[int]
-    ) -> None: ...
+    def send_data(self, *, room: int, packet: bytes, reliable: bool, destinations: Sequence[int]) -> None: ...

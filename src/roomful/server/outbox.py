@@ -13,8 +13,8 @@ MAX_FRAMES = 4096
 class Outbox:
     """Encoded SignalResponses in order. Pushing never blocks and never raises.
 
-    The socket's task loops: `await wait()`, send what `drain()` returns, and close the socket once `closed` is
-    true and nothing is left. A queue over its bound is emptied and closed; nobody but this client is affected.
+    The socket's task loops: `await wait()`, send what `drain()` returns, and close the socket once `closed`
+    is true and nothing is left. A queue over its bound is emptied and closed; no other client is affected.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES, max_frames: int = MAX_FRAMES) -> None:

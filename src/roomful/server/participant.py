@@ -120,7 +120,7 @@ class Participant:
                 permission=self.permission,
                 region=self.node.config.region,
                 is_publisher=self.is_publisher,
-                kind=self.kind,
+                kind=self.kind,  # type: ignore[arg-type]
                 attributes=self.attributes,
                 disconnect_reason=self.disconnect_reason,
                 kind_details=self.claims.kind_detail_numbers,  # type: ignore[arg-type]
@@ -165,9 +165,12 @@ class Participant:
 
     def start_timer(self, name: str, delay: float, action: Callable[[], None]) -> None:
         """One timer of each name at a time; the newest counts. They end with the session."""
-        if timer := self.timers.get(name):
-            timer.cancel()
+        self.stop_timer(name)
         self.timers[name] = self.node.timers.after(delay, action)
+
+    def stop_timer(self, name: str) -> None:
+        if timer := self.timers.pop(name, None):
+            timer.cancel()
 
     def cancel_timers(self) -> None:
         for timer in self.timers.values():

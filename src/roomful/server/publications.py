@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from livekit.protocol import models, rtc
 
 from roomful.server import codecs, grants, ids
-from roomful.server.media import Codec, Event, Kind, Layer
+from roomful.server.media import Codec, Event, Kind, Layer, LayerMode
 
 if TYPE_CHECKING:
     from roomful.server.participant import Participant
@@ -39,7 +39,7 @@ _STREAMS = {
     Source.SCREEN_SHARE: "screen",
     Source.SCREEN_SHARE_AUDIO: "screen",
 }
-_LAYER_MODES = {
+_LAYER_MODES: dict[int, LayerMode] = {
     codecs.Mode.MODE_UNUSED: "unused",
     codecs.Mode.ONE_SPATIAL_LAYER_PER_STREAM: "one_spatial_layer_per_stream",
     codecs.Mode.MULTIPLE_SPATIAL_LAYERS_PER_STREAM: "multiple_spatial_layers_per_stream",
@@ -140,9 +140,7 @@ class Publications:
         publication.info.muted = muted
         owner.node.media.mute_track(track=publication.id, muted=muted)
         if by_server:
-            owner.send(
-                rtc.SignalResponse(mute=rtc.MuteTrackRequest(sid=publication.sid, muted=muted))
-            )
+            owner.send(rtc.SignalResponse(mute=rtc.MuteTrackRequest(sid=publication.sid, muted=muted)))
         if not self.has_open_microphone():
             owner.room.speakers.silence(owner)
         self._changed(publication, to_self=by_server)
@@ -228,9 +226,7 @@ class Publications:
             return
         if tell_publisher:
             owner.send(
-                rtc.SignalResponse(
-                    track_unpublished=rtc.TrackUnpublishedResponse(track_sid=publication.sid)
-                )
+                rtc.SignalResponse(track_unpublished=rtc.TrackUnpublishedResponse(track_sid=publication.sid))
             )
         self._forget(publication)
         owner.node.media.remove_track(track=publication.id)
@@ -319,9 +315,7 @@ class Publications:
             return
         added = []
         for described in self._codecs(request, publication.kind):
-            known = next(
-                (it for it in publication.info.codecs if it.mime_type == described.mime_type), None
-            )
+            known = next((it for it in publication.info.codecs if it.mime_type == described.mime_type), None)
             if known is None:
                 if len(publication.info.codecs) >= _MAX_CODECS:
                     self._refuse(request, Reason.LIMIT_EXCEEDED, f"at most {_MAX_CODECS} codecs a track")
@@ -337,9 +331,7 @@ class Publications:
             rtc.SignalResponse(track_published=rtc.TrackPublishedResponse(cid=cid, track=publication.info))
         )
 
-    def _expect(
-        self, publication: Publication, cid: str, variants: list[models.SimulcastCodecInfo]
-    ) -> None:
+    def _expect(self, publication: Publication, cid: str, variants: list[models.SimulcastCodecInfo]) -> None:
         owner, info = self._owner, publication.info
         owner.node.media.expect_track(
             participant=owner.id,

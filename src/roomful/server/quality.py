@@ -25,7 +25,9 @@ class Quality:
         if event.quality not in models.ConnectionQuality.values():
             return
         self._current[participant.id] = (event.quality, event.score)  # type: ignore[assignment]
-        receivers = [participant.id] if participant.permission.hidden else [participant.id, *participant.audience]
+        receivers = (
+            [participant.id] if participant.permission.hidden else [participant.id, *participant.audience]
+        )
         for receiver in receivers:
             self._pending.setdefault(receiver, {})[participant.id] = None
 

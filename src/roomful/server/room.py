@@ -132,7 +132,9 @@ class Room:
         )
         participant.removed = True
         participant.cancel_timers()
-        self._hang_up(participant, frames.leave(participant.protocol, reason, action) if say_goodbye else None)
+        self._hang_up(
+            participant, frames.leave(participant.protocol, reason, action) if say_goodbye else None
+        )
         published = participant.publications.close()
         participant.data_tracks.close()
         participant.subscriptions.close()

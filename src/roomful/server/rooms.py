@@ -11,7 +11,13 @@ from roomful.server.errors import InvalidArgument, NotFound
 from roomful.server.node import Node, logger
 from roomful.server.room import Room
 
-_NUMBERS = ("empty_timeout", "departure_timeout", "max_participants", "min_playout_delay", "max_playout_delay")
+_NUMBERS = (
+    "empty_timeout",
+    "departure_timeout",
+    "max_participants",
+    "min_playout_delay",
+    "max_playout_delay",
+)
 
 
 class Rooms:
@@ -85,9 +91,7 @@ def configuration_of(request: room_protocol.CreateRoomRequest) -> room_protocol.
     return configuration
 
 
-def _override(
-    settings: room_protocol.RoomConfiguration, own: room_protocol.RoomConfiguration
-) -> None:
+def _override(settings: room_protocol.RoomConfiguration, own: room_protocol.RoomConfiguration) -> None:
     """What `own` sets (above 0, not empty) wins."""
     for name in _NUMBERS:
         if value := getattr(own, name):

@@ -9,6 +9,7 @@ from typing import Any
 from livekit.protocol import models, rtc
 
 from roomful.server import liveness
+from roomful.server.media import Target
 from roomful.server.node import Node, logger
 from roomful.server.outbox import Outbox
 from roomful.server.participant import Participant
@@ -29,8 +30,8 @@ _LEAVE_REASONS = {
 
 
 class Session:
-    """Driven by the shell: `receive` for each frame, `connection_lost` when the socket is gone. What the client
-    is to be sent is in `outbox`."""
+    """Driven by the shell: `receive` for each frame, `connection_lost` when the socket is gone. What the
+    client is to be sent is in `outbox`."""
 
     def __init__(self, node: Node, participant: Participant | None) -> None:
         self.outbox = Outbox()
@@ -54,7 +55,9 @@ class Session:
             "update_metadata": update_own,
             "update_audio_track": lambda participant, request: participant.publications.update_audio(request),
             "update_video_track": lambda participant, request: participant.publications.update_video(request),
-            "publish_data_track_request": lambda participant, request: participant.data_tracks.publish(request),
+            "publish_data_track_request": lambda participant, request: participant.data_tracks.publish(
+                request
+            ),
             "unpublish_data_track_request": lambda participant, request: participant.data_tracks.unpublish(
                 request
             ),
@@ -133,8 +136,7 @@ class Session:
         if participant.single:
             participant.refuse(Reason.INVALID_REQUEST, "with one peer connection only the client offers")
             return
-        if timer := participant.timers.pop("answer", None):
-            timer.cancel()
+        participant.stop_timer("answer")
         self._node.media.remote_description(
             participant=participant.id, target="subscriber", kind="answer", sdp=request.sdp, id=request.id
         )
@@ -145,16 +147,16 @@ class Session:
             short = rtc.TrickleRequest(target=request.target, final=request.final)
             participant.reply(
                 rtc.RequestResponse(
-                    reason=Reason.INVALID_REQUEST, message="candidateInit is no RTCIceCandidateInit", trickle=short
+                    reason=Reason.INVALID_REQUEST,
+                    message="candidateInit is no RTCIceCandidateInit",
+                    trickle=short,
                 )
             )
             return
         subscriber = request.target == rtc.SignalTarget.SUBSCRIBER and not participant.single
-        target = "subscriber" if subscriber else "publisher"
+        target: Target = "subscriber" if subscriber else "publisher"
         if candidate:
-            self._node.media.remote_candidate(
-                participant=participant.id, target=target, candidate=candidate
-            )
+            self._node.media.remote_candidate(participant=participant.id, target=target, candidate=candidate)
         if request.final or not candidate:
             self._node.media.remote_candidate(participant=participant.id, target=target, candidate="")
 
@@ -165,14 +167,12 @@ class Session:
     def _subscription(self, participant: Participant, request: rtc.UpdateSubscription) -> None:
         participant.subscriptions.wish(request.track_sids, request.participant_tracks, request.subscribe)
 
-    def _subscription_permission(
-        self, participant: Participant, request: rtc.SubscriptionPermission
-    ) -> None:
+    def _subscription_permission(self, participant: Participant, request: rtc.SubscriptionPermission) -> None:
         participant.track_permissions = TrackPermissions.of(request)
         participant.room.track_permissions_changed(participant)
 
     def _sync_state(self, participant: Participant, request: rtc.SyncState) -> None:
-        """What the client had before it reconnected. Descriptions and channels are the media plane's matter."""
+        """What the client had before it reconnected. Descriptions and channels are the media plane's."""
         self._subscription(participant, request.subscription)
         participant.subscriptions.disable(request.track_sids_disabled)
         participant.data_tracks.update(request.data_subscription)
@@ -219,7 +219,7 @@ class Session:
 
 
 def _candidate(init: str) -> str | None:
-    """The candidate line of an RTCIceCandidateInit, empty for the end of them; None if it is no such thing."""
+    """The candidate line of an RTCIceCandidateInit, empty for the end of them; None if it is none."""
     if not init:
         return ""
     if len(init) > MAX_CANDIDATE:

@@ -105,9 +105,7 @@ class Subscriptions:
         owner.audience[subscriber.id] += 1
         if not publication.told_subscribed and not subscriber.permission.hidden:
             publication.told_subscribed = True
-            owner.send(
-                rtc.SignalResponse(track_subscribed=rtc.TrackSubscribed(track_sid=publication.sid))
-            )
+            owner.send(rtc.SignalResponse(track_subscribed=rtc.TrackSubscribed(track_sid=publication.sid)))
         if owner.audience[subscriber.id] == 1:
             room = subscriber.room
             room.speakers.listens(subscriber, owner)
@@ -196,9 +194,7 @@ class Subscriptions:
         if self._told.get(publication.id, "default") == answer:
             return
         self._told[publication.id] = answer
-        subscriber.node.media.set_subscription(
-            participant=subscriber.id, track=publication.id, wish=answer
-        )
+        subscriber.node.media.set_subscription(participant=subscriber.id, track=publication.id, wish=answer)
 
     def _tell_permission(self, publication: Publication) -> None:
         """Clients take a track for allowed until told otherwise."""
