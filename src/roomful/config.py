@@ -290,14 +290,14 @@ class Room(_Section):
     empty_timeout: int = Field(300, ge=0)
     #: Seconds.
     departure_timeout: int = Field(20, ge=0)
-    enable_remote_unmute: bool = later(False)
+    enable_remote_unmute: bool = False
     playout_delay: PlayoutDelay = later(PlayoutDelay)
     sync_streams: bool = False
     create_room_timeout: Duration = later(10.0)
     create_room_attempts: int = later(3)
     enable_full_room_in_webhooks: bool = later(False)
     #: Bytes.
-    update_batch_target_size: int = later(131_072)
+    update_batch_target_size: int = Field(131_072, gt=0)
     #: Old names of those in `limit`.
     max_metadata_size: int = 0
     max_room_name_length: int = 0

@@ -206,12 +206,14 @@ class Room:
             other.subscriptions.forgotten(publication)
 
     def tracks_known_to(self, participant: Participant) -> None:
-        """What a newcomer may not have of what there is."""
+        """What a newcomer may not have of what there is, and the data tracks it has by default."""
         for publication in list(self.tracks.values()):
             if publication.owner is not participant:
                 participant.subscriptions.expected(publication)
                 if publication.bound:
                     participant.subscriptions.announced(publication)
+        if participant.auto_subscribe_data_track:
+            participant.data_tracks.subscribe(list(self.data_tracks.values()))
 
     def track_permissions_changed(self, publisher: Participant) -> None:
         for other in self.others(publisher):
