@@ -204,9 +204,10 @@ class DataTracks:
                     unpublish_data_track_response=rtc.UnpublishDataTrackResponse(info=track.info)
                 )
             )
-        for number in list(track.subscribers):
-            if subscriber := owner.node.participants.get(number):
-                subscriber.data_tracks.unsubscribe(track)
+        for other in owner.room.others(owner):
+            other.data_tracks._wanted.discard(track.sid)
+            if other.id in track.subscribers:
+                other.data_tracks.unsubscribe(track)
 
     def _free_handle(self) -> int | None:
         """Handles go round, so that a late packet of an old track is not taken for a new one's."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import jwt
 import pytest
 from livekit.protocol import models, rtc
 from livekit.protocol.room import RoomConfiguration
@@ -316,3 +317,20 @@ def test_tokens_come_every_five_minutes_and_live_ten(world: World) -> None:
     assert len(tokens) == 6 * 3600 // 300
     last = auth.verify(tokens[-1], {KEY: SECRET}, now=WALL + world.now)
     assert last.expires_at >= WALL + world.now - 300 + 600 - 1
+
+
+def test_a_field_from_the_future_in_the_room_configuration_is_no_obstacle(world: World) -> None:
+    payload = {
+        "iss": KEY,
+        "sub": "ada",
+        "exp": int(WALL) + 3600,
+        "video": {"roomJoin": True, "room": "demo", "futureGrant": 1},
+        "roomConfig": {
+            "maxParticipants": 4,
+            "agents": [{"agentName": "helper", "futureField": 1}],
+            "futureField": {"a": 1},
+        },
+    }
+    long = "s" * 32
+    claims = auth.verify(jwt.encode(payload, long, algorithm="HS256"), {KEY: long}, now=WALL)
+    assert world.join(claims=claims).join.room.max_participants == 4
