@@ -92,13 +92,14 @@ def serve(
     udp_port: Annotated[str, typer.Option(help="UDP port or range for media.", envvar="UDP_PORT")] = "",
     bind: Annotated[list[str] | None, typer.Option(help="Address to listen on; again for more.")] = None,
     ignore_unsupported: Annotated[
-        bool, typer.Option(help="Warn of keys that have no effect here yet, instead of refusing them.")
+        bool,
+        typer.Option("--ignore-unsupported", help="Warn of keys without effect yet; else they are refused."),
     ] = False,
 ) -> None:
     """Start a server with your livekit.yaml.
 
-    Any key of it may also follow as an option, as in --room.max_participants 10, or come from the
-    environment, as in LIVEKIT_ROOM_MAX_PARTICIPANTS=10.
+    Any key of it may also be an option, as in --room.max_participants 10,
+    or a variable, as in LIVEKIT_ROOM_MAX_PARTICIPANTS=10.
     """
     named = {"keys": keys, "key_file": key_file, "rtc.node_ip": node_ip, "rtc.udp_port": udp_port}
     flags = {name: value for name, value in named.items() if value} | _flags(context.args)

@@ -558,7 +558,10 @@ def load(
 def check_keys(config: Config) -> None:
     """Refuses a node without keys, and outside development secrets that can be guessed."""
     if not config.keys:
-        raise ConfigError("no keys: set `keys` in the configuration, LIVEKIT_KEYS, or key_file")
+        raise ConfigError(
+            "no keys: set `keys` in the configuration, LIVEKIT_KEYS or key_file "
+            "(`roomful generate-keys` makes one, `roomful dev` needs none)"
+        )
     if config.development:
         return
     short = [key for key, secret in config.keys.items() if len(secret) < MIN_SECRET_LENGTH]

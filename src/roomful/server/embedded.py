@@ -6,7 +6,7 @@ It takes free ports, makes a key, touches no signal handler and leaves nothing b
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -63,8 +63,7 @@ class Server:
         """What clients connect to, as in ws://127.0.0.1:40123. Only with a port of its own, while it runs."""
         if not self._port:
             raise RuntimeError("the server is not running: use `async with roomful.Server() as server`")
-        host = next((address for address in self._config.bind_addresses if ":" not in address), "[::1]")
-        return f"ws://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{self._port}"
+        return f"ws://{_reachable(self._config.bind_addresses)}:{self._port}"
 
     @property
     def media_ports(self) -> list[int]:
@@ -143,6 +142,14 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _reachable(addresses: Sequence[str]) -> str:
+    """A host for clients on this machine, IPv4 where there is one."""
+    if not addresses or any(address in ("0.0.0.0", "127.0.0.1") for address in addresses):
+        return "127.0.0.1"
+    host = next((address for address in addresses if ":" not in address), addresses[0])
+    return f"[{'::1' if host == '::' else host}]" if ":" in host else host
 
 
 def _embedded_config(data: Mapping[str, Any]) -> Config:
