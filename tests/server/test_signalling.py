@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import socket
+import time
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import roomful
 from roomful.server.join import Refusal
+from roomful.server.signalling import FRAME_BURST, FRAME_RATE
 
 pytestmark = pytest.mark.asyncio
 
@@ -253,16 +255,7 @@ async def test_the_session_learns_that_its_socket_is_gone(
 async def test_closing_is_bounded_with_a_client_that_never_reads(control: PaperControl) -> None:
     server = roomful.Server()
     await server.start()
-    host, port = server.url.removeprefix("ws://").split(":")
-    token = server.token(identity="ada", room="demo")
-    deaf = socket.create_connection((host, int(port)))
-    deaf.setblocking(False)
-    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    request = (
-        f"GET /rtc?access_token={token} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
-    await asyncio.get_running_loop().sock_sendall(deaf, request.encode())
+    deaf = await deaf_client(server, "deaf")
     async with asyncio.timeout(5):
         await control.joined.wait()
     for _ in range(100):
@@ -288,3 +281,67 @@ async def test_no_log_line_holds_a_token(server: roomful.Server, caplog: pytest.
     assert all(token not in record.getMessage() for record in ours)
     assert all("eyJ" not in record.getMessage() for record in ours)
     logging.getLogger("roomful.uvicorn").setLevel(logging.WARNING)
+
+
+async def deaf_client(server: roomful.Server, identity: str) -> socket.socket:
+    """Joins and then never reads."""
+    host, port = server.url.removeprefix("ws://").split(":")
+    deaf = socket.socket()
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    deaf.connect((host, int(port)))
+    deaf.setblocking(False)
+    token = server.token(identity=identity, room="demo")
+    request = (
+        f"GET /rtc?access_token={token} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    await asyncio.get_running_loop().sock_sendall(deaf, request.encode())
+    return deaf
+
+
+async def test_a_client_that_never_reads_is_dropped_alone(
+    server: roomful.Server, control: PaperControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roomful.server.signalling.WRITE_TIMEOUT", 0.2)
+    with await deaf_client(server, "deaf"):
+        async with asyncio.timeout(5):
+            await control.joined.wait()
+        deaf = control.sessions[0]
+        token = server.token(identity="ada", room="demo")
+        async with connect(f"{server.url}/rtc?access_token={token}") as other:
+            await first(other)
+            for _ in range(100):
+                deaf.outbox.push(b"\0" * 65536)
+            async with asyncio.timeout(5):
+                await deaf.lost_event.wait()
+            await other.send(rtc.SignalRequest(ping=1).SerializeToString())
+            assert (await first(other)).pong == 1
+
+
+async def test_a_flood_of_frames_holds_up_nobody_else(server: roomful.Server, control: PaperControl) -> None:
+    token = server.token(identity="ada", room="demo")
+    url = f"{server.url}/rtc?access_token={token}"
+    ping = rtc.SignalRequest(ping=1).SerializeToString()
+    async with connect(url) as flooding, connect(url) as other:
+        await first(flooding)
+        await first(other)
+
+        async def flood() -> None:
+            for _ in range(20_000):
+                await flooding.send(ping)
+
+        began = time.monotonic()
+        flooder = asyncio.create_task(flood())
+        for _ in range(20):
+            async with asyncio.timeout(1):
+                await other.send(ping)
+                await first(other)
+            # Let the flood in: a turn of the loop that waits for its socket.
+            await flooding.recv()
+        while len(control.sessions[0].received) < FRAME_BURST:
+            await flooding.recv()
+        handled, took = len(control.sessions[0].received), time.monotonic() - began
+        flooder.cancel()
+        await asyncio.gather(flooder, return_exceptions=True)
+        flooding.transport.abort()
+    assert handled <= FRAME_BURST + FRAME_RATE * took + 1

@@ -34,5 +34,5 @@ def test_a_server_for_one_test(pytester: pytest.Pytester, style: str) -> None:
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error")
     after = "\ndef test_nothing_is_left():\n    assert threading.active_count() == 1\n"
     pytester.makepyfile(PREFACE + STYLES[style] + after)
-    result = pytester.runpytest_subprocess("-p", "roomful.testing", "-q")
+    result = pytester.runpytest_subprocess("-q")
     result.assert_outcomes(passed=2)

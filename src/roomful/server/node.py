@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import structlog
 from livekit.protocol import models
 
 from roomful.config import Config
 from roomful.server.ids import Ids
+from roomful.server.logs import get_logger
 from roomful.server.media import MediaPlane
 from roomful.server.timers import Timers
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from roomful.server.publications import Publication
     from roomful.server.room import Room
 
-logger = structlog.get_logger("roomful.control")
+logger = get_logger("roomful.control")
 
 
 @dataclass(frozen=True, slots=True)
