@@ -1,0 +1,49 @@
+# The interface to everything: `make run`, `make test`, `make lint`. CI runs the last two.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+RUST_SOURCES := $(shell find crates/media/src crates/core -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
+WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print 2>/dev/null)
+
+.PHONY: help run setup test lint format fuzz bench compare clean
+
+help: ## Show this help
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+run: $(VENV)/.built ## Set everything up and start a development server
+	@$(BIN)/roomful dev
+
+setup: $(VENV)/.dev ## Install roomful and the development tools into .venv
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check 'maturin>=1.16,<2'
+
+# The extension, the page and the package's dependencies; again whenever a source changes.
+$(VENV)/.built: $(BIN)/python pyproject.toml build_backend/roomful_build.py $(RUST_SOURCES) $(WEB_SOURCES)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.built
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+test: $(VENV)/.dev ## Everything that must pass: Rust, Python, real clients, browsers
+	cargo test --workspace --quiet
+	$(BIN)/python tests/interop/setup.py
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev ## Formatting, types and lints of Rust and Python
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format Rust and Python
+	cargo fmt
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) target build dist src/roomful/page src/roomful/*.so web/node_modules
