@@ -54,13 +54,15 @@ Duration = Annotated[float, BeforeValidator(parse_duration)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", validate_assignment=True, arbitrary_types_allowed=True, defer_build=True
+    )
 
 
 class _Open(BaseModel):
     """A table of tuning values whose keys LiveKit does not describe."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
 def later(default: Any, *, also: Any = None) -> Any:
@@ -164,7 +166,7 @@ class RTC(_Section):
     tcp_port: int = later(7881, also=0)
     port_range_start: int = Field(50000, ge=0, le=65535)
     port_range_end: int = Field(60000, ge=0, le=65535)
-    node_ip: Annotated[NodeIP, BeforeValidator(_node_ip)] = NodeIP()
+    node_ip: Annotated[NodeIP, BeforeValidator(_node_ip)] = Field(default_factory=NodeIP)
     use_external_ip: bool = later(False)
     external_ip_only: bool = later(False)
     skip_external_ip_validation: bool = later(False)
@@ -192,7 +194,7 @@ class RTC(_Section):
     packet_buffer_size_video: int = later(500)
     packet_buffer_size_audio: int = later(200)
     pli_throttle: PliThrottle = later(PliThrottle)
-    congestion_control: CongestionControl = CongestionControl()
+    congestion_control: CongestionControl = Field(default_factory=CongestionControl)
     allow_tcp_fallback: bool = later(True)
     tcp_fallback_rtt_threshold: int = later(0)
     allow_udp_unstable_fallback: bool = later(False)
@@ -283,7 +285,7 @@ def _room_configuration(value: Any) -> Any:
 
 class Room(_Section):
     auto_create: bool = True
-    enabled_codecs: list[Codec] = [Codec(mime=mime) for mime in _CODECS]
+    enabled_codecs: list[Codec] = Field(default_factory=lambda: [Codec(mime=mime) for mime in _CODECS])
     #: 0: no limit.
     max_participants: int = Field(0, ge=0)
     #: Seconds.
@@ -470,33 +472,33 @@ class Config(_Section):
     #: Empty: all, in dev 127.0.0.1 and ::1.
     bind_addresses: list[str] = []
     prometheus_port: int = later(0)
-    prometheus: Prometheus = Prometheus()
-    debug_handler: DebugHandler = DebugHandler()
+    prometheus: Prometheus = Field(default_factory=Prometheus)
+    debug_handler: DebugHandler = Field(default_factory=DebugHandler)
     log_level: str = ""
-    logging: Logging = Logging()
+    logging: Logging = Field(default_factory=Logging)
     #: API key → secret.
     keys: dict[str, str] = {}
     key_file: str = ""
     region: str = ""
     development: bool = False
-    trace: Trace = Trace()
-    rtc: RTC = RTC()
-    redis: Redis = Redis()
-    audio: Audio = Audio()
-    video: Video = Video()
-    room: Room = Room()
-    limit: Limit = Limit()
-    turn: Turn = Turn()
-    ingress: Ingress = Ingress()
+    trace: Trace = Field(default_factory=Trace)
+    rtc: RTC = Field(default_factory=RTC)
+    redis: Redis = Field(default_factory=Redis)
+    audio: Audio = Field(default_factory=Audio)
+    video: Video = Field(default_factory=Video)
+    room: Room = Field(default_factory=Room)
+    limit: Limit = Field(default_factory=Limit)
+    turn: Turn = Field(default_factory=Turn)
+    ingress: Ingress = Field(default_factory=Ingress)
     sip: _Open = later(_Open)
-    webhook: Webhook = Webhook()
-    node_selector: NodeSelector = NodeSelector()
-    signal_relay: SignalRelay = SignalRelay()
-    psrpc: Psrpc = Psrpc()
-    agents: Agents = Agents()
-    metric: Metric = Metric()
-    node_stats: NodeStats = NodeStats()
-    api: Api = Api()
+    webhook: Webhook = Field(default_factory=Webhook)
+    node_selector: NodeSelector = Field(default_factory=NodeSelector)
+    signal_relay: SignalRelay = Field(default_factory=SignalRelay)
+    psrpc: Psrpc = Field(default_factory=Psrpc)
+    agents: Agents = Field(default_factory=Agents)
+    metric: Metric = Field(default_factory=Metric)
+    node_stats: NodeStats = Field(default_factory=NodeStats)
+    api: Api = Field(default_factory=Api)
     enable_data_tracks: bool = True
     enable_participant_data_blob: bool = later(False)
 

@@ -338,10 +338,11 @@ async def test_a_flood_of_frames_holds_up_nobody_else(server: roomful.Server, co
                 await first(other)
             # Let the flood in: a turn of the loop that waits for its socket.
             await flooding.recv()
-        while len(control.sessions[0].received) < FRAME_BURST:
+        while len(control.sessions[0].received) < FRAME_BURST + FRAME_RATE:
             await flooding.recv()
-        handled, took = len(control.sessions[0].received), time.monotonic() - began
+        took = time.monotonic() - began
         flooder.cancel()
         await asyncio.gather(flooder, return_exceptions=True)
         flooding.transport.abort()
-    assert handled <= FRAME_BURST + FRAME_RATE * took + 1
+    # What goes over the burst came at the rate.
+    assert took > 0.9
