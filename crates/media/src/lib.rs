@@ -12,6 +12,7 @@ pub mod data;
 pub mod io;
 pub mod rtp;
 pub mod sdp;
+pub mod srtp;
 pub mod subscription;
 pub mod track;
 pub mod transport;

@@ -239,9 +239,11 @@ fn write_chunks(out: &mut Vec<u8>, mut statuses: &[u8]) {
     while let Some(&status) = statuses.first() {
         let run = statuses.iter().take(0x1FFF).take_while(|next| **next == status).count();
         let one_bit = statuses.iter().take(14).take_while(|next| **next != LARGE_DELTA).count();
-        let (word, len) = if run >= one_bit.max(7) || run == statuses.len() {
+        let one_bit_fits = one_bit == statuses.len().min(14);
+        let vector_len = if one_bit_fits { 14 } else { 7 };
+        let (word, len) = if run >= vector_len || run == statuses.len() {
             (u16::from(status) << 13 | run as u16, run)
-        } else if one_bit >= 7 {
+        } else if one_bit_fits {
             (vector(0x8000, 1, 14, statuses), 14)
         } else {
             (vector(0xC000, 2, 7, statuses), 7)
@@ -269,21 +271,16 @@ mod tests {
         }
     }
 
-    /// The example of a packet with known bytes: two run-lengths, small and large deltas.
     #[test]
     fn known_bytes_are_read() {
         let bytes = [
-            0x8F, 205, 0, 6, 0, 0, 0, 1, 0, 0, 0, 2, // header and SSRCs
+            0x8F, 205, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2, // header and SSRCs
             0xFF, 0xFE, 0, 6, // numbers 65534 to 3
             0xFF, 0xFF, 0xFE, 9, // −2 × 64 ms, ninth packet
             0x20, 0x02, // two small
-            0xC2, 0x60, // two-bit: none, none, large, small, none…
+            0b1100_0010, 0b0100_0000, // two-bit: none, none, large, small, none…
             4, 8, 0xFF, 0xF0, 1, 0, 0, 0,
         ];
-        let mut bytes = bytes.to_vec();
-        // Two-bit symbols 0 0 2 1: 11 00 00 10 01 00 00 00.
-        bytes[22..24].copy_from_slice(&[0b1100_0010, 0b0100_0000]);
-        bytes.truncate(28);
         let feedback = only(&bytes);
         assert_eq!((feedback.base_sequence, feedback.status_count), (65_534, 6));
         assert_eq!((feedback.reference_time, feedback.feedback_count), (-2, 9));
@@ -292,6 +289,14 @@ mod tests {
             feedback.received().collect::<Vec<_>>(),
             [(65_534, start + 1_000), (65_535, start + 3_000), (2, start - 1_000), (3, start - 750)]
         );
+    }
+
+    #[test]
+    fn large_delta_after_many_small_ones_keeps_its_place() {
+        let mut arrivals: Vec<_> = (0..10).map(|n| (2 * n, n as i64 * 1_000)).collect();
+        arrivals.push((20, 5_000_000));
+        arrivals.push((22, 5_000_000));
+        assert_eq!(round_trip(0, &arrivals), 1);
     }
 
     #[test]
