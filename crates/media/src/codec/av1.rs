@@ -36,10 +36,18 @@ impl Aggregation {
             return Err(CodecError::Malformed);
         }
         if header.continues {
-            return if rest.is_empty() { Err(CodecError::Truncated) } else { Ok(header) };
+            return if rest.is_empty() {
+                Err(CodecError::Truncated)
+            } else {
+                Ok(header)
+            };
         }
         // With W = 1 the only element has no length in front of it.
-        let element = if first >> 4 & 3 == 1 { rest } else { first_element(rest)? };
+        let element = if first >> 4 & 3 == 1 {
+            rest
+        } else {
+            first_element(rest)?
+        };
         let (&obu, after) = element.split_first().ok_or(CodecError::Truncated)?;
         header.sequence_header = obu >> 3 & 0x0F == SEQUENCE_HEADER;
         if obu & 0x04 != 0 {
@@ -81,6 +89,7 @@ fn first_element(bytes: &[u8]) -> Result<&[u8], CodecError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unusual_byte_groupings, reason = "bits are grouped by field")]
 mod tests {
     use super::super::CodecKind;
     use super::*;
@@ -92,7 +101,9 @@ mod tests {
     #[test]
     fn new_sequence_is_key() {
         let meta = parse(&[0x18, 0x0A, 0x0B]);
-        let Detail::Av1(header) = meta.detail else { panic!() };
+        let Detail::Av1(header) = meta.detail else {
+            panic!()
+        };
         assert!(meta.keyframe && header.new_sequence && header.sequence_header);
         // A sequence header without the N bit, behind a length.
         assert!(parse(&[0x20, 0x02, 0x0A, 0x0B, 0x32]).keyframe);
@@ -114,10 +125,21 @@ mod tests {
 
     #[test]
     fn lengths_must_fit() {
-        for malformed in [&[][..], &[0x10], &[0x80], &[0x10, 0x36], &[0x20, 5, 1], &[0x20, 0], &[0x20, 0xFF]] {
+        for malformed in [
+            &[][..],
+            &[0x10],
+            &[0x80],
+            &[0x10, 0x36],
+            &[0x20, 5, 1],
+            &[0x20, 0],
+            &[0x20, 0xFF],
+        ] {
             assert!(Aggregation::parse(malformed).is_err(), "{malformed:?}");
         }
-        assert_eq!(Aggregation::parse(&[0x20, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]), Err(CodecError::Malformed));
+        assert_eq!(
+            Aggregation::parse(&[0x20, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]),
+            Err(CodecError::Malformed)
+        );
     }
 
     proptest::proptest! {

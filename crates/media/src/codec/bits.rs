@@ -16,7 +16,10 @@ impl<'a> BitReader<'a> {
 
     #[inline]
     pub(super) fn bit(&mut self) -> Result<bool, CodecError> {
-        let byte = *self.bytes.get(self.position / 8).ok_or(CodecError::Truncated)?;
+        let byte = *self
+            .bytes
+            .get(self.position / 8)
+            .ok_or(CodecError::Truncated)?;
         let bit = byte >> (7 - self.position % 8) & 1;
         self.position += 1;
         Ok(bit == 1)
@@ -70,6 +73,7 @@ impl<'a> BitReader<'a> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unusual_byte_groupings, reason = "bits are grouped by field")]
 mod tests {
     use super::*;
 
@@ -79,9 +83,14 @@ mod tests {
         let codes: Vec<_> = (0..4).map(|_| reader.exp_golomb().unwrap()).collect();
         assert_eq!(codes, [0, 1, 2, 3]);
         let mut signed = BitReader::new(&[0b1_010_011_0, 0b0100_0010, 0b1000_0000]);
-        let codes: Vec<_> = (0..4).map(|_| signed.signed_exp_golomb().unwrap()).collect();
+        let codes: Vec<_> = (0..4)
+            .map(|_| signed.signed_exp_golomb().unwrap())
+            .collect();
         assert_eq!(codes, [0, 1, -1, 2]);
-        assert_eq!(BitReader::new(&[0; 8]).exp_golomb(), Err(CodecError::Malformed));
+        assert_eq!(
+            BitReader::new(&[0; 8]).exp_golomb(),
+            Err(CodecError::Malformed)
+        );
         assert_eq!(BitReader::new(&[0xFF]).bits(9), Err(CodecError::Truncated));
     }
 

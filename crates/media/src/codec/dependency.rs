@@ -155,9 +155,22 @@ impl DependencyReader {
                 *flag = reader.bit()?;
             }
         }
-        let [has_structure, has_active, custom_indications, custom_references, custom_chains] = extended;
-        let brought = if has_structure { Some(Structure::read(&mut reader)?) } else { None };
-        let structure = brought.as_ref().or(self.structure.as_deref()).ok_or(CodecError::NoStructure)?;
+        let [
+            has_structure,
+            has_active,
+            custom_indications,
+            custom_references,
+            custom_chains,
+        ] = extended;
+        let brought = if has_structure {
+            Some(Structure::read(&mut reader)?)
+        } else {
+            None
+        };
+        let structure = brought
+            .as_ref()
+            .or(self.structure.as_deref())
+            .ok_or(CodecError::NoStructure)?;
         let target_count = structure.targets.len() as u8;
         let mut active_targets = has_structure.then(|| all_targets(target_count));
         if has_active {
@@ -169,7 +182,11 @@ impl DependencyReader {
         } else {
             template.indications
         };
-        let intra = if custom_references { read_references(&mut reader)? == 0 } else { template.intra };
+        let intra = if custom_references {
+            read_references(&mut reader)? == 0
+        } else {
+            template.intra
+        };
         let mut chain_distances = template.chain_distances;
         if custom_chains {
             for chain in 0..usize::from(structure.chain_count) {
@@ -248,21 +265,42 @@ impl Structure {
                 }
             }
         }
-        let max_spatial = templates.iter().map(|template| template.spatial).max().unwrap_or(0);
-        let max_temporal = templates.iter().map(|template| template.temporal).max().unwrap_or(0);
+        let max_spatial = templates
+            .iter()
+            .map(|template| template.spatial)
+            .max()
+            .unwrap_or(0);
+        let max_temporal = templates
+            .iter()
+            .map(|template| template.temporal)
+            .max()
+            .unwrap_or(0);
         let mut resolutions = Vec::new();
         if reader.bit()? {
             for _ in 0..=max_spatial {
                 let mut side = || Ok((reader.bits(16)? as u16).saturating_add(1));
-                resolutions.push(Resolution { width: side()?, height: side()? });
+                resolutions.push(Resolution {
+                    width: side()?,
+                    height: side()?,
+                });
             }
         }
-        Ok(Self { template_offset, templates, targets, chain_count, max_spatial, max_temporal, resolutions })
+        Ok(Self {
+            template_offset,
+            templates,
+            targets,
+            chain_count,
+            max_spatial,
+            max_temporal,
+            resolutions,
+        })
     }
 
     fn template(&self, id: u8) -> Result<&Template, CodecError> {
         let index = id.wrapping_sub(self.template_offset) & 63;
-        self.templates.get(usize::from(index)).ok_or(CodecError::Malformed)
+        self.templates
+            .get(usize::from(index))
+            .ok_or(CodecError::Malformed)
     }
 }
 
@@ -312,7 +350,9 @@ fn read_references(reader: &mut BitReader<'_>) -> Result<usize, CodecError> {
 }
 
 fn all_targets(count: u8) -> u32 {
-    u32::MAX.checked_shr(u32::BITS - u32::from(count)).unwrap_or(0)
+    u32::MAX
+        .checked_shr(u32::BITS - u32::from(count))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -327,14 +367,19 @@ mod tests {
 
     impl Writer {
         fn put(&mut self, count: u32, value: u32) -> &mut Self {
-            self.bits.extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
+            self.bits
+                .extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
             self
         }
 
         fn bytes(&self) -> Vec<u8> {
             self.bits
                 .chunks(8)
-                .map(|bits| bits.iter().zip(0..).fold(0, |byte, (bit, at)| byte | u8::from(*bit) << (7 - at)))
+                .map(|bits| {
+                    bits.iter()
+                        .zip(0..)
+                        .fold(0, |byte, (bit, at)| byte | u8::from(*bit) << (7 - at))
+                })
                 .collect()
         }
     }
@@ -347,7 +392,13 @@ mod tests {
         w.put(1, 1).put(1, u32::from(active.is_some())).put(3, 0);
         w.put(6, 10).put(5, 3);
         w.put(2, 0).put(2, 1).put(2, 2).put(2, 1).put(2, 3);
-        for row in [[2, 2, 2, 2], [3, 3, 3, 3], [0, 1, 0, 1], [0, 0, 3, 3], [0, 0, 0, 1]] {
+        for row in [
+            [2, 2, 2, 2],
+            [3, 3, 3, 3],
+            [0, 1, 0, 1],
+            [0, 0, 3, 3],
+            [0, 0, 0, 1],
+        ] {
             for indication in row {
                 w.put(2, indication);
             }
@@ -385,14 +436,45 @@ mod tests {
         let mut reader = DependencyReader::default();
         let frame = reader.read(&key_frame(None)).unwrap();
         assert!(frame.start_of_frame && !frame.end_of_frame && frame.has_structure && frame.intra);
-        assert_eq!((frame.frame_number, frame.spatial, frame.temporal), (500, 0, 0));
-        assert_eq!((frame.active_targets, reader.active_targets()), (Some(0b1111), 0b1111));
-        assert_eq!(frame.resolution, Some(Resolution { width: 320, height: 180 }));
+        assert_eq!(
+            (frame.frame_number, frame.spatial, frame.temporal),
+            (500, 0, 0)
+        );
+        assert_eq!(
+            (frame.active_targets, reader.active_targets()),
+            (Some(0b1111), 0b1111)
+        );
+        assert_eq!(
+            frame.resolution,
+            Some(Resolution {
+                width: 320,
+                height: 180
+            })
+        );
         assert!(frame.is_switch() && !frame.is_discardable());
         let structure = reader.structure().unwrap();
-        let targets: Vec<_> = structure.targets.iter().map(|t| (t.spatial, t.temporal, t.chain)).collect();
-        assert_eq!(targets, [(0, 0, Some(0)), (0, 1, Some(0)), (1, 0, Some(1)), (1, 1, Some(1))]);
-        assert_eq!((structure.max_spatial, structure.max_temporal, structure.chain_count), (1, 1, 2));
+        let targets: Vec<_> = structure
+            .targets
+            .iter()
+            .map(|t| (t.spatial, t.temporal, t.chain))
+            .collect();
+        assert_eq!(
+            targets,
+            [
+                (0, 0, Some(0)),
+                (0, 1, Some(0)),
+                (1, 0, Some(1)),
+                (1, 1, Some(1))
+            ]
+        );
+        assert_eq!(
+            (
+                structure.max_spatial,
+                structure.max_temporal,
+                structure.chain_count
+            ),
+            (1, 1, 2)
+        );
     }
 
     #[test]
@@ -401,13 +483,22 @@ mod tests {
         assert_eq!(reader.read(&mandatory(10, 1)), Err(CodecError::NoStructure));
         reader.read(&key_frame(None)).unwrap();
         let frame = reader.read(&mandatory(14, 501)).unwrap();
-        assert_eq!((frame.spatial, frame.temporal, frame.has_structure), (1, 1, false));
+        assert_eq!(
+            (frame.spatial, frame.temporal, frame.has_structure),
+            (1, 1, false)
+        );
         assert!(frame.is_discardable() && !frame.intra && frame.end_of_frame);
         assert_eq!(frame.indications.of(3), Indication::Discardable);
         assert_eq!(frame.indications.of(2), Indication::NotPresent);
         assert_eq!(frame.indications.of(200), Indication::NotPresent);
         assert_eq!(&frame.chain_distances[..2], [3, 2]);
-        assert_eq!(frame.resolution, Some(Resolution { width: 640, height: 360 }));
+        assert_eq!(
+            frame.resolution,
+            Some(Resolution {
+                width: 640,
+                height: 360
+            })
+        );
         // Templates end at 14; their numbers count modulo 64.
         assert_eq!(reader.read(&mandatory(15, 502)), Err(CodecError::Malformed));
         assert_eq!(reader.read(&mandatory(9, 502)), Err(CodecError::Malformed));
@@ -416,7 +507,13 @@ mod tests {
     #[test]
     fn active_targets_and_custom_fields_are_read() {
         let mut reader = DependencyReader::default();
-        assert_eq!(reader.read(&key_frame(Some(0b0011))).unwrap().active_targets, Some(0b0011));
+        assert_eq!(
+            reader
+                .read(&key_frame(Some(0b0011)))
+                .unwrap()
+                .active_targets,
+            Some(0b0011)
+        );
         let mut w = Writer::default();
         w.put(2, 3).put(6, 11).put(16, 600);
         w.put(1, 0).put(4, 0b1111).put(4, 0b0111);
@@ -424,11 +521,17 @@ mod tests {
         w.put(2, 1).put(4, 5).put(2, 2).put(8, 99).put(2, 0);
         w.put(8, 7).put(8, 200);
         let frame = reader.read(&w.bytes()).unwrap();
-        assert_eq!((frame.active_targets, reader.active_targets()), (Some(0b0111), 0b0111));
+        assert_eq!(
+            (frame.active_targets, reader.active_targets()),
+            (Some(0b0111), 0b0111)
+        );
         let indications: Vec<_> = (0..4).map(|target| frame.indications.of(target)).collect();
         use Indication::{Discardable, NotPresent, Required, Switch};
         assert_eq!(indications, [Switch, Discardable, NotPresent, Required]);
-        assert_eq!((&frame.chain_distances[..2], frame.intra), (&[7, 200][..], false));
+        assert_eq!(
+            (&frame.chain_distances[..2], frame.intra),
+            (&[7, 200][..], false)
+        );
     }
 
     #[test]
@@ -451,14 +554,29 @@ mod tests {
         // A structure whose layer list never ends, one whose references never end.
         let mut layers = vec![0x8A, 0, 1, 0x80, 0];
         layers.extend_from_slice(&[0; 300]);
-        assert_eq!(DependencyReader::default().read(&layers), Err(CodecError::Malformed));
+        assert_eq!(
+            DependencyReader::default().read(&layers),
+            Err(CodecError::Malformed)
+        );
         let mut w = Writer::default();
-        w.put(8, 0x8A).put(16, 1).put(5, 0b10000).put(6, 10).put(5, 0).put(2, 3).put(2, 2);
+        w.put(8, 0x8A)
+            .put(16, 1)
+            .put(5, 0b10000)
+            .put(6, 10)
+            .put(5, 0)
+            .put(2, 3)
+            .put(2, 2);
         for _ in 0..500 {
             w.put(1, 1).put(4, 0);
         }
-        assert_eq!(DependencyReader::default().read(&w.bytes()), Err(CodecError::Malformed));
-        assert_eq!((all_targets(32), all_targets(1), all_targets(0)), (u32::MAX, 1, 0));
+        assert_eq!(
+            DependencyReader::default().read(&w.bytes()),
+            Err(CodecError::Malformed)
+        );
+        assert_eq!(
+            (all_targets(32), all_targets(1), all_targets(0)),
+            (u32::MAX, 1, 0)
+        );
     }
 
     proptest::proptest! {

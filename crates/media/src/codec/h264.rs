@@ -175,7 +175,9 @@ fn resolution(sps: &[u8]) -> Result<Option<Resolution>, CodecError> {
         width = width.saturating_sub(unit_x * (left + right));
         height = height.saturating_sub(unit_y * (top + bottom));
     }
-    let (Ok(width), Ok(height)) = (u16::try_from(width), u16::try_from(height)) else { return Ok(None) };
+    let (Ok(width), Ok(height)) = (u16::try_from(width), u16::try_from(height)) else {
+        return Ok(None);
+    };
     Ok((width > 0 && height > 0).then_some(Resolution { width, height }))
 }
 
@@ -198,10 +200,12 @@ mod tests {
     use super::*;
 
     /// Parameter sets of 640×480 constrained baseline and of 1920×1080 high (cropped from 1088).
-    const SPS_640: &[u8] = &[0x67, 0x42, 0xC0, 0x1E, 0xD9, 0x00, 0xA0, 0x3D, 0xA1, 0x00, 0x00, 0x03, 0x00];
+    const SPS_640: &[u8] = &[
+        0x67, 0x42, 0xC0, 0x1E, 0xD9, 0x00, 0xA0, 0x3D, 0xA1, 0x00, 0x00, 0x03, 0x00,
+    ];
     const SPS_1080: &[u8] = &[
-        0x67, 0x64, 0x00, 0x28, 0xAC, 0xD9, 0x40, 0x78, 0x02, 0x27, 0xE5, 0xC0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04,
-        0x00, 0x00, 0x03, 0x00, 0xF0, 0x3C, 0x60, 0xC6, 0x58,
+        0x67, 0x64, 0x00, 0x28, 0xAC, 0xD9, 0x40, 0x78, 0x02, 0x27, 0xE5, 0xC0, 0x44, 0x00, 0x00,
+        0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xF0, 0x3C, 0x60, 0xC6, 0x58,
     ];
 
     fn parse(payload: &[u8]) -> Meta {
@@ -211,8 +215,20 @@ mod tests {
     #[test]
     fn parameter_sets_and_idr_slices_are_key() {
         assert!(parse(SPS_640).keyframe);
-        assert_eq!(parse(SPS_640).resolution, Some(Resolution { width: 640, height: 480 }));
-        assert_eq!(parse(SPS_1080).resolution, Some(Resolution { width: 1_920, height: 1_080 }));
+        assert_eq!(
+            parse(SPS_640).resolution,
+            Some(Resolution {
+                width: 640,
+                height: 480
+            })
+        );
+        assert_eq!(
+            parse(SPS_1080).resolution,
+            Some(Resolution {
+                width: 1_920,
+                height: 1_080
+            })
+        );
         assert!(parse(&[0x65, 0x88]).keyframe && parse(&[0x65, 0x88]).start_of_frame);
         assert!(!parse(&[0x65, 0x40]).start_of_frame);
         assert!(!parse(&[0x68, 0xCE]).keyframe && !parse(&[0x41, 0x9A]).keyframe);
@@ -225,9 +241,17 @@ mod tests {
         stap.extend_from_slice(SPS_640);
         stap.extend_from_slice(&[0, 2, 0x68, 0xCE, 0, 2, 0x65, 0x88]);
         let meta = parse(&stap);
-        let Detail::H264(units) = meta.detail else { panic!() };
+        let Detail::H264(units) = meta.detail else {
+            panic!()
+        };
         assert!(units.sps && units.pps && units.idr && meta.keyframe);
-        assert_eq!(meta.resolution, Some(Resolution { width: 640, height: 480 }));
+        assert_eq!(
+            meta.resolution,
+            Some(Resolution {
+                width: 640,
+                height: 480
+            })
+        );
         for malformed in [&[0x78, 0][..], &[0x78, 0, 5, 0x65], &[0x78, 0, 0]] {
             assert!(Units::parse(malformed).is_err());
         }

@@ -39,9 +39,15 @@ impl Units {
         if payload.is_empty() {
             return Err(CodecError::Empty);
         }
-        let (&header, rest) = payload.split_first_chunk::<2>().ok_or(CodecError::Truncated)?;
+        let (&header, rest) = payload
+            .split_first_chunk::<2>()
+            .ok_or(CodecError::Truncated)?;
         let (kind, layer, temporal) = split_header(header)?;
-        let mut units = Self { layer, temporal, ..Self::default() };
+        let mut units = Self {
+            layer,
+            temporal,
+            ..Self::default()
+        };
         match kind {
             AGGREGATION => {
                 let mut rest = rest;
@@ -49,7 +55,8 @@ impl Units {
                     let (len, after) = rest.split_first_chunk().ok_or(CodecError::Truncated)?;
                     let len = usize::from(u16::from_be_bytes(*len));
                     let (unit, after) = after.split_at_checked(len).ok_or(CodecError::Truncated)?;
-                    let (&header, body) = unit.split_first_chunk::<2>().ok_or(CodecError::Malformed)?;
+                    let (&header, body) =
+                        unit.split_first_chunk::<2>().ok_or(CodecError::Malformed)?;
                     units.add(split_header(header)?.0, body);
                     rest = after;
                 }
@@ -88,7 +95,7 @@ impl Units {
 
     fn note_kind(&mut self, kind: u8) {
         // Even numbers below 16 are the sub-layer non-reference pictures; 2 to 5 are TSA and STSA.
-        self.non_reference = kind < FIRST_IRAP && kind % 2 == 0;
+        self.non_reference = kind < FIRST_IRAP && kind.is_multiple_of(2);
         self.temporal_switch |= (2..=5).contains(&kind);
     }
 
@@ -113,7 +120,9 @@ impl Units {
 /// Type, layer and temporal id. The latter is sent plus one and cannot be 0.
 fn split_header(header: [u8; 2]) -> Result<(u8, u8, u8), CodecError> {
     let word = u16::from_be_bytes(header);
-    let temporal = (word as u8 & 7).checked_sub(1).ok_or(CodecError::Malformed)?;
+    let temporal = (word as u8 & 7)
+        .checked_sub(1)
+        .ok_or(CodecError::Malformed)?;
     Ok(((word >> 9 & 0x3F) as u8, (word >> 3 & 0x3F) as u8, temporal))
 }
 
@@ -129,27 +138,64 @@ mod tests {
     #[test]
     fn random_access_and_parameter_sets_are_key() {
         // IDR_W_RADL (19), CRA (21), VPS, SPS; PPS and TRAIL_R (1) are not.
-        for (kind, key) in [(19, true), (21, true), (32, true), (33, true), (34, false), (1, false)] {
+        for (kind, key) in [
+            (19, true),
+            (21, true),
+            (32, true),
+            (33, true),
+            (34, false),
+            (1, false),
+        ] {
             assert_eq!(parse(&[kind << 1, 1, 0x80]).keyframe, key, "{kind}");
         }
-        assert!(parse(&[19 << 1, 1, 0x80]).start_of_frame && !parse(&[19 << 1, 1, 0x00]).start_of_frame);
+        assert!(
+            parse(&[19 << 1, 1, 0x80]).start_of_frame && !parse(&[19 << 1, 1, 0x00]).start_of_frame
+        );
     }
 
     #[test]
     fn layers_come_from_the_header() {
         // TSA_R (3) of temporal layer 2.
         let meta = parse(&[3 << 1, 3, 0x80]);
-        assert_eq!((meta.temporal, meta.spatial, meta.temporal_switch), (2, 0, true));
+        assert_eq!(
+            (meta.temporal, meta.spatial, meta.temporal_switch),
+            (2, 0, true)
+        );
         assert!(!parse(&[1 << 1, 3, 0x80]).temporal_switch);
         assert_eq!(Units::parse(&[2, 0, 0x80]), Err(CodecError::Malformed));
     }
 
     #[test]
     fn aggregates_are_looked_into() {
-        let meta = parse(&[48 << 1, 1, 0, 3, 32 << 1, 1, 0, 0, 3, 33 << 1, 1, 0, 0, 3, 19 << 1, 1, 0x80]);
-        let Detail::H265(units) = meta.detail else { panic!() };
+        let meta = parse(&[
+            48 << 1,
+            1,
+            0,
+            3,
+            32 << 1,
+            1,
+            0,
+            0,
+            3,
+            33 << 1,
+            1,
+            0,
+            0,
+            3,
+            19 << 1,
+            1,
+            0x80,
+        ]);
+        let Detail::H265(units) = meta.detail else {
+            panic!()
+        };
         assert!(units.vps && units.sps && units.random_access && meta.keyframe);
-        for malformed in [&[48 << 1, 1, 0][..], &[48 << 1, 1, 0, 9, 2, 1], &[48 << 1, 1, 0, 1, 2], &[2]] {
+        for malformed in [
+            &[48 << 1, 1, 0][..],
+            &[48 << 1, 1, 0, 9, 2, 1],
+            &[48 << 1, 1, 0, 1, 2],
+            &[2],
+        ] {
             assert!(Units::parse(malformed).is_err());
         }
     }
@@ -157,7 +203,9 @@ mod tests {
     #[test]
     fn only_the_first_fragment_is_key() {
         assert!(parse(&[49 << 1, 1, 0x80 | 19, 0x80]).keyframe);
-        assert!(!parse(&[49 << 1, 1, 19, 0x80]).keyframe && !parse(&[49 << 1, 1, 0x40 | 19]).keyframe);
+        assert!(
+            !parse(&[49 << 1, 1, 19, 0x80]).keyframe && !parse(&[49 << 1, 1, 0x40 | 19]).keyframe
+        );
         assert_eq!(Units::parse(&[49 << 1, 1]), Err(CodecError::Truncated));
     }
 

@@ -58,7 +58,10 @@ impl CodecKind {
             ("telephone-event", CodecKind::TelephoneEvent),
             ("cn", CodecKind::ComfortNoise),
         ];
-        NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or(Self::Unknown, |(_, kind)| *kind)
+        NAMES
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map_or(Self::Unknown, |(_, kind)| *kind)
     }
 
     /// The usual RTP clock in Hz; the SDP's rtpmap has the last word.
@@ -66,13 +69,18 @@ impl CodecKind {
         match self {
             Self::Opus | Self::Red => 48_000,
             // G.722 is sampled at 16 kHz and still counts at 8 (RFC 3551 section 4.5.2).
-            Self::Pcmu | Self::Pcma | Self::G722 | Self::TelephoneEvent | Self::ComfortNoise => 8_000,
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::TelephoneEvent | Self::ComfortNoise => {
+                8_000
+            }
             _ => 90_000,
         }
     }
 
     pub fn is_video(self) -> bool {
-        matches!(self, Self::Vp8 | Self::Vp9 | Self::H264 | Self::H265 | Self::Av1)
+        matches!(
+            self,
+            Self::Vp8 | Self::Vp9 | Self::H264 | Self::H265 | Self::Av1
+        )
     }
 }
 
@@ -202,8 +210,14 @@ mod tests {
 
     #[test]
     fn empty_payloads_are_refused_for_every_codec() {
-        for codec in [CodecKind::Opus, CodecKind::Vp8, CodecKind::Vp9, CodecKind::H264, CodecKind::H265, CodecKind::Av1]
-        {
+        for codec in [
+            CodecKind::Opus,
+            CodecKind::Vp8,
+            CodecKind::Vp9,
+            CodecKind::H264,
+            CodecKind::H265,
+            CodecKind::Av1,
+        ] {
             assert_eq!(Meta::parse(codec, &[], true), Err(CodecError::Empty));
         }
     }

@@ -30,7 +30,11 @@ impl Toc {
             1 | 2 => 2,
             _ => rest.first()? & 0x3F,
         };
-        (1..=48).contains(&frames).then_some(Self { config: toc >> 3, stereo: toc & 4 != 0, frames })
+        (1..=48).contains(&frames).then_some(Self {
+            config: toc >> 3,
+            stereo: toc & 4 != 0,
+            frames,
+        })
     }
 
     /// Length of one frame in samples at 48 kHz.
@@ -50,6 +54,7 @@ impl Toc {
 }
 
 #[cfg(test)]
+#[expect(clippy::unusual_byte_groupings, reason = "bits are grouped by field")]
 mod tests {
     use super::*;
 
@@ -57,7 +62,10 @@ mod tests {
     fn toc_tells_length_and_channels() {
         assert_eq!(Toc::parse(&SILENCE).unwrap().samples(), Some(960));
         let toc = Toc::parse(&[0b01111_1_01, 0]).unwrap();
-        assert_eq!((toc.config, toc.stereo, toc.frames, toc.samples()), (15, true, 2, Some(1_920)));
+        assert_eq!(
+            (toc.config, toc.stereo, toc.frames, toc.samples()),
+            (15, true, 2, Some(1_920))
+        );
         assert_eq!(Toc::parse(&[0x03, 0x03]).unwrap().samples(), Some(1_440));
         assert_eq!(Toc::parse(&[0b00011_0_11, 48]).unwrap().samples(), None);
     }

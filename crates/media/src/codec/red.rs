@@ -34,8 +34,13 @@ impl<'a> Red<'a> {
             return Err(CodecError::Empty);
         }
         let all: &[[u8; BLOCK_HEADER_LEN]] = payload.as_chunks().0;
-        let count = all.iter().take_while(|header| header[0] & 0x80 != 0).count();
-        let (headers, rest) = payload.split_at_checked(count * BLOCK_HEADER_LEN).ok_or(CodecError::Truncated)?;
+        let count = all
+            .iter()
+            .take_while(|header| header[0] & 0x80 != 0)
+            .count();
+        let (headers, rest) = payload
+            .split_at_checked(count * BLOCK_HEADER_LEN)
+            .ok_or(CodecError::Truncated)?;
         let (&last, rest) = rest.split_first().ok_or(CodecError::Truncated)?;
         if last & 0x80 != 0 {
             return Err(CodecError::Truncated);
@@ -43,7 +48,12 @@ impl<'a> Red<'a> {
         let headers: &[[u8; BLOCK_HEADER_LEN]] = headers.as_chunks().0;
         let total = headers.iter().map(block_len).sum();
         let (data, primary) = rest.split_at_checked(total).ok_or(CodecError::Truncated)?;
-        Ok(Self { primary_type: last, primary, headers, data })
+        Ok(Self {
+            primary_type: last,
+            primary,
+            headers,
+            data,
+        })
     }
 
     /// The redundant blocks, oldest first.
@@ -53,7 +63,11 @@ impl<'a> Red<'a> {
             let (block, rest) = data.split_at_checked(block_len(header))?;
             data = rest;
             let offset = u16::from(header[1]) << 6 | u16::from(header[2]) >> 2;
-            Some(Block { payload_type: header[0] & 0x7F, timestamp_offset: offset, data: block })
+            Some(Block {
+                payload_type: header[0] & 0x7F,
+                timestamp_offset: offset,
+                data: block,
+            })
         })
     }
 
@@ -80,7 +94,12 @@ impl<'a> Red<'a> {
                 return None;
             }
             previous = (number, block_timestamp);
-            Some(Recovered { number, timestamp: block_timestamp, payload_type: block.payload_type, data: block.data })
+            Some(Recovered {
+                number,
+                timestamp: block_timestamp,
+                payload_type: block.payload_type,
+                data: block.data,
+            })
         })
     }
 }
@@ -110,7 +129,8 @@ pub fn write<'a>(
         (1..=MAX_TIMESTAMP_OFFSET).contains(offset) && (1..=MAX_BLOCK_LEN).contains(&data.len())
     });
     for (offset, data) in fitting.clone() {
-        let word = 1 << 31 | u32::from(payload_type & 0x7F) << 24 | offset << 10 | data.len() as u32;
+        let word =
+            1 << 31 | u32::from(payload_type & 0x7F) << 24 | offset << 10 | data.len() as u32;
         out.extend_from_slice(&word.to_be_bytes());
     }
     out.push(payload_type & 0x7F);
@@ -136,16 +156,42 @@ mod tests {
         let red = Red::parse(&bytes).unwrap();
         assert_eq!((red.primary_type, red.primary), (111, &b"primary"[..]));
         let blocks: Vec<_> = red.redundant().collect();
-        assert_eq!(blocks[0], Block { payload_type: 111, timestamp_offset: 1_920, data: b"first" });
-        assert_eq!(blocks[1], Block { payload_type: 111, timestamp_offset: 960, data: b"second" });
+        assert_eq!(
+            blocks[0],
+            Block {
+                payload_type: 111,
+                timestamp_offset: 1_920,
+                data: b"first"
+            }
+        );
+        assert_eq!(
+            blocks[1],
+            Block {
+                payload_type: 111,
+                timestamp_offset: 960,
+                data: b"second"
+            }
+        );
     }
 
     #[test]
     fn blocks_that_do_not_fit_the_format_are_left_out() {
         let long = [1; 1_024];
-        let bytes = packed(&[(16_384, b"far"), (960, &long), (480, b""), (0, b"same"), (16_383, &long[..1_023])], b"p");
+        let bytes = packed(
+            &[
+                (16_384, b"far"),
+                (960, &long),
+                (480, b""),
+                (0, b"same"),
+                (16_383, &long[..1_023]),
+            ],
+            b"p",
+        );
         let red = Red::parse(&bytes).unwrap();
-        let lens: Vec<_> = red.redundant().map(|block| (block.timestamp_offset, block.data.len())).collect();
+        let lens: Vec<_> = red
+            .redundant()
+            .map(|block| (block.timestamp_offset, block.data.len()))
+            .collect();
         assert_eq!(lens, [(16_383, 1_023)]);
         assert_eq!(red.primary, b"p");
     }
@@ -156,7 +202,11 @@ mod tests {
         assert!(Red::parse(&bytes).is_ok());
         assert_eq!(Red::parse(&[]), Err(CodecError::Empty));
         for len in 1..bytes.len() {
-            assert_eq!(Red::parse(&bytes[..len]), Err(CodecError::Truncated), "{len}");
+            assert_eq!(
+                Red::parse(&bytes[..len]),
+                Err(CodecError::Truncated),
+                "{len}"
+            );
         }
     }
 
@@ -175,15 +225,24 @@ mod tests {
                 continue;
             }
             let earlier = [sent[index - 2], sent[index - 1]];
-            let blocks: Vec<(u32, &[u8])> =
-                earlier.iter().map(|&(_, t)| ((timestamp - t) as u32, &b"data"[..])).collect();
+            let blocks: Vec<(u32, &[u8])> = earlier
+                .iter()
+                .map(|&(_, t)| ((timestamp - t) as u32, &b"data"[..]))
+                .collect();
             let bytes = packed(&blocks, b"data");
             let red = Red::parse(&bytes).unwrap();
             let after = *delivered.last().unwrap();
-            delivered.extend(red.recover(number, timestamp, after).map(|packet| (packet.number, packet.timestamp)));
+            delivered.extend(
+                red.recover(number, timestamp, after)
+                    .map(|packet| (packet.number, packet.timestamp)),
+            );
             delivered.push((number, timestamp));
         }
-        assert!(delivered.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1));
+        assert!(
+            delivered
+                .windows(2)
+                .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1)
+        );
         // Whatever was rebuilt is what was sent, and losses away from the pause are all rebuilt.
         assert!(delivered.iter().all(|packet| sent.contains(packet)));
         assert!(delivered.len() >= sent.len() - 1 - 5, "{}", delivered.len());
@@ -194,11 +253,22 @@ mod tests {
         let recover = |blocks: &[(u32, &[u8])], after| {
             let bytes = packed(blocks, b"p");
             let red = Red::parse(&bytes).unwrap();
-            red.recover(10, 10_000, after).map(|p| (p.number, p.timestamp)).collect::<Vec<_>>()
+            red.recover(10, 10_000, after)
+                .map(|p| (p.number, p.timestamp))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(recover(&[(1_920, b"a"), (960, b"b")], (7, 7_120)), [(8, 8_080), (9, 9_040)]);
-        assert_eq!(recover(&[(960, b"a"), (1_920, b"b")], (7, 7_120)), [(8, 9_040)]);
-        assert_eq!(recover(&[(1_920, b"a"), (960, b"b")], (8, 8_080)), [(9, 9_040)]);
+        assert_eq!(
+            recover(&[(1_920, b"a"), (960, b"b")], (7, 7_120)),
+            [(8, 8_080), (9, 9_040)]
+        );
+        assert_eq!(
+            recover(&[(960, b"a"), (1_920, b"b")], (7, 7_120)),
+            [(8, 9_040)]
+        );
+        assert_eq!(
+            recover(&[(1_920, b"a"), (960, b"b")], (8, 8_080)),
+            [(9, 9_040)]
+        );
         assert_eq!(recover(&[(1_920, b"a"), (960, b"b")], (7, 9_040)), []);
         assert_eq!(recover(&[(12_000, b"a")], (8, 8_000)), []);
         assert_eq!(recover(&[(960, b"a")], (20, 8_000)), []);

@@ -129,7 +129,11 @@ impl Descriptor {
             }
             if self.temporal.is_some() || self.key_index.is_some() {
                 let (temporal, sync) = self.temporal.unwrap_or_default();
-                let key_index = if self.key_index.is_some() { new.key_index & 0x1F } else { 0 };
+                let key_index = if self.key_index.is_some() {
+                    new.key_index & 0x1F
+                } else {
+                    0
+                };
                 out.push(temporal << 6 | u8::from(sync) << 5 | key_index);
             }
         }
@@ -141,7 +145,9 @@ impl Descriptor {
 
 /// Of a key frame: start code and 14 bits each of width and height (RFC 6386 section 9.1).
 fn resolution(frame: &[u8]) -> Option<Resolution> {
-    let &[_, _, _, 0x9D, 0x01, 0x2A, w0, w1, h0, h1] = frame.first_chunk()? else { return None };
+    let &[_, _, _, 0x9D, 0x01, 0x2A, w0, w1, h0, h1] = frame.first_chunk()? else {
+        return None;
+    };
     Some(Resolution {
         width: u16::from_le_bytes([w0, w1]) & 0x3FFF,
         height: u16::from_le_bytes([h0, h1]) & 0x3FFF,
@@ -149,6 +155,7 @@ fn resolution(frame: &[u8]) -> Option<Resolution> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unusual_byte_groupings, reason = "bits are grouped by field")]
 mod tests {
     use super::super::CodecKind;
     use super::*;
@@ -161,7 +168,9 @@ mod tests {
 
     fn meta(payload: &[u8]) -> (Meta, Descriptor) {
         let meta = Meta::parse(CodecKind::Vp8, payload, false).unwrap();
-        let Detail::Vp8(descriptor) = meta.detail else { panic!() };
+        let Detail::Vp8(descriptor) = meta.detail else {
+            panic!()
+        };
         (meta, descriptor)
     }
 
@@ -172,9 +181,21 @@ mod tests {
         assert!(meta.keyframe && meta.start_of_frame && meta.temporal_switch && !meta.discardable);
         assert_eq!(meta.temporal, 2);
         // 640 × 360: the upper bits are the scale.
-        assert_eq!(meta.resolution, Some(Resolution { width: 640, height: 360 }));
-        assert_eq!((descriptor.picture_id, descriptor.picture_id_bits), (Some(0x1234), 15));
-        assert_eq!((descriptor.tl0_picture_index, descriptor.key_index), (Some(0x56), Some(7)));
+        assert_eq!(
+            meta.resolution,
+            Some(Resolution {
+                width: 640,
+                height: 360
+            })
+        );
+        assert_eq!(
+            (descriptor.picture_id, descriptor.picture_id_bits),
+            (Some(0x1234), 15)
+        );
+        assert_eq!(
+            (descriptor.tl0_picture_index, descriptor.key_index),
+            (Some(0x56), Some(7))
+        );
         assert_eq!((descriptor.temporal, descriptor.len), (Some((2, true)), 6));
     }
 
@@ -189,13 +210,24 @@ mod tests {
     #[test]
     fn truncated_descriptors_are_refused() {
         let bytes = payload(&[0x90, 0xF0, 0x92, 0x34, 0x56, 0xA7], &[]);
-        assert_eq!(Meta::parse(CodecKind::Vp8, &[], false), Err(CodecError::Empty));
+        assert_eq!(
+            Meta::parse(CodecKind::Vp8, &[], false),
+            Err(CodecError::Empty)
+        );
         for len in 1..=bytes.len() {
-            assert_eq!(Descriptor::parse(&bytes[..len]), Err(CodecError::Truncated), "{len}");
+            assert_eq!(
+                Descriptor::parse(&bytes[..len]),
+                Err(CodecError::Truncated),
+                "{len}"
+            );
         }
     }
 
-    const NEW: Rewrite = Rewrite { picture_id: 0x7ABC, tl0_picture_index: 200, key_index: 9 };
+    const NEW: Rewrite = Rewrite {
+        picture_id: 0x7ABC,
+        tl0_picture_index: 200,
+        key_index: 9,
+    };
 
     #[test]
     fn seven_bit_picture_id_is_widened() {
@@ -205,21 +237,35 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(descriptor.rewrite(&mut out, &bytes, NEW), 6);
         let (_, rewritten) = meta(&out);
-        assert_eq!((rewritten.picture_id, rewritten.picture_id_bits), (Some(0x7ABC), 15));
-        assert_eq!((rewritten.tl0_picture_index, rewritten.key_index), (Some(200), None));
+        assert_eq!(
+            (rewritten.picture_id, rewritten.picture_id_bits),
+            (Some(0x7ABC), 15)
+        );
+        assert_eq!(
+            (rewritten.tl0_picture_index, rewritten.key_index),
+            (Some(200), None)
+        );
         assert_eq!(rewritten.temporal, Some((1, false)));
         assert_eq!(&out[6..], b"frame");
     }
 
     #[test]
     fn absent_fields_stay_absent() {
-        for descriptor in [&[0x10][..], &[0x80, 0x00], &[0x80, 0x10, 0x03], &[0x80, 0x20, 0x60]] {
+        for descriptor in [
+            &[0x10][..],
+            &[0x80, 0x00],
+            &[0x80, 0x10, 0x03],
+            &[0x80, 0x20, 0x60],
+        ] {
             let bytes = payload(descriptor, b"frame");
             let (_, source) = meta(&bytes);
             let mut out = Vec::new();
             assert_eq!(source.rewrite(&mut out, &bytes, NEW), descriptor.len());
             let (_, rewritten) = meta(&out);
-            let want = Descriptor { key_index: source.key_index.map(|_| 9), ..source };
+            let want = Descriptor {
+                key_index: source.key_index.map(|_| 9),
+                ..source
+            };
             assert_eq!(rewritten, want);
         }
     }

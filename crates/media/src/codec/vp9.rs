@@ -45,7 +45,11 @@ struct Cursor<'a> {
 
 impl Cursor<'_> {
     fn next(&mut self) -> Result<u8, CodecError> {
-        let byte = self.bytes.get(self.at).copied().ok_or(CodecError::Truncated)?;
+        let byte = self
+            .bytes
+            .get(self.at)
+            .copied()
+            .ok_or(CodecError::Truncated)?;
         self.at += 1;
         Ok(byte)
     }
@@ -58,7 +62,10 @@ impl Cursor<'_> {
 impl Descriptor {
     #[inline]
     pub fn parse(payload: &[u8]) -> Result<Self, CodecError> {
-        let mut cursor = Cursor { bytes: payload, at: 0 };
+        let mut cursor = Cursor {
+            bytes: payload,
+            at: 0,
+        };
         let first = cursor.next()?;
         let mut descriptor = Self {
             len: 0,
@@ -77,7 +84,8 @@ impl Descriptor {
         if first & 0x80 != 0 {
             let high = cursor.next()?;
             if high & 0x80 != 0 {
-                descriptor.picture_id = Some(u16::from(high & 0x7F) << 8 | u16::from(cursor.next()?));
+                descriptor.picture_id =
+                    Some(u16::from(high & 0x7F) << 8 | u16::from(cursor.next()?));
                 descriptor.picture_id_bits = 15;
             } else {
                 descriptor.picture_id = Some(u16::from(high));
@@ -123,7 +131,10 @@ impl Descriptor {
         self.spatial_layers = Some(layers);
         if first & 0x10 != 0 {
             for _ in 0..layers {
-                self.resolution = Some(Resolution { width: cursor.next_u16()?, height: cursor.next_u16()? });
+                self.resolution = Some(Resolution {
+                    width: cursor.next_u16()?,
+                    height: cursor.next_u16()?,
+                });
             }
         }
         if first & 0x08 != 0 {
@@ -138,7 +149,12 @@ impl Descriptor {
     }
 
     pub(super) fn meta(self, marker: bool) -> Meta {
-        let layers = self.layers.unwrap_or(Layers { temporal: 0, switching_up: false, spatial: 0, inter_layer: false });
+        let layers = self.layers.unwrap_or(Layers {
+            temporal: 0,
+            switching_up: false,
+            spatial: 0,
+            inter_layer: false,
+        });
         let key_picture = !self.inter_picture;
         Meta {
             keyframe: key_picture && self.start_of_frame && layers.spatial == 0,
@@ -156,29 +172,57 @@ impl Descriptor {
 }
 
 #[cfg(test)]
+#[expect(clippy::unusual_byte_groupings, reason = "bits are grouped by field")]
 mod tests {
     use super::super::CodecKind;
     use super::*;
 
     fn meta(payload: &[u8]) -> (Meta, Descriptor) {
         let meta = Meta::parse(CodecKind::Vp9, payload, false).unwrap();
-        let Detail::Vp9(descriptor) = meta.detail else { panic!() };
+        let Detail::Vp9(descriptor) = meta.detail else {
+            panic!()
+        };
         (meta, descriptor)
     }
 
     #[test]
     fn key_picture_with_structure_in_flexible_mode() {
         let bytes = [
-            0b1011_1010, 0x81, 0x02, 0b000_0_000_0, // picture 0x102, layer 0/0
-            0b001_1_1_000, 1, 64, 0, 180, 2, 128, 1, 104, // two layers: 320×180, 640×360
-            1, 0b000_0_01_00, 1, // one picture in the group with one reference
+            0b1011_1010,
+            0x81,
+            0x02,
+            0b000_0_000_0, // picture 0x102, layer 0/0
+            0b001_1_1_000,
+            1,
+            64,
+            0,
+            180,
+            2,
+            128,
+            1,
+            104, // two layers: 320×180, 640×360
+            1,
+            0b000_0_01_00,
+            1, // one picture in the group with one reference
             b'f',
         ];
         let (meta, descriptor) = meta(&bytes);
         assert!(meta.keyframe && meta.start_of_frame && !meta.end_of_frame && meta.temporal_switch);
-        assert_eq!((descriptor.picture_id, descriptor.picture_id_bits), (Some(0x102), 15));
-        assert_eq!((descriptor.spatial_layers, descriptor.tl0_picture_index), (Some(2), None));
-        assert_eq!(meta.resolution, Some(Resolution { width: 640, height: 360 }));
+        assert_eq!(
+            (descriptor.picture_id, descriptor.picture_id_bits),
+            (Some(0x102), 15)
+        );
+        assert_eq!(
+            (descriptor.spatial_layers, descriptor.tl0_picture_index),
+            (Some(2), None)
+        );
+        assert_eq!(
+            meta.resolution,
+            Some(Resolution {
+                width: 640,
+                height: 360
+            })
+        );
         assert_eq!(usize::from(descriptor.len), bytes.len() - 1);
     }
 
@@ -187,7 +231,10 @@ mod tests {
         let (meta, descriptor) = meta(&[0b1110_0100, 0x05, 0b010_1_001_1, 0x77, b'f']);
         assert!(!meta.keyframe && meta.end_of_frame && meta.temporal_switch);
         assert_eq!((meta.temporal, meta.spatial), (2, 1));
-        assert_eq!((descriptor.picture_id, descriptor.picture_id_bits), (Some(5), 7));
+        assert_eq!(
+            (descriptor.picture_id, descriptor.picture_id_bits),
+            (Some(5), 7)
+        );
         assert_eq!(descriptor.tl0_picture_index, Some(0x77));
         assert!(descriptor.layers.unwrap().inter_layer);
     }
@@ -201,14 +248,35 @@ mod tests {
     #[test]
     fn references_are_three_at_most() {
         assert_eq!(meta(&[0b0101_1000, 3, 3, 2, b'f']).1.len, 4);
-        assert_eq!(Descriptor::parse(&[0b0101_1000, 3, 3, 3, 2, b'f']), Err(CodecError::Malformed));
+        assert_eq!(
+            Descriptor::parse(&[0b0101_1000, 3, 3, 3, 2, b'f']),
+            Err(CodecError::Malformed)
+        );
     }
 
     #[test]
     fn truncated_structure_is_refused() {
-        let bytes = [0b0000_1010, 0b001_1_1_000, 1, 64, 0, 180, 2, 128, 1, 104, 1, 0b000_0_01_00, 1];
+        let bytes = [
+            0b0000_1010,
+            0b001_1_1_000,
+            1,
+            64,
+            0,
+            180,
+            2,
+            128,
+            1,
+            104,
+            1,
+            0b000_0_01_00,
+            1,
+        ];
         for len in 1..=bytes.len() {
-            assert_eq!(Descriptor::parse(&bytes[..len]), Err(CodecError::Truncated), "{len}");
+            assert_eq!(
+                Descriptor::parse(&bytes[..len]),
+                Err(CodecError::Truncated),
+                "{len}"
+            );
         }
     }
 

@@ -28,18 +28,42 @@ pub enum ExtensionKind {
 
 const URIS: [(ExtensionKind, &str); 20] = [
     (ExtensionKind::Mid, "urn:ietf:params:rtp-hdrext:sdes:mid"),
-    (ExtensionKind::Rid, "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"),
-    (ExtensionKind::RepairedRid, "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"),
-    (ExtensionKind::AudioLevel, "urn:ietf:params:rtp-hdrext:ssrc-audio-level"),
-    (ExtensionKind::MixerAudioLevel, "urn:ietf:params:rtp-hdrext:csrc-audio-level"),
-    (ExtensionKind::AbsSendTime, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"),
+    (
+        ExtensionKind::Rid,
+        "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+    ),
+    (
+        ExtensionKind::RepairedRid,
+        "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+    ),
+    (
+        ExtensionKind::AudioLevel,
+        "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+    ),
+    (
+        ExtensionKind::MixerAudioLevel,
+        "urn:ietf:params:rtp-hdrext:csrc-audio-level",
+    ),
+    (
+        ExtensionKind::AbsSendTime,
+        "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+    ),
     (
         ExtensionKind::TransportCc,
         "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
     ),
-    (ExtensionKind::AbsCaptureTime, "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"),
-    (ExtensionKind::TransmissionOffset, "urn:ietf:params:rtp-hdrext:toffset"),
-    (ExtensionKind::VideoOrientation, "urn:3gpp:video-orientation"),
+    (
+        ExtensionKind::AbsCaptureTime,
+        "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time",
+    ),
+    (
+        ExtensionKind::TransmissionOffset,
+        "urn:ietf:params:rtp-hdrext:toffset",
+    ),
+    (
+        ExtensionKind::VideoOrientation,
+        "urn:3gpp:video-orientation",
+    ),
     (
         ExtensionKind::DependencyDescriptor,
         "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension",
@@ -48,10 +72,22 @@ const URIS: [(ExtensionKind, &str); 20] = [
         ExtensionKind::GenericFrameDescriptor,
         "http://www.webrtc.org/experiments/rtp-hdrext/generic-frame-descriptor-00",
     ),
-    (ExtensionKind::PlayoutDelay, "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"),
-    (ExtensionKind::FrameMarking, "urn:ietf:params:rtp-hdrext:framemarking"),
-    (ExtensionKind::VideoContentType, "http://www.webrtc.org/experiments/rtp-hdrext/video-content-type"),
-    (ExtensionKind::VideoTiming, "http://www.webrtc.org/experiments/rtp-hdrext/video-timing"),
+    (
+        ExtensionKind::PlayoutDelay,
+        "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
+    ),
+    (
+        ExtensionKind::FrameMarking,
+        "urn:ietf:params:rtp-hdrext:framemarking",
+    ),
+    (
+        ExtensionKind::VideoContentType,
+        "http://www.webrtc.org/experiments/rtp-hdrext/video-content-type",
+    ),
+    (
+        ExtensionKind::VideoTiming,
+        "http://www.webrtc.org/experiments/rtp-hdrext/video-timing",
+    ),
     (
         ExtensionKind::VideoLayersAllocation,
         "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00",
@@ -60,8 +96,14 @@ const URIS: [(ExtensionKind, &str); 20] = [
         ExtensionKind::VideoFrameTrackingId,
         "http://www.webrtc.org/experiments/rtp-hdrext/video-frame-tracking-id",
     ),
-    (ExtensionKind::ColorSpace, "http://www.webrtc.org/experiments/rtp-hdrext/color-space"),
-    (ExtensionKind::EncryptedExtensions, "urn:ietf:params:rtp-hdrext:encrypt"),
+    (
+        ExtensionKind::ColorSpace,
+        "http://www.webrtc.org/experiments/rtp-hdrext/color-space",
+    ),
+    (
+        ExtensionKind::EncryptedExtensions,
+        "urn:ietf:params:rtp-hdrext:encrypt",
+    ),
 ];
 
 impl ExtensionKind {
@@ -70,12 +112,16 @@ impl ExtensionKind {
         if uri == "http://tools.ietf.org/html/draft-ietf-avtext-framemarking-07" {
             return Self::FrameMarking;
         }
-        URIS.iter().find(|(_, known)| *known == uri).map_or(Self::Unknown, |(kind, _)| *kind)
+        URIS.iter()
+            .find(|(_, known)| *known == uri)
+            .map_or(Self::Unknown, |(kind, _)| *kind)
     }
 
     /// `None` for [`Self::Unknown`].
     pub fn uri(self) -> Option<&'static str> {
-        URIS.iter().find(|(kind, _)| *kind == self).map(|(_, uri)| *uri)
+        URIS.iter()
+            .find(|(kind, _)| *kind == self)
+            .map(|(_, uri)| *uri)
     }
 }
 
@@ -90,7 +136,10 @@ pub struct AudioLevel {
 impl AudioLevel {
     pub fn parse(value: &[u8]) -> Option<Self> {
         let first = *value.first()?;
-        Some(Self { voice: first & 0x80 != 0, level: first & 0x7F })
+        Some(Self {
+            voice: first & 0x80 != 0,
+            level: first & 0x7F,
+        })
     }
 
     pub fn to_bytes(self) -> [u8; 1] {
@@ -141,13 +190,20 @@ pub struct PlayoutDelay {
 impl PlayoutDelay {
     pub fn parse(value: &[u8]) -> Option<Self> {
         let &[a, b, c] = value.first_chunk()?;
-        Some(Self { min: u16::from(a) << 4 | u16::from(b) >> 4, max: u16::from(b & 0x0F) << 8 | u16::from(c) })
+        Some(Self {
+            min: u16::from(a) << 4 | u16::from(b) >> 4,
+            max: u16::from(b & 0x0F) << 8 | u16::from(c),
+        })
     }
 
     /// Values above 4095 are cut to it.
     pub fn to_bytes(self) -> [u8; 3] {
         let (min, max) = (self.min.min(4095), self.max.min(4095));
-        [(min >> 4) as u8, (min << 4) as u8 | (max >> 8) as u8, max as u8]
+        [
+            (min >> 4) as u8,
+            (min << 4) as u8 | (max >> 8) as u8,
+            max as u8,
+        ]
     }
 }
 
@@ -186,13 +242,22 @@ mod tests {
 
     #[test]
     fn values_round_trip() {
-        let level = AudioLevel { voice: true, level: 35 };
+        let level = AudioLevel {
+            voice: true,
+            level: 35,
+        };
         assert_eq!(AudioLevel::parse(&level.to_bytes()), Some(level));
-        let delay = PlayoutDelay { min: 0x123, max: 0xABC };
+        let delay = PlayoutDelay {
+            min: 0x123,
+            max: 0xABC,
+        };
         assert_eq!(delay.to_bytes(), [0x12, 0x3A, 0xBC]);
         assert_eq!(PlayoutDelay::parse(&delay.to_bytes()), Some(delay));
         assert_eq!(parse_transport_sequence(&[1, 2]), Some(258));
-        for empty in [AudioLevel::parse(&[]).is_none(), AbsSendTime::parse(&[1, 2]).is_none()] {
+        for empty in [
+            AudioLevel::parse(&[]).is_none(),
+            AbsSendTime::parse(&[1, 2]).is_none(),
+        ] {
             assert!(empty);
         }
     }
@@ -212,7 +277,10 @@ mod tests {
         let mut value = [0u8; 16];
         value[0] = 1;
         value[15] = 9;
-        assert_eq!(AbsCaptureTime::parse(&value[..8]).unwrap().clock_offset, None);
+        assert_eq!(
+            AbsCaptureTime::parse(&value[..8]).unwrap().clock_offset,
+            None
+        );
         assert_eq!(AbsCaptureTime::parse(&value).unwrap().clock_offset, Some(9));
         assert_eq!(AbsCaptureTime::parse(&value[..7]), None);
     }

@@ -62,7 +62,9 @@ impl RtpHeader {
         if header.has_padding {
             let rest = packet.len() - usize::from(header.header_len);
             match packet.last() {
-                Some(&count) if count > 0 && usize::from(count) <= rest => header.padding_len = count,
+                Some(&count) if count > 0 && usize::from(count) <= rest => {
+                    header.padding_len = count
+                }
                 _ => return Err(RtpError::Padding),
             }
         }
@@ -72,7 +74,8 @@ impl RtpHeader {
     /// Parses what SRTP leaves in the clear. The padding count is part of what is encrypted.
     #[inline]
     pub fn parse_clear_part(packet: &[u8]) -> Result<Self, RtpError> {
-        let Some(&[first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3]) = packet.first_chunk() else {
+        let Some(&[first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3]) = packet.first_chunk()
+        else {
             return Err(RtpError::Truncated);
         };
         if first >> 6 != 2 {
@@ -102,7 +105,9 @@ impl RtpHeader {
             return Err(RtpError::Truncated);
         }
         // A UDP datagram is below 2^16 bytes; a longer slice with such a header is refused, not cut.
-        let (Ok(header_len), Ok(extension_start)) = (u16::try_from(header_len), u16::try_from(extension_start)) else {
+        let (Ok(header_len), Ok(extension_start)) =
+            (u16::try_from(header_len), u16::try_from(extension_start))
+        else {
             return Err(RtpError::Truncated);
         };
         Ok(Self {
@@ -124,19 +129,27 @@ impl RtpHeader {
     #[inline]
     pub fn payload_range(&self, packet_len: usize) -> Range<usize> {
         let start = usize::from(self.header_len);
-        start..packet_len.saturating_sub(usize::from(self.padding_len)).max(start)
+        start
+            ..packet_len
+                .saturating_sub(usize::from(self.padding_len))
+                .max(start)
     }
 
     /// The payload without padding.
     #[inline]
     pub fn payload<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
-        packet.get(self.payload_range(packet.len())).unwrap_or_default()
+        packet
+            .get(self.payload_range(packet.len()))
+            .unwrap_or_default()
     }
 
     /// The contributing sources, in order.
     pub fn csrcs<'a>(&self, packet: &'a [u8]) -> impl Iterator<Item = u32> + use<'a> {
         let end = FIXED_HEADER_LEN + 4 * usize::from(self.csrc_count);
-        let (words, _) = packet.get(FIXED_HEADER_LEN..end).unwrap_or_default().as_chunks();
+        let (words, _) = packet
+            .get(FIXED_HEADER_LEN..end)
+            .unwrap_or_default()
+            .as_chunks();
         words.iter().map(|word| u32::from_be_bytes(*word))
     }
 
@@ -148,7 +161,10 @@ impl RtpHeader {
     #[inline]
     pub fn extensions<'a>(&self, packet: &'a [u8]) -> Extensions<'a> {
         let block = usize::from(self.extension_start)..usize::from(self.header_len);
-        Extensions { form: self.extension_form, rest: packet.get(block).unwrap_or_default() }
+        Extensions {
+            form: self.extension_form,
+            rest: packet.get(block).unwrap_or_default(),
+        }
     }
 
     /// Where the value of an extension lies in the packet, to write it in place at release.
@@ -218,7 +234,13 @@ impl HeaderFields {
     ) -> Result<usize, RtpError> {
         let csrcs = csrcs.get(..15).unwrap_or(csrcs);
         let start = out.len();
-        let first = 0x80 | csrcs.len() as u8 | if extensions.is_empty() { 0 } else { EXTENSION_BIT };
+        let first = 0x80
+            | csrcs.len() as u8
+            | if extensions.is_empty() {
+                0
+            } else {
+                EXTENSION_BIT
+            };
         let second = (self.payload_type & 0x7F) | if self.marker { 0x80 } else { 0 };
         let mut fixed = [0; FIXED_HEADER_LEN];
         fixed[0] = first;
@@ -241,8 +263,14 @@ impl HeaderFields {
 }
 
 fn write_extensions(out: &mut Vec<u8>, extensions: &[(u8, &[u8])]) -> Result<(), RtpError> {
-    let one_byte = extensions.iter().all(|(id, value)| (1..=14).contains(id) && (1..=16).contains(&value.len()));
-    let profile = if one_byte { ONE_BYTE_PROFILE } else { TWO_BYTE_PROFILE };
+    let one_byte = extensions
+        .iter()
+        .all(|(id, value)| (1..=14).contains(id) && (1..=16).contains(&value.len()));
+    let profile = if one_byte {
+        ONE_BYTE_PROFILE
+    } else {
+        TWO_BYTE_PROFILE
+    };
     out.extend_from_slice(&profile.to_be_bytes());
     let length_at = out.len();
     out.extend_from_slice(&[0, 0]);
@@ -285,8 +313,13 @@ pub fn append_padding(packets: &mut Vec<u8>, start: usize, count: u8) {
 mod tests {
     use super::*;
 
-    const FIELDS: HeaderFields =
-        HeaderFields { marker: true, payload_type: 96, sequence: 0xFFFE, timestamp: 0x1234_5678, ssrc: 0xDEAD_BEEF };
+    const FIELDS: HeaderFields = HeaderFields {
+        marker: true,
+        payload_type: 96,
+        sequence: 0xFFFE,
+        timestamp: 0x1234_5678,
+        ssrc: 0xDEAD_BEEF,
+    };
 
     fn packet(extensions: &[(u8, &[u8])], payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -297,7 +330,10 @@ mod tests {
 
     fn elements(packet: &[u8]) -> Vec<(u8, Vec<u8>)> {
         let header = RtpHeader::parse(packet).unwrap();
-        header.extensions(packet).map(|(id, value)| (id, value.to_vec())).collect()
+        header
+            .extensions(packet)
+            .map(|(id, value)| (id, value.to_vec()))
+            .collect()
     }
 
     #[test]
@@ -317,7 +353,10 @@ mod tests {
     fn one_byte_extensions_keep_order_and_ids() {
         let packet = packet(&[(9, b"abc"), (1, b"x"), (14, &[7; 16])], b"payload");
         assert_eq!(&packet[12..14], [0xBE, 0xDE]);
-        assert_eq!(elements(&packet), [(9, b"abc".to_vec()), (1, b"x".to_vec()), (14, vec![7; 16])]);
+        assert_eq!(
+            elements(&packet),
+            [(9, b"abc".to_vec()), (1, b"x".to_vec()), (14, vec![7; 16])]
+        );
         let header = RtpHeader::parse(&packet).unwrap();
         assert_eq!(header.payload(&packet), b"payload");
         assert_eq!(&packet[header.extension_range(&packet, 1).unwrap()], b"x");
@@ -329,7 +368,10 @@ mod tests {
         let long = [5; 255];
         let packet = packet(&[(255, &long), (3, b""), (15, b"q")], b"p");
         assert_eq!(&packet[12..14], [0x10, 0x00]);
-        assert_eq!(elements(&packet), [(255, long.to_vec()), (3, vec![]), (15, b"q".to_vec())]);
+        assert_eq!(
+            elements(&packet),
+            [(255, long.to_vec()), (3, vec![]), (15, b"q".to_vec())]
+        );
         let header = RtpHeader::parse(&packet).unwrap();
         assert_eq!(&packet[header.extension_range(&packet, 15).unwrap()], b"q");
     }
@@ -337,8 +379,14 @@ mod tests {
     #[test]
     fn extension_that_cannot_be_written_leaves_the_buffer_as_it_was() {
         let mut out = vec![1];
-        assert_eq!(FIELDS.write(&mut out, &[], &[(1, &[0; 256])]), Err(RtpError::ExtensionTooLong));
-        assert_eq!(FIELDS.write(&mut out, &[], &[(0, &[0])]), Err(RtpError::ExtensionTooLong));
+        assert_eq!(
+            FIELDS.write(&mut out, &[], &[(1, &[0; 256])]),
+            Err(RtpError::ExtensionTooLong)
+        );
+        assert_eq!(
+            FIELDS.write(&mut out, &[], &[(0, &[0])]),
+            Err(RtpError::ExtensionTooLong)
+        );
         assert_eq!(out, [1]);
     }
 
@@ -361,7 +409,11 @@ mod tests {
     fn blocks_longer_than_the_packet_are_refused() {
         let bytes = packet(&[(1, b"ab")], b"");
         for len in 0..bytes.len() {
-            assert_eq!(RtpHeader::parse(&bytes[..len]), Err(RtpError::Truncated), "{len}");
+            assert_eq!(
+                RtpHeader::parse(&bytes[..len]),
+                Err(RtpError::Truncated),
+                "{len}"
+            );
         }
         let mut huge = bytes.clone();
         huge[14..16].copy_from_slice(&[0xFF, 0xFF]);
@@ -392,9 +444,16 @@ mod tests {
             let parsed = RtpHeader::parse(&bytes);
             if fits {
                 let header = parsed.unwrap();
-                assert_eq!(header.payload(&bytes).len(), payload_len - usize::from(last));
+                assert_eq!(
+                    header.payload(&bytes).len(),
+                    payload_len - usize::from(last)
+                );
             } else {
-                assert_eq!(parsed, Err(RtpError::Padding), "{payload_len} bytes, count {last}");
+                assert_eq!(
+                    parsed,
+                    Err(RtpError::Padding),
+                    "{payload_len} bytes, count {last}"
+                );
             }
         }
         // The padding bit with nothing after the header.

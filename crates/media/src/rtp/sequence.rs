@@ -12,7 +12,10 @@ impl SequenceExtender {
     #[inline]
     pub fn extend(&mut self, sequence: u16) -> u64 {
         let extended = self.peek(sequence);
-        self.highest = Some(self.highest.map_or(extended, |highest| highest.max(extended)));
+        self.highest = Some(
+            self.highest
+                .map_or(extended, |highest| highest.max(extended)),
+        );
         extended
     }
 
@@ -38,7 +41,10 @@ impl TimestampExtender {
     #[inline]
     pub fn extend(&mut self, timestamp: u32) -> u64 {
         let extended = self.peek(timestamp);
-        self.highest = Some(self.highest.map_or(extended, |highest| highest.max(extended)));
+        self.highest = Some(
+            self.highest
+                .map_or(extended, |highest| highest.max(extended)),
+        );
         extended
     }
 

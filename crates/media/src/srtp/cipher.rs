@@ -13,6 +13,7 @@ pub(super) const GCM_TAG_LEN: usize = 16;
 pub(super) const SHA1_TAG_LEN: usize = 10;
 
 /// Session keys of one direction, for RTP and RTCP.
+#[expect(clippy::large_enum_variant, reason = "one a direction, and no indirection on a packet's way")]
 pub(super) enum Cipher {
     Gcm { rtp: GcmKeys, rtcp: GcmKeys },
     CmSha1 { rtp: CmKeys, rtcp: CmKeys },
@@ -37,7 +38,9 @@ impl Cipher {
             SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm => {
                 let keys = |encryption, salt| -> Result<GcmKeys, SrtpError> {
                     let mut bytes = [0; 32];
-                    let bytes = bytes.get_mut(..profile.key_len()).ok_or(SrtpError::BadKey)?;
+                    let bytes = bytes
+                        .get_mut(..profile.key_len())
+                        .ok_or(SrtpError::BadKey)?;
                     derivation.derive_into(encryption, bytes)?;
                     GcmKeys::new(bytes, derivation.derive(salt)?)
                 };
@@ -56,7 +59,11 @@ impl Cipher {
                 };
                 Ok(Self::CmSha1 {
                     rtp: keys(kdf::RTP_ENCRYPTION, kdf::RTP_AUTHENTICATION, kdf::RTP_SALT)?,
-                    rtcp: keys(kdf::RTCP_ENCRYPTION, kdf::RTCP_AUTHENTICATION, kdf::RTCP_SALT)?,
+                    rtcp: keys(
+                        kdf::RTCP_ENCRYPTION,
+                        kdf::RTCP_AUTHENTICATION,
+                        kdf::RTCP_SALT,
+                    )?,
                 })
             }
         }
@@ -73,7 +80,9 @@ impl Cipher {
         index: u64,
     ) -> Result<(), SrtpError> {
         let packet = buffer.get_mut(start..).ok_or(SrtpError::Malformed)?;
-        let (header, payload) = packet.split_at_mut_checked(header_len).ok_or(SrtpError::Malformed)?;
+        let (header, payload) = packet
+            .split_at_mut_checked(header_len)
+            .ok_or(SrtpError::Malformed)?;
         match self {
             Self::Gcm { rtp, .. } => {
                 let tag = rtp.seal(rtp.nonce(ssrc, index), header, payload)?;
@@ -99,14 +108,25 @@ impl Cipher {
     ) -> Result<usize, SrtpError> {
         match self {
             Self::Gcm { rtp, .. } => {
-                let (header, sealed) = packet.split_at_mut_checked(header_len).ok_or(SrtpError::Malformed)?;
+                let (header, sealed) = packet
+                    .split_at_mut_checked(header_len)
+                    .ok_or(SrtpError::Malformed)?;
                 Ok(header_len + rtp.open(rtp.nonce(ssrc, index), header, sealed)?)
             }
             Self::CmSha1 { rtp, .. } => {
-                let len = packet.len().checked_sub(SHA1_TAG_LEN).ok_or(SrtpError::Malformed)?;
-                let (packet, tag) = packet.split_at_mut_checked(len).ok_or(SrtpError::Malformed)?;
+                let len = packet
+                    .len()
+                    .checked_sub(SHA1_TAG_LEN)
+                    .ok_or(SrtpError::Malformed)?;
+                let (packet, tag) = packet
+                    .split_at_mut_checked(len)
+                    .ok_or(SrtpError::Malformed)?;
                 verify(&rtp.rtp_tag(packet, index), tag)?;
-                rtp.crypt(ssrc, index, packet.get_mut(header_len..).ok_or(SrtpError::Malformed)?)?;
+                rtp.crypt(
+                    ssrc,
+                    index,
+                    packet.get_mut(header_len..).ok_or(SrtpError::Malformed)?,
+                )?;
                 Ok(len)
             }
         }
@@ -122,7 +142,9 @@ impl Cipher {
     ) -> Result<(), SrtpError> {
         let trailer = (index | ENCRYPTED_FLAG).to_be_bytes();
         let packet = buffer.get_mut(start..).ok_or(SrtpError::Malformed)?;
-        let (header, payload) = packet.split_at_mut_checked(RTCP_HEADER_LEN).ok_or(SrtpError::Malformed)?;
+        let (header, payload) = packet
+            .split_at_mut_checked(RTCP_HEADER_LEN)
+            .ok_or(SrtpError::Malformed)?;
         match self {
             Self::Gcm { rtcp, .. } => {
                 let aad = rtcp_aad(header, trailer)?;
@@ -148,11 +170,19 @@ impl Cipher {
             Self::CmSha1 { .. } => INDEX_LEN + SHA1_TAG_LEN,
         };
         let at = packet.len().checked_sub(from_end)?;
-        packet.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word))
+        packet
+            .get(at..)?
+            .first_chunk()
+            .map(|word| u32::from_be_bytes(*word))
     }
 
     /// Authenticates and decrypts a compound, and returns its length without tag and index.
-    pub(super) fn open_rtcp(&self, packet: &mut [u8], ssrc: u32, trailer: u32) -> Result<usize, SrtpError> {
+    pub(super) fn open_rtcp(
+        &self,
+        packet: &mut [u8],
+        ssrc: u32,
+        trailer: u32,
+    ) -> Result<usize, SrtpError> {
         let index = trailer & !ENCRYPTED_FLAG;
         // WebRTC forbids unencrypted SRTCP (RFC 8827 section 6.5).
         if trailer & ENCRYPTED_FLAG == 0 {
@@ -160,19 +190,33 @@ impl Cipher {
         }
         match self {
             Self::Gcm { rtcp, .. } => {
-                let len = packet.len().checked_sub(INDEX_LEN).ok_or(SrtpError::Malformed)?;
+                let len = packet
+                    .len()
+                    .checked_sub(INDEX_LEN)
+                    .ok_or(SrtpError::Malformed)?;
                 let sealed = packet.get_mut(..len).ok_or(SrtpError::Malformed)?;
-                let (header, sealed) =
-                    sealed.split_at_mut_checked(RTCP_HEADER_LEN).ok_or(SrtpError::Malformed)?;
+                let (header, sealed) = sealed
+                    .split_at_mut_checked(RTCP_HEADER_LEN)
+                    .ok_or(SrtpError::Malformed)?;
                 let aad = rtcp_aad(header, trailer.to_be_bytes())?;
-                Ok(RTCP_HEADER_LEN + rtcp.open(rtcp.nonce(ssrc, u64::from(index)), &aad, sealed)?)
+                Ok(
+                    RTCP_HEADER_LEN
+                        + rtcp.open(rtcp.nonce(ssrc, u64::from(index)), &aad, sealed)?,
+                )
             }
             Self::CmSha1 { rtcp, .. } => {
-                let signed = packet.len().checked_sub(SHA1_TAG_LEN).ok_or(SrtpError::Malformed)?;
-                let (packet, tag) = packet.split_at_mut_checked(signed).ok_or(SrtpError::Malformed)?;
+                let signed = packet
+                    .len()
+                    .checked_sub(SHA1_TAG_LEN)
+                    .ok_or(SrtpError::Malformed)?;
+                let (packet, tag) = packet
+                    .split_at_mut_checked(signed)
+                    .ok_or(SrtpError::Malformed)?;
                 verify(&hmac::sign(&rtcp.authentication, packet), tag)?;
                 let len = signed.checked_sub(INDEX_LEN).ok_or(SrtpError::Malformed)?;
-                let payload = packet.get_mut(RTCP_HEADER_LEN..len).ok_or(SrtpError::Malformed)?;
+                let payload = packet
+                    .get_mut(RTCP_HEADER_LEN..len)
+                    .ok_or(SrtpError::Malformed)?;
                 rtcp.crypt(ssrc, u64::from(index), payload)?;
                 Ok(len)
             }
@@ -181,7 +225,10 @@ impl Cipher {
 }
 
 /// Header and index word: what SRTCP authenticates besides the ciphertext (RFC 7714 section 9.3).
-fn rtcp_aad(header: &[u8], trailer: [u8; INDEX_LEN]) -> Result<[u8; RTCP_HEADER_LEN + INDEX_LEN], SrtpError> {
+fn rtcp_aad(
+    header: &[u8],
+    trailer: [u8; INDEX_LEN],
+) -> Result<[u8; RTCP_HEADER_LEN + INDEX_LEN], SrtpError> {
     let header: &[u8; RTCP_HEADER_LEN] = header.first_chunk().ok_or(SrtpError::Malformed)?;
     let mut aad = [0; RTCP_HEADER_LEN + INDEX_LEN];
     aad[..RTCP_HEADER_LEN].copy_from_slice(header);
@@ -199,9 +246,16 @@ fn verify(expected: &hmac::Tag, tag: &[u8]) -> Result<(), SrtpError> {
 
 impl GcmKeys {
     pub(super) fn new(key: &[u8], salt: [u8; 12]) -> Result<Self, SrtpError> {
-        let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
+        let algorithm = if key.len() == 32 {
+            &AES_256_GCM
+        } else {
+            &AES_128_GCM
+        };
         let key = UnboundKey::new(algorithm, key).map_err(|_| SrtpError::BadKey)?;
-        Ok(Self { key: LessSafeKey::new(key), salt })
+        Ok(Self {
+            key: LessSafeKey::new(key),
+            salt,
+        })
     }
 
     /// SSRC and 48-bit index (RFC 7714 sections 8.1 and 9.1) under the salt.
@@ -217,24 +271,41 @@ impl GcmKeys {
     }
 
     #[inline]
-    fn seal(&self, nonce: Nonce, aad: &[u8], payload: &mut [u8]) -> Result<impl AsRef<[u8]> + use<>, SrtpError> {
-        self.key.seal_in_place_separate_tag(nonce, Aad::from(aad), payload).map_err(|_| SrtpError::Malformed)
+    fn seal(
+        &self,
+        nonce: Nonce,
+        aad: &[u8],
+        payload: &mut [u8],
+    ) -> Result<impl AsRef<[u8]> + use<>, SrtpError> {
+        self.key
+            .seal_in_place_separate_tag(nonce, Aad::from(aad), payload)
+            .map_err(|_| SrtpError::Malformed)
     }
 
     #[inline]
     fn open(&self, nonce: Nonce, aad: &[u8], sealed: &mut [u8]) -> Result<usize, SrtpError> {
         let opened = self.key.open_in_place(nonce, Aad::from(aad), sealed);
-        opened.map(|payload| payload.len()).map_err(|_| SrtpError::Unauthenticated)
+        opened
+            .map(|payload| payload.len())
+            .map_err(|_| SrtpError::Unauthenticated)
     }
 }
 
 impl CmKeys {
-    pub(super) fn new(key: [u8; 16], authentication: [u8; 20], salt: [u8; 14]) -> Result<Self, SrtpError> {
+    pub(super) fn new(
+        key: [u8; 16],
+        authentication: [u8; 20],
+        salt: [u8; 14],
+    ) -> Result<Self, SrtpError> {
         let key = UnboundCipherKey::new(&AES_128, &key)
             .and_then(EncryptingKey::ctr)
             .map_err(|_| SrtpError::BadKey)?;
         let authentication = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &authentication);
-        Ok(Self { key, authentication, salt })
+        Ok(Self {
+            key,
+            authentication,
+            salt,
+        })
     }
 
     /// Encrypts or decrypts: salt, SSRC and index make the counter block (RFC 3711 section 4.1.1).
@@ -249,7 +320,10 @@ impl CmKeys {
             *byte ^= index;
         }
         let context = EncryptionContext::Iv128(FixedLength::from(block));
-        self.key.less_safe_encrypt(payload, context).map(drop).map_err(|_| SrtpError::Malformed)
+        self.key
+            .less_safe_encrypt(payload, context)
+            .map(drop)
+            .map_err(|_| SrtpError::Malformed)
     }
 
     /// Over the packet and the roll-over counter (RFC 3711 section 4.2).
@@ -276,12 +350,24 @@ mod tests {
 
     /// Seals the example packet of RFC 7714 section 16.
     fn check_rtp(key_len: u8, sealed: &str) {
-        let cipher = Cipher::Gcm { rtp: gcm(key_len), rtcp: gcm(key_len) };
-        let plain = [&hex("8040f17b8041f8d35501a0b2")[..], b"Gallia est omnis divisa in partes tres"].concat();
+        let cipher = Cipher::Gcm {
+            rtp: gcm(key_len),
+            rtcp: gcm(key_len),
+        };
+        let plain = [
+            &hex("8040f17b8041f8d35501a0b2")[..],
+            b"Gallia est omnis divisa in partes tres",
+        ]
+        .concat();
         let mut packet = plain.clone();
-        cipher.seal_rtp(&mut packet, 0, 12, 0x5501_A0B2, 0xF17B).unwrap();
+        cipher
+            .seal_rtp(&mut packet, 0, 12, 0x5501_A0B2, 0xF17B)
+            .unwrap();
         assert_eq!(packet, hex(sealed));
-        assert_eq!(cipher.open_rtp(&mut packet, 12, 0x5501_A0B2, 0xF17B), Ok(plain.len()));
+        assert_eq!(
+            cipher.open_rtp(&mut packet, 12, 0x5501_A0B2, 0xF17B),
+            Ok(plain.len())
+        );
         assert_eq!(packet[..plain.len()], plain);
     }
 
@@ -302,19 +388,27 @@ mod tests {
     /// RFC 7714 section 17.1.
     #[test]
     fn gcm_rtcp_compounds_are_those_of_rfc_7714() {
-        let cipher = Cipher::Gcm { rtp: gcm(16), rtcp: gcm(16) };
+        let cipher = Cipher::Gcm {
+            rtp: gcm(16),
+            rtcp: gcm(16),
+        };
         let plain = hex(
             "81c8000d4d6172734e5450314e545032525450200000042a0000e9304c756e61deadbeefdeadbeefdeadbeefdeadbeefdeadbeef",
         );
         let mut packet = plain.clone();
-        cipher.seal_rtcp(&mut packet, 0, 0x4D61_7273, 0x5D4).unwrap();
+        cipher
+            .seal_rtcp(&mut packet, 0, 0x4D61_7273, 0x5D4)
+            .unwrap();
         let sealed = hex(
             "81c8000d4d61727363e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32dc676a5f1730d6fda4ce09b4686303ded\
              0bb9275bc84aa45896cf4d2fc5abf87245d9eade800005d4",
         );
         assert_eq!(packet, sealed);
         let trailer = cipher.rtcp_trailer(&packet).unwrap();
-        assert_eq!(cipher.open_rtcp(&mut packet, 0x4D61_7273, trailer), Ok(plain.len()));
+        assert_eq!(
+            cipher.open_rtcp(&mut packet, 0x4D61_7273, trailer),
+            Ok(plain.len())
+        );
         assert_eq!(packet[..plain.len()], plain);
     }
 

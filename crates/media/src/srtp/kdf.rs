@@ -28,7 +28,11 @@ impl Derivation {
     }
 
     fn keyed(master: MasterKey<'_>) -> Result<Self, SrtpError> {
-        let algorithm = if master.key.len() == 32 { &AES_256 } else { &AES_128 };
+        let algorithm = if master.key.len() == 32 {
+            &AES_256
+        } else {
+            &AES_128
+        };
         let key = UnboundCipherKey::new(algorithm, master.key)
             .and_then(EncryptingKey::ctr)
             .map_err(|_| SrtpError::BadKey)?;
@@ -62,19 +66,29 @@ mod tests {
     use super::*;
 
     fn derivation(key: &str, salt: &str) -> Derivation {
-        Derivation::keyed(MasterKey { key: &hex(key), salt: &hex(salt) }).unwrap()
+        Derivation::keyed(MasterKey {
+            key: &hex(key),
+            salt: &hex(salt),
+        })
+        .unwrap()
     }
 
     /// RFC 3711 appendix B.3.
     #[test]
     fn keys_of_aes_128_are_those_of_rfc_3711() {
-        let derivation = derivation("e1f97a0d3e018be0d64fa32c06de4139", "0ec675ad498afeebb6960b3aabe6");
+        let derivation = derivation(
+            "e1f97a0d3e018be0d64fa32c06de4139",
+            "0ec675ad498afeebb6960b3aabe6",
+        );
         let key: [u8; 16] = derivation.derive(RTP_ENCRYPTION).unwrap();
         let salt: [u8; 14] = derivation.derive(RTP_SALT).unwrap();
         let authentication: [u8; 20] = derivation.derive(RTP_AUTHENTICATION).unwrap();
         assert_eq!(key[..], hex("c61e7a93744f39ee10734afe3ff7a087"));
         assert_eq!(salt[..], hex("30cbbc08863d8c85d49db34a9ae1"));
-        assert_eq!(authentication[..], hex("cebe321f6ff7716b6fd4ab49af256a156d38baa4"));
+        assert_eq!(
+            authentication[..],
+            hex("cebe321f6ff7716b6fd4ab49af256a156d38baa4")
+        );
     }
 
     /// RFC 6188 section 7.2.
@@ -87,8 +101,14 @@ mod tests {
         let key: [u8; 32] = derivation.derive(RTP_ENCRYPTION).unwrap();
         let salt: [u8; 14] = derivation.derive(RTP_SALT).unwrap();
         let authentication: [u8; 20] = derivation.derive(RTP_AUTHENTICATION).unwrap();
-        assert_eq!(key[..], hex("5ba1064e30ec51613cad926c5a28ef731ec7fb397f70a960653caf06554cd8c4"));
+        assert_eq!(
+            key[..],
+            hex("5ba1064e30ec51613cad926c5a28ef731ec7fb397f70a960653caf06554cd8c4")
+        );
         assert_eq!(salt[..], hex("fa31791685ca444a9e07c6c64e93"));
-        assert_eq!(authentication[..], hex("fd9c32d39ed5fbb5a9dc96b30818454d1313dc05"));
+        assert_eq!(
+            authentication[..],
+            hex("fd9c32d39ed5fbb5a9dc96b30818454d1313dc05")
+        );
     }
 }

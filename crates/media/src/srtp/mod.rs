@@ -65,13 +65,25 @@ pub struct MasterKey<'a> {
 
 /// Splits what the DTLS exporter gave into the DTLS client's and the server's write keys (RFC 5764
 /// section 4.2), or `None` when it is too short.
-pub fn split_keying_material(profile: SrtpProfile, material: &[u8]) -> Option<(MasterKey<'_>, MasterKey<'_>)> {
+pub fn split_keying_material(
+    profile: SrtpProfile,
+    material: &[u8],
+) -> Option<(MasterKey<'_>, MasterKey<'_>)> {
     let (client_key, rest) = material.split_at_checked(profile.key_len())?;
     let (server_key, rest) = rest.split_at_checked(profile.key_len())?;
     let (client_salt, rest) = rest.split_at_checked(profile.salt_len())?;
     let server_salt = rest.get(..profile.salt_len())?;
-    let client = MasterKey { key: client_key, salt: client_salt };
-    Some((client, MasterKey { key: server_key, salt: server_salt }))
+    let client = MasterKey {
+        key: client_key,
+        salt: client_salt,
+    };
+    Some((
+        client,
+        MasterKey {
+            key: server_key,
+            salt: server_salt,
+        },
+    ))
 }
 
 /// Sender and receiver of one end from exported keying material.
@@ -81,8 +93,15 @@ pub fn from_keying_material(
     dtls_client: bool,
 ) -> Result<(SrtpSender, SrtpReceiver), SrtpError> {
     let (client, server) = split_keying_material(profile, material).ok_or(SrtpError::BadKey)?;
-    let (local, remote) = if dtls_client { (client, server) } else { (server, client) };
-    Ok((SrtpSender::new(profile, local)?, SrtpReceiver::new(profile, remote)?))
+    let (local, remote) = if dtls_client {
+        (client, server)
+    } else {
+        (server, client)
+    };
+    Ok((
+        SrtpSender::new(profile, local)?,
+        SrtpReceiver::new(profile, remote)?,
+    ))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,7 +134,10 @@ const MAX_STREAMS: usize = 1_024;
 
 /// Reads the SSRC of an RTCP compound's first packet.
 fn rtcp_ssrc(packet: &[u8]) -> Option<u32> {
-    packet.get(4..)?.first_chunk().map(|ssrc| u32::from_be_bytes(*ssrc))
+    packet
+        .get(4..)?
+        .first_chunk()
+        .map(|ssrc| u32::from_be_bytes(*ssrc))
 }
 
 #[cfg(test)]

@@ -54,21 +54,34 @@ impl SrtpReceiver {
 
     /// As [`Self::unprotect_rtp`], for a packet whose clear part was parsed already.
     #[inline]
-    pub fn unprotect_parsed(&mut self, header: &RtpHeader, packet: &mut [u8]) -> Result<usize, SrtpError> {
+    pub fn unprotect_parsed(
+        &mut self,
+        header: &RtpHeader,
+        packet: &mut [u8],
+    ) -> Result<usize, SrtpError> {
         let header_len = usize::from(header.header_len);
         let Some(stream) = self.rtp.get_mut(&header.ssrc) else {
             // The counter of a stream that was never seen is taken to be zero.
             let index = u64::from(header.sequence);
-            let len = self.cipher.open_rtp(packet, header_len, header.ssrc, index)?;
+            let len = self
+                .cipher
+                .open_rtp(packet, header_len, header.ssrc, index)?;
             self.opened += 1;
-            insert(&mut self.rtp, header.ssrc, RtpWindow::new(index), self.opened);
+            insert(
+                &mut self.rtp,
+                header.ssrc,
+                RtpWindow::new(index),
+                self.opened,
+            );
             return Ok(len);
         };
         let index = stream.window.index(header.sequence);
         if index >> 48 != 0 || !stream.window.is_fresh(index) {
             return Err(SrtpError::Replayed);
         }
-        let len = self.cipher.open_rtp(packet, header_len, header.ssrc, index)?;
+        let len = self
+            .cipher
+            .open_rtp(packet, header_len, header.ssrc, index)?;
         self.opened += 1;
         stream.window.insert(index);
         stream.last_used = self.opened;
@@ -79,10 +92,16 @@ impl SrtpReceiver {
     /// After an error the buffer's content is undefined.
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let ssrc = rtcp_ssrc(packet).ok_or(SrtpError::Malformed)?;
-        let trailer = self.cipher.rtcp_trailer(packet).ok_or(SrtpError::Malformed)?;
+        let trailer = self
+            .cipher
+            .rtcp_trailer(packet)
+            .ok_or(SrtpError::Malformed)?;
         let index = trailer & !ENCRYPTED_FLAG;
         let known = self.rtcp.get_mut(&ssrc);
-        if known.as_ref().is_some_and(|stream| !stream.window.is_fresh(index)) {
+        if known
+            .as_ref()
+            .is_some_and(|stream| !stream.window.is_fresh(index))
+        {
             return Err(SrtpError::Replayed);
         }
         let len = self.cipher.open_rtcp(packet, ssrc, trailer)?;
@@ -98,11 +117,25 @@ impl SrtpReceiver {
     }
 }
 
-fn insert<K: Eq + Hash + Copy, W>(streams: &mut FxHashMap<K, Stream<W>>, key: K, window: W, now: u64) {
+fn insert<K: Eq + Hash + Copy, W>(
+    streams: &mut FxHashMap<K, Stream<W>>,
+    key: K,
+    window: W,
+    now: u64,
+) {
     if streams.len() >= MAX_STREAMS
-        && let Some(idle) = streams.iter().min_by_key(|(_, stream)| stream.last_used).map(|(key, _)| *key)
+        && let Some(idle) = streams
+            .iter()
+            .min_by_key(|(_, stream)| stream.last_used)
+            .map(|(key, _)| *key)
     {
         streams.remove(&idle);
     }
-    streams.insert(key, Stream { window, last_used: now });
+    streams.insert(
+        key,
+        Stream {
+            window,
+            last_used: now,
+        },
+    );
 }

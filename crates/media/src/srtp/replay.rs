@@ -15,7 +15,10 @@ pub(super) struct RtpWindow {
 impl RtpWindow {
     /// A window that has seen `first` only.
     pub(super) fn new(first: u64) -> Self {
-        let mut window = Self { highest: first, seen: [0; WORDS] };
+        let mut window = Self {
+            highest: first,
+            seen: [0; WORDS],
+        };
         window.set(first, true);
         window
     }
@@ -28,7 +31,9 @@ impl RtpWindow {
         if ahead < 0x8000 {
             return self.highest + ahead;
         }
-        self.highest.checked_sub(0x1_0000 - ahead).unwrap_or(u64::from(sequence))
+        self.highest
+            .checked_sub(0x1_0000 - ahead)
+            .unwrap_or(u64::from(sequence))
     }
 
     /// Whether the index is neither seen nor too old.
@@ -74,7 +79,10 @@ pub(super) struct RtcpWindow {
 
 impl RtcpWindow {
     pub(super) fn new(first: u32) -> Self {
-        Self { highest: first, seen: 1 }
+        Self {
+            highest: first,
+            seen: 1,
+        }
     }
 
     pub(super) fn is_fresh(&self, index: u32) -> bool {

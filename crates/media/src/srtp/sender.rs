@@ -16,12 +16,20 @@ pub struct SrtpSender {
 
 impl SrtpSender {
     pub fn new(profile: SrtpProfile, master: MasterKey<'_>) -> Result<Self, SrtpError> {
-        Ok(Self { cipher: Cipher::new(profile, master)?, streams: FxHashMap::default(), rtcp_index: 0 })
+        Ok(Self {
+            cipher: Cipher::new(profile, master)?,
+            streams: FxHashMap::default(),
+            rtcp_index: 0,
+        })
     }
 
     /// Seals the packet that fills the buffer. See [`Self::protect_rtp_at`].
     #[inline]
-    pub fn protect_rtp(&mut self, buffer: &mut Vec<u8>, header_len: usize) -> Result<(), SrtpError> {
+    pub fn protect_rtp(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        header_len: usize,
+    ) -> Result<(), SrtpError> {
         self.protect_rtp_at(buffer, 0, header_len)
     }
 
@@ -45,8 +53,14 @@ impl SrtpSender {
     }
 
     #[inline]
-    fn seal_rtp(&mut self, buffer: &mut Vec<u8>, start: usize, header_len: usize) -> Result<(), SrtpError> {
-        let Some(&[_, _, s0, s1, _, _, _, _, i0, i1, i2, i3]) = buffer.get(start..).and_then(|p| p.first_chunk())
+    fn seal_rtp(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        start: usize,
+        header_len: usize,
+    ) -> Result<(), SrtpError> {
+        let Some(&[_, _, s0, s1, _, _, _, _, i0, i1, i2, i3]) =
+            buffer.get(start..).and_then(|p| p.first_chunk())
         else {
             return Err(SrtpError::Malformed);
         };
@@ -85,7 +99,10 @@ impl SrtpSender {
     }
 
     fn seal_rtcp(&mut self, buffer: &mut Vec<u8>, start: usize) -> Result<(), SrtpError> {
-        let ssrc = buffer.get(start..).and_then(rtcp_ssrc).ok_or(SrtpError::Malformed)?;
+        let ssrc = buffer
+            .get(start..)
+            .and_then(rtcp_ssrc)
+            .ok_or(SrtpError::Malformed)?;
         if self.rtcp_index == MAX_RTCP_INDEX {
             return Err(SrtpError::KeyExhausted);
         }

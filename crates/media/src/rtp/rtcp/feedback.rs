@@ -1,8 +1,8 @@
 //! Feedback of receivers: NACK and PLI (RFC 4585), FIR (RFC 5104) and REMB.
 
 use super::{
-    FORMAT_APPLICATION, FORMAT_FIR, FORMAT_NACK, FORMAT_PLI, PAYLOAD_FEEDBACK, RtcpPacket, TRANSPORT_FEEDBACK,
-    read_u32, write_packet,
+    FORMAT_APPLICATION, FORMAT_FIR, FORMAT_NACK, FORMAT_PLI, PAYLOAD_FEEDBACK, RtcpPacket,
+    TRANSPORT_FEEDBACK, read_u32, write_packet,
 };
 
 /// Packets that a receiver misses.
@@ -16,7 +16,11 @@ pub struct Nack<'a> {
 impl<'a> Nack<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         let items = body.get(8..)?.as_chunks().0;
-        Some(Self { sender: read_u32(body, 0)?, media: read_u32(body, 4)?, items })
+        Some(Self {
+            sender: read_u32(body, 0)?,
+            media: read_u32(body, 4)?,
+            items,
+        })
     }
 
     /// The missing sequence numbers, as they were asked for.
@@ -24,7 +28,9 @@ impl<'a> Nack<'a> {
         self.items.iter().flat_map(|&[p0, p1, b0, b1]| {
             let first = u16::from_be_bytes([p0, p1]);
             let mask = u32::from(u16::from_be_bytes([b0, b1])) << 1 | 1;
-            (0..17u16).filter(move |bit| mask >> bit & 1 == 1).map(move |bit| first.wrapping_add(bit))
+            (0..17u16)
+                .filter(move |bit| mask >> bit & 1 == 1)
+                .map(move |bit| first.wrapping_add(bit))
         })
     }
 }
@@ -61,12 +67,17 @@ fn write_ssrcs(out: &mut Vec<u8>, sender: u32, media: u32) {
 }
 
 pub(super) fn parse_pli(body: &[u8]) -> Option<RtcpPacket<'_>> {
-    Some(RtcpPacket::Pli { sender: read_u32(body, 0)?, media: read_u32(body, 4)? })
+    Some(RtcpPacket::Pli {
+        sender: read_u32(body, 0)?,
+        media: read_u32(body, 4)?,
+    })
 }
 
 /// Appends a picture loss indication.
 pub fn write_pli(out: &mut Vec<u8>, sender: u32, media: u32) {
-    write_packet(out, PAYLOAD_FEEDBACK, FORMAT_PLI, |out| write_ssrcs(out, sender, media));
+    write_packet(out, PAYLOAD_FEEDBACK, FORMAT_PLI, |out| {
+        write_ssrcs(out, sender, media)
+    });
 }
 
 /// Full intra requests.
@@ -78,12 +89,17 @@ pub struct Fir<'a> {
 
 impl<'a> Fir<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
-        Some(Self { sender: read_u32(body, 0)?, entries: body.get(8..)?.as_chunks().0 })
+        Some(Self {
+            sender: read_u32(body, 0)?,
+            entries: body.get(8..)?.as_chunks().0,
+        })
     }
 
     /// The stream asked and the number of the command: a repeated number is the same command.
     pub fn entries(&self) -> impl Iterator<Item = (u32, u8)> + use<'a> {
-        self.entries.iter().map(|&[a, b, c, d, number, ..]| (u32::from_be_bytes([a, b, c, d]), number))
+        self.entries
+            .iter()
+            .map(|&[a, b, c, d, number, ..]| (u32::from_be_bytes([a, b, c, d]), number))
     }
 }
 
@@ -115,7 +131,11 @@ impl<'a> Remb<'a> {
         let mantissa = u64::from(word & 0x3_FFFF);
         let exponent = word >> 18 & 0x3F;
         let bitrate = u64::try_from(u128::from(mantissa) << exponent).unwrap_or(u64::MAX);
-        Some(Self { sender: read_u32(body, 0)?, bitrate, ssrcs: body.get(16..)?.as_chunks().0.get(..count)? })
+        Some(Self {
+            sender: read_u32(body, 0)?,
+            bitrate,
+            ssrcs: body.get(16..)?.as_chunks().0.get(..count)?,
+        })
     }
 
     /// The streams that the estimate covers.
@@ -132,8 +152,12 @@ pub fn write_remb(out: &mut Vec<u8>, sender: u32, bitrate: u64, ssrcs: &[u32]) {
     write_packet(out, PAYLOAD_FEEDBACK, FORMAT_APPLICATION, |out| {
         write_ssrcs(out, sender, 0);
         out.extend_from_slice(b"REMB");
-        out.extend_from_slice(&((ssrcs.len() as u32) << 24 | exponent << 18 | mantissa).to_be_bytes());
-        ssrcs.iter().for_each(|ssrc| out.extend_from_slice(&ssrc.to_be_bytes()));
+        out.extend_from_slice(
+            &((ssrcs.len() as u32) << 24 | exponent << 18 | mantissa).to_be_bytes(),
+        );
+        ssrcs
+            .iter()
+            .for_each(|ssrc| out.extend_from_slice(&ssrc.to_be_bytes()));
     });
 }
 
@@ -149,7 +173,9 @@ mod tests {
     fn nacked(lost: &[u16]) -> (usize, Vec<u16>) {
         let mut out = Vec::new();
         write_nack(&mut out, 1, 2, lost.iter().copied());
-        let RtcpPacket::Nack(nack) = only(&out) else { panic!() };
+        let RtcpPacket::Nack(nack) = only(&out) else {
+            panic!()
+        };
         assert_eq!((nack.sender, nack.media), (1, 2));
         (out.len(), nack.sequences().collect())
     }
@@ -176,8 +202,13 @@ mod tests {
     fn fir_reads_back() {
         let mut out = Vec::new();
         write_fir(&mut out, 1, 2, 3);
-        let RtcpPacket::Fir(fir) = only(&out) else { panic!() };
-        assert_eq!((fir.sender, fir.entries().collect::<Vec<_>>()), (1, vec![(2, 3)]));
+        let RtcpPacket::Fir(fir) = only(&out) else {
+            panic!()
+        };
+        assert_eq!(
+            (fir.sender, fir.entries().collect::<Vec<_>>()),
+            (1, vec![(2, 3)])
+        );
     }
 
     #[test]
@@ -185,7 +216,9 @@ mod tests {
         for bitrate in [0, 1, 262_143, 262_144, 2_500_000, 10_000_000_000, u64::MAX] {
             let mut out = Vec::new();
             write_remb(&mut out, 1, bitrate, &[8, 9]);
-            let RtcpPacket::Remb(remb) = only(&out) else { panic!() };
+            let RtcpPacket::Remb(remb) = only(&out) else {
+                panic!()
+            };
             assert!(remb.bitrate <= bitrate && bitrate - remb.bitrate <= bitrate >> 17);
             assert_eq!(remb.ssrcs().collect::<Vec<_>>(), [8, 9]);
         }
@@ -206,7 +239,9 @@ mod tests {
         let mut out = Vec::new();
         write_remb(&mut out, 1, 5, &[]);
         out[17..20].copy_from_slice(&[0xFF, 0xFF, 0xFF]);
-        let RtcpPacket::Remb(remb) = only(&out) else { panic!() };
+        let RtcpPacket::Remb(remb) = only(&out) else {
+            panic!()
+        };
         assert_eq!(remb.bitrate, u64::MAX);
     }
 }

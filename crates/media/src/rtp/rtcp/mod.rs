@@ -40,17 +40,30 @@ pub enum RtcpError {
 /// [`RtcpPacket::Other`].
 #[derive(Clone, Copy, Debug)]
 pub enum RtcpPacket<'a> {
-    SenderReport { ssrc: u32, info: SenderInfo, blocks: ReportBlocks<'a> },
-    ReceiverReport { ssrc: u32, blocks: ReportBlocks<'a> },
+    SenderReport {
+        ssrc: u32,
+        info: SenderInfo,
+        blocks: ReportBlocks<'a>,
+    },
+    ReceiverReport {
+        ssrc: u32,
+        blocks: ReportBlocks<'a>,
+    },
     Sdes(Sdes<'a>),
     Bye(Bye<'a>),
     Nack(Nack<'a>),
     TransportFeedback(TransportFeedback<'a>),
     /// Picture loss: `media` must send a key frame.
-    Pli { sender: u32, media: u32 },
+    Pli {
+        sender: u32,
+        media: u32,
+    },
     Fir(Fir<'a>),
     Remb(Remb<'a>),
-    Other { packet_type: u8, format: u8 },
+    Other {
+        packet_type: u8,
+        format: u8,
+    },
 }
 
 /// Reads a datagram of RTCP packets, full or reduced-size. The framing of all packets is checked first,
@@ -101,7 +114,8 @@ struct RawPacket<'a> {
 }
 
 fn split_packet(datagram: &[u8]) -> Result<(RawPacket<'_>, &[u8]), RtcpError> {
-    let (&[first, packet_type, l0, l1], after) = datagram.split_first_chunk().ok_or(RtcpError::Truncated)?;
+    let (&[first, packet_type, l0, l1], after) =
+        datagram.split_first_chunk().ok_or(RtcpError::Truncated)?;
     if first >> 6 != 2 {
         return Err(RtcpError::Version);
     }
@@ -112,14 +126,29 @@ fn split_packet(datagram: &[u8]) -> Result<(RawPacket<'_>, &[u8]), RtcpError> {
         if count == 0 {
             return Err(RtcpError::Padding);
         }
-        body = body.len().checked_sub(count).and_then(|len| body.get(..len)).ok_or(RtcpError::Padding)?;
+        body = body
+            .len()
+            .checked_sub(count)
+            .and_then(|len| body.get(..len))
+            .ok_or(RtcpError::Padding)?;
     }
-    Ok((RawPacket { packet_type, count: first & 0x1F, body }, rest))
+    Ok((
+        RawPacket {
+            packet_type,
+            count: first & 0x1F,
+            body,
+        },
+        rest,
+    ))
 }
 
 impl<'a> RawPacket<'a> {
     fn parse(self) -> Result<RtcpPacket<'a>, RtcpError> {
-        let Self { packet_type, count, body } = self;
+        let Self {
+            packet_type,
+            count,
+            body,
+        } = self;
         let parsed = match (packet_type, count) {
             (SENDER_REPORT, _) => report::parse_sender(count, body),
             (RECEIVER_REPORT, _) => report::parse_receiver(count, body),
@@ -133,9 +162,15 @@ impl<'a> RawPacket<'a> {
             (PAYLOAD_FEEDBACK, FORMAT_FIR) => Fir::parse(body).map(RtcpPacket::Fir),
             (PAYLOAD_FEEDBACK, FORMAT_APPLICATION) => Some(match Remb::parse(body) {
                 Some(remb) => RtcpPacket::Remb(remb),
-                None => RtcpPacket::Other { packet_type, format: count },
+                None => RtcpPacket::Other {
+                    packet_type,
+                    format: count,
+                },
             }),
-            _ => Some(RtcpPacket::Other { packet_type, format: count }),
+            _ => Some(RtcpPacket::Other {
+                packet_type,
+                format: count,
+            }),
         };
         parsed.ok_or(RtcpError::Malformed(packet_type))
     }
@@ -157,12 +192,18 @@ fn write_packet(out: &mut Vec<u8>, packet_type: u8, count: u8, body: impl FnOnce
 
 #[inline]
 fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word))
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .map(|word| u32::from_be_bytes(*word))
 }
 
 #[inline]
 fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|word| u16::from_be_bytes(*word))
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .map(|word| u16::from_be_bytes(*word))
 }
 
 #[cfg(test)]
@@ -170,15 +211,20 @@ mod tests {
     use super::*;
 
     fn touch(datagram: &[u8]) {
-        let Ok(compound) = parse_compound(datagram) else { return };
+        let Ok(compound) = parse_compound(datagram) else {
+            return;
+        };
         for packet in compound.flatten() {
             match packet {
-                RtcpPacket::SenderReport { blocks, .. } | RtcpPacket::ReceiverReport { blocks, .. } => {
+                RtcpPacket::SenderReport { blocks, .. }
+                | RtcpPacket::ReceiverReport { blocks, .. } => {
                     assert!(blocks.iter().count() < 32);
                 }
                 RtcpPacket::Sdes(sdes) => assert!(sdes.cnames().count() < 32),
                 RtcpPacket::Bye(bye) => assert!(bye.sources().count() < 32),
-                RtcpPacket::Nack(nack) => assert!(nack.sequences().count() <= datagram.len() * 17 / 4),
+                RtcpPacket::Nack(nack) => {
+                    assert!(nack.sequences().count() <= datagram.len() * 17 / 4)
+                }
                 RtcpPacket::TransportFeedback(feedback) => {
                     assert!(feedback.received().count() <= datagram.len());
                 }
@@ -196,9 +242,18 @@ mod tests {
         report::write_cname(&mut out, 1, "somebody");
         feedback::write_pli(&mut out, 1, 2);
         let packets: Vec<_> = parse_compound(&out).unwrap().collect();
-        assert!(matches!(packets[0], Ok(RtcpPacket::ReceiverReport { ssrc: 1, .. })));
+        assert!(matches!(
+            packets[0],
+            Ok(RtcpPacket::ReceiverReport { ssrc: 1, .. })
+        ));
         assert!(matches!(packets[1], Ok(RtcpPacket::Sdes(_))));
-        assert!(matches!(packets[2], Ok(RtcpPacket::Pli { sender: 1, media: 2 })));
+        assert!(matches!(
+            packets[2],
+            Ok(RtcpPacket::Pli {
+                sender: 1,
+                media: 2
+            })
+        ));
         assert_eq!(packets.len(), 3);
     }
 
@@ -217,7 +272,11 @@ mod tests {
         let whole = out.len();
         report::write_receiver_report(&mut out, 1, &[ReportBlock::default()]);
         for len in (0..out.len()).filter(|len| *len != whole) {
-            assert_eq!(parse_compound(&out[..len]).err(), Some(RtcpError::Truncated), "{len}");
+            assert_eq!(
+                parse_compound(&out[..len]).err(),
+                Some(RtcpError::Truncated),
+                "{len}"
+            );
         }
         out[whole] = 0x41;
         assert_eq!(parse_compound(&out).err(), Some(RtcpError::Version));
@@ -236,19 +295,39 @@ mod tests {
 
     #[test]
     fn unknown_kinds_are_skipped() {
-        let out = [0x80, 204, 0, 2, 0, 0, 0, 1, b'n', b'a', b'm', b'e', 0x80, 207, 0, 1, 0, 0, 0, 1];
+        let out = [
+            0x80, 204, 0, 2, 0, 0, 0, 1, b'n', b'a', b'm', b'e', 0x80, 207, 0, 1, 0, 0, 0, 1,
+        ];
         let packets: Vec<_> = parse_compound(&out).unwrap().map(Result::unwrap).collect();
-        assert!(matches!(packets[0], RtcpPacket::Other { packet_type: 204, .. }));
-        assert!(matches!(packets[1], RtcpPacket::Other { packet_type: 207, .. }));
+        assert!(matches!(
+            packets[0],
+            RtcpPacket::Other {
+                packet_type: 204,
+                ..
+            }
+        ));
+        assert!(matches!(
+            packets[1],
+            RtcpPacket::Other {
+                packet_type: 207,
+                ..
+            }
+        ));
     }
 
     #[test]
     fn padding_must_fit_the_body() {
         let padded = |count: u8| [0xA1, 206, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, count];
-        assert!(matches!(parse_compound(&padded(4)).unwrap().next(), Some(Ok(RtcpPacket::Pli { media: 2, .. }))));
+        assert!(matches!(
+            parse_compound(&padded(4)).unwrap().next(),
+            Some(Ok(RtcpPacket::Pli { media: 2, .. }))
+        ));
         assert_eq!(parse_compound(&padded(0)).err(), Some(RtcpError::Padding));
         assert_eq!(parse_compound(&padded(13)).err(), Some(RtcpError::Padding));
-        assert_eq!(parse_compound(&[0xA1, 206, 0, 0]).err(), Some(RtcpError::Padding));
+        assert_eq!(
+            parse_compound(&[0xA1, 206, 0, 0]).err(),
+            Some(RtcpError::Padding)
+        );
     }
 
     proptest::proptest! {

@@ -75,7 +75,9 @@ impl ReportBlock {
         if self.last_sr == 0 {
             return None;
         }
-        let elapsed = middle_ntp(now_ntp).wrapping_sub(self.last_sr).wrapping_sub(self.delay_since_last_sr);
+        let elapsed = middle_ntp(now_ntp)
+            .wrapping_sub(self.last_sr)
+            .wrapping_sub(self.delay_since_last_sr);
         // A negative result comes from clocks that drift or a receiver that lies.
         (elapsed < 1 << 31).then_some(elapsed)
     }
@@ -110,16 +112,28 @@ pub(super) fn parse_sender(count: u8, body: &[u8]) -> Option<RtcpPacket<'_>> {
         packets: word(16)?,
         octets: word(20)?,
     };
-    Some(RtcpPacket::SenderReport { ssrc: word(0)?, info, blocks: ReportBlocks::parse(count, blocks)? })
+    Some(RtcpPacket::SenderReport {
+        ssrc: word(0)?,
+        info,
+        blocks: ReportBlocks::parse(count, blocks)?,
+    })
 }
 
 pub(super) fn parse_receiver(count: u8, body: &[u8]) -> Option<RtcpPacket<'_>> {
     let ssrc = read_u32(body, 0)?;
-    Some(RtcpPacket::ReceiverReport { ssrc, blocks: ReportBlocks::parse(count, body.get(4..)?)? })
+    Some(RtcpPacket::ReceiverReport {
+        ssrc,
+        blocks: ReportBlocks::parse(count, body.get(4..)?)?,
+    })
 }
 
 /// Appends a sender report with at most [`MAX_BLOCKS`] blocks; more are left out.
-pub fn write_sender_report(out: &mut Vec<u8>, ssrc: u32, info: &SenderInfo, blocks: &[ReportBlock]) {
+pub fn write_sender_report(
+    out: &mut Vec<u8>,
+    ssrc: u32,
+    info: &SenderInfo,
+    blocks: &[ReportBlock],
+) {
     let blocks = blocks.get(..MAX_BLOCKS).unwrap_or(blocks);
     write_packet(out, SENDER_REPORT, blocks.len() as u8, |out| {
         out.extend_from_slice(&ssrc.to_be_bytes());
@@ -149,7 +163,10 @@ pub struct Sdes<'a> {
 
 impl<'a> Sdes<'a> {
     pub(super) fn parse(count: u8, body: &'a [u8]) -> Option<Self> {
-        let sdes = Self { count, chunks: body };
+        let sdes = Self {
+            count,
+            chunks: body,
+        };
         let mut rest = body;
         for _ in 0..count {
             (_, _, rest) = next_chunk(rest)?;
@@ -160,12 +177,13 @@ impl<'a> Sdes<'a> {
     /// SSRC and CNAME of each chunk that has one.
     pub fn cnames(&self) -> impl Iterator<Item = (u32, &'a [u8])> + use<'a> {
         let mut rest = self.chunks;
-        (0..self.count).map_while(move |_| {
-            let (ssrc, cname, after) = next_chunk(rest)?;
-            rest = after;
-            Some((ssrc, cname))
-        })
-        .filter_map(|(ssrc, cname)| Some((ssrc, cname?)))
+        (0..self.count)
+            .map_while(move |_| {
+                let (ssrc, cname, after) = next_chunk(rest)?;
+                rest = after;
+                Some((ssrc, cname))
+            })
+            .filter_map(|(ssrc, cname)| Some((ssrc, cname?)))
     }
 }
 
@@ -222,7 +240,9 @@ impl<'a> Bye<'a> {
 pub fn write_bye(out: &mut Vec<u8>, sources: &[u32]) {
     let sources = sources.get(..MAX_BLOCKS).unwrap_or(sources);
     write_packet(out, GOODBYE, sources.len() as u8, |out| {
-        sources.iter().for_each(|ssrc| out.extend_from_slice(&ssrc.to_be_bytes()));
+        sources
+            .iter()
+            .for_each(|ssrc| out.extend_from_slice(&ssrc.to_be_bytes()));
     });
 }
 
@@ -247,11 +267,23 @@ mod tests {
 
     #[test]
     fn sender_report_reads_back() {
-        let info = SenderInfo { ntp: 0xE000_0001_8000_0000, rtp_timestamp: 90_000, packets: 5, octets: 6_000 };
+        let info = SenderInfo {
+            ntp: 0xE000_0001_8000_0000,
+            rtp_timestamp: 90_000,
+            packets: 5,
+            octets: 6_000,
+        };
         let mut out = Vec::new();
         write_sender_report(&mut out, 1, &info, &[BLOCK, BLOCK]);
         assert_eq!(out.len(), 28 + 2 * 24);
-        let RtcpPacket::SenderReport { ssrc: 1, info: read, blocks } = only(&out) else { panic!() };
+        let RtcpPacket::SenderReport {
+            ssrc: 1,
+            info: read,
+            blocks,
+        } = only(&out)
+        else {
+            panic!()
+        };
         assert_eq!(read, info);
         assert_eq!(blocks.iter().collect::<Vec<_>>(), [BLOCK, BLOCK]);
     }
@@ -260,15 +292,26 @@ mod tests {
     fn receiver_report_reads_back_and_holds_31_blocks() {
         let mut out = Vec::new();
         write_receiver_report(&mut out, 9, &[BLOCK; 40]);
-        let RtcpPacket::ReceiverReport { ssrc: 9, blocks } = only(&out) else { panic!() };
+        let RtcpPacket::ReceiverReport { ssrc: 9, blocks } = only(&out) else {
+            panic!()
+        };
         assert_eq!(blocks.iter().count(), MAX_BLOCKS);
     }
 
     #[test]
     fn cumulative_loss_is_clamped_to_24_bits() {
         let mut out = Vec::new();
-        write_receiver_report(&mut out, 9, &[ReportBlock { cumulative_lost: i32::MAX, ..BLOCK }]);
-        let RtcpPacket::ReceiverReport { blocks, .. } = only(&out) else { panic!() };
+        write_receiver_report(
+            &mut out,
+            9,
+            &[ReportBlock {
+                cumulative_lost: i32::MAX,
+                ..BLOCK
+            }],
+        );
+        let RtcpPacket::ReceiverReport { blocks, .. } = only(&out) else {
+            panic!()
+        };
         let read = blocks.iter().next().unwrap();
         assert_eq!((read.cumulative_lost, read.fraction_lost), (0x7F_FFFF, 128));
     }
@@ -287,12 +330,16 @@ mod tests {
         for name in ["", "a", "ab", "abc", "somebody@host"] {
             let mut out = Vec::new();
             write_cname(&mut out, 5, name);
-            let RtcpPacket::Sdes(sdes) = only(&out) else { panic!() };
+            let RtcpPacket::Sdes(sdes) = only(&out) else {
+                panic!()
+            };
             assert_eq!(sdes.cnames().collect::<Vec<_>>(), [(5, name.as_bytes())]);
         }
         let mut out = Vec::new();
         write_bye(&mut out, &[1, 2]);
-        let RtcpPacket::Bye(bye) = only(&out) else { panic!() };
+        let RtcpPacket::Bye(bye) = only(&out) else {
+            panic!()
+        };
         assert_eq!(bye.sources().collect::<Vec<_>>(), [1, 2]);
     }
 }

@@ -69,7 +69,10 @@ impl<'a> TransportFeedback<'a> {
     /// bounded by the packet's size, not by the number of statuses it claims.
     pub fn received(&self) -> impl Iterator<Item = (u16, i64)> + use<'a> {
         let mut chunks = self.chunks.iter();
-        let mut current = Chunk::Run { status: NOT_RECEIVED, len: 0 };
+        let mut current = Chunk::Run {
+            status: NOT_RECEIVED,
+            len: 0,
+        };
         let mut index = 0;
         let mut open = self.status_count;
         let mut sequence = self.base_sequence;
@@ -118,7 +121,10 @@ impl<'a> TransportFeedback<'a> {
 /// A status chunk.
 #[derive(Clone, Copy)]
 enum Chunk {
-    Run { status: u8, len: u16 },
+    Run {
+        status: u8,
+        len: u16,
+    },
     /// 14 statuses of one bit.
     OneBit(u16),
     /// 7 statuses of two bits.
@@ -129,7 +135,10 @@ impl Chunk {
     fn parse(bytes: [u8; 2]) -> Self {
         let word = u16::from_be_bytes(bytes);
         match word >> 14 {
-            0 | 1 => Self::Run { status: (word >> 13 & 3) as u8, len: word & 0x1FFF },
+            0 | 1 => Self::Run {
+                status: (word >> 13 & 3) as u8,
+                len: word & 0x1FFF,
+            },
             2 => Self::OneBit(word),
             _ => Self::TwoBit(word),
         }
@@ -191,7 +200,9 @@ impl TransportFeedbackBuilder {
     ) -> usize {
         self.statuses.clear();
         self.deltas.clear();
-        let Some(&(_, first)) = arrivals.first() else { return 0 };
+        let Some(&(_, first)) = arrivals.first() else {
+            return 0;
+        };
         let reference = first.div_euclid(DELTA_MICROS * DELTAS_PER_REFERENCE);
         let mut time = reference * DELTAS_PER_REFERENCE;
         let mut next = base;
@@ -210,7 +221,8 @@ impl TransportFeedbackBuilder {
             } else {
                 break;
             };
-            self.statuses.resize((sequence - base) as usize, NOT_RECEIVED);
+            self.statuses
+                .resize((sequence - base) as usize, NOT_RECEIVED);
             self.statuses.push(status);
             time += delta;
             next = sequence + 1;
@@ -237,8 +249,16 @@ impl TransportFeedbackBuilder {
 /// Chooses for each stretch of statuses the chunk that covers most of it.
 fn write_chunks(out: &mut Vec<u8>, mut statuses: &[u8]) {
     while let Some(&status) = statuses.first() {
-        let run = statuses.iter().take(0x1FFF).take_while(|next| **next == status).count();
-        let one_bit = statuses.iter().take(14).take_while(|next| **next != LARGE_DELTA).count();
+        let run = statuses
+            .iter()
+            .take(0x1FFF)
+            .take_while(|next| **next == status)
+            .count();
+        let one_bit = statuses
+            .iter()
+            .take(14)
+            .take_while(|next| **next != LARGE_DELTA)
+            .count();
         let one_bit_fits = one_bit == statuses.len().min(14);
         let vector_len = if one_bit_fits { 14 } else { 7 };
         let (word, len) = if run >= vector_len || run == statuses.len() {
@@ -274,12 +294,38 @@ mod tests {
     #[test]
     fn known_bytes_are_read() {
         let bytes = [
-            0x8F, 205, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2, // header and SSRCs
-            0xFF, 0xFE, 0, 6, // numbers 65534 to 3
-            0xFF, 0xFF, 0xFE, 9, // −2 × 64 ms, ninth packet
-            0x20, 0x02, // two small
-            0b1100_0010, 0b0100_0000, // two-bit: none, none, large, small, none…
-            4, 8, 0xFF, 0xF0, 1, 0, 0, 0,
+            0x8F,
+            205,
+            0,
+            7,
+            0,
+            0,
+            0,
+            1,
+            0,
+            0,
+            0,
+            2, // header and SSRCs
+            0xFF,
+            0xFE,
+            0,
+            6, // numbers 65534 to 3
+            0xFF,
+            0xFF,
+            0xFE,
+            9, // −2 × 64 ms, ninth packet
+            0x20,
+            0x02, // two small
+            0b1100_0010,
+            0b0100_0000, // two-bit: none, none, large, small, none…
+            4,
+            8,
+            0xFF,
+            0xF0,
+            1,
+            0,
+            0,
+            0,
         ];
         let feedback = only(&bytes);
         assert_eq!((feedback.base_sequence, feedback.status_count), (65_534, 6));
@@ -287,7 +333,12 @@ mod tests {
         let start = -128_000;
         assert_eq!(
             feedback.received().collect::<Vec<_>>(),
-            [(65_534, start + 1_000), (65_535, start + 3_000), (2, start - 1_000), (3, start - 750)]
+            [
+                (65_534, start + 1_000),
+                (65_535, start + 3_000),
+                (2, start - 1_000),
+                (3, start - 750)
+            ]
         );
     }
 
@@ -312,7 +363,9 @@ mod tests {
     #[test]
     fn huge_claims_cost_nothing() {
         // 65,535 packets not received, in nine chunks.
-        let mut out = vec![0x8F, 205, 0, 9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0];
+        let mut out = vec![
+            0x8F, 205, 0, 9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0,
+        ];
         for _ in 0..9 {
             out.extend_from_slice(&[0x1F, 0xFF]);
         }
@@ -338,7 +391,10 @@ mod tests {
             assert_eq!(feedback.base_sequence, base as u16);
             let read: Vec<_> = feedback.received().collect();
             let floor = |micros: i64| micros.div_euclid(DELTA_MICROS) * DELTA_MICROS;
-            let want: Vec<_> = rest[..taken].iter().map(|&(n, at)| (n as u16, floor(at))).collect();
+            let want: Vec<_> = rest[..taken]
+                .iter()
+                .map(|&(n, at)| (n as u16, floor(at)))
+                .collect();
             assert_eq!(read, want);
             base = rest[taken - 1].0 + 1;
             rest = &rest[taken..];
@@ -349,7 +405,9 @@ mod tests {
 
     #[test]
     fn steady_stream_fits_one_packet() {
-        let arrivals: Vec<_> = (0..100).map(|n| (70_000 + n, 5_000_000 + n as i64 * 1_000)).collect();
+        let arrivals: Vec<_> = (0..100)
+            .map(|n| (70_000 + n, 5_000_000 + n as i64 * 1_000))
+            .collect();
         assert_eq!(round_trip(70_000, &arrivals), 1);
         assert_eq!(round_trip(69_990, &arrivals), 1);
     }
@@ -358,7 +416,10 @@ mod tests {
     fn gaps_in_number_and_time_split_the_feedback() {
         assert_eq!(round_trip(0, &[(0, 0), (1, 60_000_000)]), 2);
         assert_eq!(round_trip(0, &[(0, 0), (30_000, 1_000)]), 2);
-        assert_eq!(round_trip(0, &[(50, 1_000_000), (51, 900_000), (52, 900_100)]), 1);
+        assert_eq!(
+            round_trip(0, &[(50, 1_000_000), (51, 900_000), (52, 900_100)]),
+            1
+        );
     }
 
     proptest::proptest! {

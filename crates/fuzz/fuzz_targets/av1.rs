@@ -1,0 +1,9 @@
+//! AV1 aggregation headers.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use roomful_media::codec::{CodecKind, Meta};
+
+fuzz_target!(|data: &[u8]| {
+    let _ = Meta::parse(CodecKind::Av1, data, true);
+});

@@ -1,0 +1,9 @@
+//! VP9 payload descriptors.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use roomful_media::codec::{CodecKind, Meta};
+
+fuzz_target!(|data: &[u8]| {
+    let _ = Meta::parse(CodecKind::Vp9, data, true);
+});
