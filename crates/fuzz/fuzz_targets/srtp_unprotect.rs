@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use roomful_media::rtp::RtpHeader;
 use roomful_media::srtp::{SrtpError, SrtpProfile, from_keying_material};
 
 fuzz_target!(|data: &[u8]| {
@@ -22,17 +23,18 @@ fuzz_target!(|data: &[u8]| {
 
     // The same bytes sealed by the peer are opened once. Both ends have one key here.
     let (_, mut peer) = from_keying_material(profile, &material, false).expect("long enough");
-    let header_len = usize::from(kind);
-    let mut sealed = packet.to_vec();
-    if sender.protect_rtp(&mut sealed, header_len).is_ok() {
-        let again = sealed.clone();
-        if let Ok(len) = peer.unprotect_rtp(&mut sealed) {
-            assert_eq!(sealed[..len], *packet);
-            assert_eq!(
-                peer.unprotect_rtp(&mut again.clone()),
-                Err(SrtpError::Replayed)
-            );
-        }
+    if let Ok(header) = RtpHeader::parse_clear_part(packet) {
+        let mut sealed = packet.to_vec();
+        let header_len = usize::from(header.header_len);
+        sender
+            .protect_rtp(&mut sealed, header_len)
+            .expect("a fresh index");
+        let mut again = sealed.clone();
+        let len = peer
+            .unprotect_rtp(&mut sealed)
+            .expect("a sealed packet opens");
+        assert_eq!(sealed[..len], *packet);
+        assert_eq!(peer.unprotect_rtp(&mut again), Err(SrtpError::Replayed));
     }
     let mut sealed = packet.to_vec();
     if sender.protect_rtcp(&mut sealed).is_ok() {
