@@ -1,0 +1,9 @@
+//! A whole room in one process: the media plane, clients on another WebRTC implementation, and the
+//! network between them, on a simulated clock and from a seed.
+
+#![allow(dead_code)] // The world uses the rest.
+
+mod link;
+mod media;
+mod peer;
+mod self_test;
