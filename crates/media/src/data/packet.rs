@@ -219,12 +219,9 @@ pub fn stamp(
             (field::KIND | field::PARTICIPANT_SID | field::PARTICIPANT_IDENTITY, _) => {}
             (field::USER, Value::Bytes(body)) => {
                 users += 1;
-                let destinations = if users == summary.users {
-                    &summary.identities[..]
-                } else {
-                    &[]
-                };
-                stamp_user(body, sender, destinations, out)?;
+                // Occurrences merge: what the last one says, all of them say.
+                let ours = (users == summary.users).then_some((sender, &summary.identities[..]));
+                stamp_user(body, ours, out)?;
             }
             (number @ field::CHAT_MESSAGE, Value::Bytes(body)) if keeps_claimed => {
                 let mut body = body.to_vec();
@@ -260,10 +257,10 @@ pub fn stamp(
     Ok(())
 }
 
+/// Writes a user packet without the sender's fields, and with `ours`: the sender and the destinations.
 fn stamp_user(
     body: &[u8],
-    sender: &Sender<'_>,
-    destinations: &[&str],
+    ours: Option<(&Sender<'_>, &[&str])>,
     out: &mut Vec<u8>,
 ) -> Result<(), PacketError> {
     let mut stamped = Vec::with_capacity(body.len() + 64);
@@ -274,33 +271,30 @@ fn stamp_user(
             _ => stamped.extend_from_slice(body.get(field.range).unwrap_or_default()),
         }
     }
-    wire::put_string(&mut stamped, user::PARTICIPANT_SID, sender.shown_user_sid());
-    wire::put_string(
-        &mut stamped,
-        user::PARTICIPANT_IDENTITY,
-        sender.shown_identity(),
-    );
-    for identity in destinations {
-        wire::put_bytes(
-            &mut stamped,
-            user::DESTINATION_IDENTITIES,
-            identity.as_bytes(),
-        );
+    if let Some((sender, destinations)) = ours {
+        put_user_sender(&mut stamped, sender);
+        for identity in destinations {
+            wire::put_bytes(
+                &mut stamped,
+                user::DESTINATION_IDENTITIES,
+                identity.as_bytes(),
+            );
+        }
     }
     wire::put_bytes(out, field::USER, &stamped);
     Ok(())
+}
+
+fn put_user_sender(user: &mut Vec<u8>, sender: &Sender<'_>) {
+    wire::put_string(user, user::PARTICIPANT_SID, sender.shown_user_sid());
+    wire::put_string(user, user::PARTICIPANT_IDENTITY, sender.shown_identity());
 }
 
 /// A reliable user packet around the raw payload of a channel with a label of its own.
 pub fn wrap_raw(payload: &[u8], sender: &Sender<'_>, out: &mut Vec<u8>) {
     let mut body = Vec::with_capacity(payload.len() + 64);
     wire::put_bytes(&mut body, user::PAYLOAD, payload);
-    wire::put_string(&mut body, user::PARTICIPANT_SID, sender.shown_user_sid());
-    wire::put_string(
-        &mut body,
-        user::PARTICIPANT_IDENTITY,
-        sender.shown_identity(),
-    );
+    put_user_sender(&mut body, sender);
     out.reserve(body.len() + 128);
     wire::put_bytes(out, field::USER, &body);
     wire::put_string(out, field::PARTICIPANT_SID, sender.sid);
@@ -623,6 +617,14 @@ mod tests {
         ] {
             assert_eq!(Summary::parse(bad), Err(PacketError::Malformed), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_sender_is_named_once_however_often_a_user_packet_is_split() {
+        let packet = message(|out| (0..10_000).for_each(|_| wire::put_bytes(out, 2, b"")));
+        let out = stamped(&packet, &ALICE, true).unwrap();
+        assert!(out.len() < packet.len() + 128);
+        assert_eq!(decode(&out).user_identity, "alice");
     }
 
     #[test]

@@ -195,7 +195,10 @@ mod tests {
         let (at, count) = arrivals(config, 1_000, Duration::from_millis(1));
         assert!((140..160).contains(&at.len()), "{}", at.len());
         assert_eq!(count.overflowed + at.len() as u64, 1_000);
-        assert!(at.last().is_some_and(|last| *last < Duration::from_millis(1_230)));
+        assert!(
+            at.last()
+                .is_some_and(|last| *last < Duration::from_millis(1_230))
+        );
     }
 
     #[test]

@@ -20,9 +20,24 @@ pub struct Layer {
 }
 
 pub const SIMULCAST: [Layer; 3] = [
-    Layer { rid: Some("q"), width: 320, height: 180, bitrate: 160_000 },
-    Layer { rid: Some("h"), width: 640, height: 360, bitrate: 450_000 },
-    Layer { rid: Some("f"), width: 1_280, height: 720, bitrate: 1_700_000 },
+    Layer {
+        rid: Some("q"),
+        width: 320,
+        height: 180,
+        bitrate: 160_000,
+    },
+    Layer {
+        rid: Some("h"),
+        width: 640,
+        height: 360,
+        bitrate: 450_000,
+    },
+    Layer {
+        rid: Some("f"),
+        width: 1_280,
+        height: 720,
+        bitrate: 1_700_000,
+    },
 ];
 
 /// One layer's encoder.
@@ -44,7 +59,13 @@ pub struct VideoFrame {
 
 impl Vp8Encoder {
     pub fn new(layer: Layer, picture_id: u16) -> Self {
-        Self { layer, frame: 0, picture_id: picture_id & 0x7fff, tl0: 0, wants_key: true }
+        Self {
+            layer,
+            frame: 0,
+            picture_id: picture_id & 0x7fff,
+            tl0: 0,
+            wants_key: true,
+        }
     }
 
     pub fn request_key(&mut self) {
@@ -61,7 +82,11 @@ impl Vp8Encoder {
             payloads.push(self.packet(key, payloads.is_empty(), size));
             left -= size;
         }
-        let frame = VideoFrame { timestamp: self.frame.wrapping_mul(2_970), key, payloads };
+        let frame = VideoFrame {
+            timestamp: self.frame.wrapping_mul(2_970),
+            key,
+            payloads,
+        };
         self.frame += 1;
         self.picture_id = (self.picture_id + 1) & 0x7fff;
         self.tl0 = self.tl0.wrapping_add(1);
@@ -71,12 +96,21 @@ impl Vp8Encoder {
     fn packet(&self, key: bool, first: bool, size: usize) -> Vec<u8> {
         let [p0, p1] = (self.picture_id | 0x8000).to_be_bytes();
         // RFC 7741: X, S on the first; then I, L, T; 15-bit picture id, TL0PICIDX, TID 0 with Y.
-        let mut out = vec![if first { 0x90 } else { 0x80 }, 0xe0, p0, p1, self.tl0, 0x20];
+        let mut out = vec![
+            if first { 0x90 } else { 0x80 },
+            0xe0,
+            p0,
+            p1,
+            self.tl0,
+            0x20,
+        ];
         if first {
             out.extend_from_slice(&[if key { 0x10 } else { 0x11 }, 0, 0]);
             if key {
-                let ([w0, w1], [h0, h1]) =
-                    (self.layer.width.to_le_bytes(), self.layer.height.to_le_bytes());
+                let ([w0, w1], [h0, h1]) = (
+                    self.layer.width.to_le_bytes(),
+                    self.layer.height.to_le_bytes(),
+                );
                 out.extend_from_slice(&[0x9d, 0x01, 0x2a, w0, w1, h0, h1]);
             }
         }
@@ -199,7 +233,8 @@ pub struct Video {
 pub fn watch(heard: &[Heard]) -> Video {
     let mut video = Video::default();
     let by_sequence: BTreeMap<u64, &Heard> = heard.iter().map(|h| (h.sequence, h)).collect();
-    let (Some(&first), Some(&last)) = (by_sequence.keys().next(), by_sequence.keys().next_back()) else {
+    let (Some(&first), Some(&last)) = (by_sequence.keys().next(), by_sequence.keys().next_back())
+    else {
         return video;
     };
     video.missing = last - first + 1 - by_sequence.len() as u64;
@@ -213,17 +248,22 @@ pub fn watch(heard: &[Heard]) -> Video {
         let Some(vp8) = read_vp8(&packet.payload) else {
             // Padding carries no frame, and must not be inside one.
             if !packet.payload.is_empty() {
-                video.faults.push(format!("packet {sequence} is no VP8 of ours"));
+                video
+                    .faults
+                    .push(format!("packet {sequence} is no VP8 of ours"));
             }
             continue;
         };
         whole = match whole {
             _ if vp8.start => Some((vp8, packet.at, packet.timestamp)),
             Some((start, at, timestamp)) if !gap => {
-                if (vp8.picture_id, vp8.width, vp8.frame) != (start.picture_id, start.width, start.frame)
+                if (vp8.picture_id, vp8.width, vp8.frame)
+                    != (start.picture_id, start.width, start.frame)
                     || timestamp != packet.timestamp
                 {
-                    video.faults.push(format!("packet {sequence} mixes two frames"));
+                    video
+                        .faults
+                        .push(format!("packet {sequence} mixes two frames"));
                 }
                 Some((start, at.max(packet.at), timestamp))
             }
@@ -233,12 +273,19 @@ pub fn watch(heard: &[Heard]) -> Video {
             continue;
         };
         whole = None;
-        let frame =
-            Frame { at, key: start.key, width: start.width, number: start.frame, timestamp };
+        let frame = Frame {
+            at,
+            key: start.key,
+            width: start.width,
+            number: start.frame,
+            timestamp,
+        };
         if let Some((earlier, picture_id)) = before {
             let step = timestamp.wrapping_sub(earlier.timestamp);
             if step == 0 || step > 90_000 * 30 {
-                video.faults.push(format!("frame at packet {sequence}: timestamp moves by {step}"));
+                video.faults.push(format!(
+                    "frame at packet {sequence}: timestamp moves by {step}"
+                ));
             }
             if earlier.width != frame.width && !frame.key {
                 video.faults.push(format!(
@@ -249,11 +296,15 @@ pub fn watch(heard: &[Heard]) -> Video {
             if let (Some(earlier_id), Some(id)) = (picture_id, start.picture_id) {
                 let step = id.wrapping_sub(earlier_id) & 0x7fff;
                 if step == 0 || step > 1_000 {
-                    video.faults.push(format!("frame at packet {sequence}: picture id moves by {step}"));
+                    video.faults.push(format!(
+                        "frame at packet {sequence}: picture id moves by {step}"
+                    ));
                 }
             }
         } else if !frame.key {
-            video.faults.push("the first whole frame is no key frame".into());
+            video
+                .faults
+                .push("the first whole frame is no key frame".into());
         }
         before = Some((frame, start.picture_id));
         video.frames.push(frame);
@@ -264,7 +315,10 @@ pub fn watch(heard: &[Heard]) -> Video {
 /// Numbers of the Opus frames that came, in order of sequence, each once.
 pub fn listen(heard: &[Heard]) -> Vec<u32> {
     let by_sequence: BTreeMap<u64, &Heard> = heard.iter().map(|h| (h.sequence, h)).collect();
-    by_sequence.values().filter_map(|h| h.opus_number()).collect()
+    by_sequence
+        .values()
+        .filter_map(|h| h.opus_number())
+        .collect()
 }
 
 #[cfg(test)]

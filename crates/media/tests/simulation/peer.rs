@@ -118,7 +118,13 @@ impl Connection {
                     let publication = &mut publications[index];
                     let (kind, simulcast) = publication.source.section();
                     let cid = Some(publication.cid.clone());
-                    let mid = api.add_media(kind, Direction::SendOnly, Some("stream".into()), cid, simulcast);
+                    let mid = api.add_media(
+                        kind,
+                        Direction::SendOnly,
+                        Some("stream".into()),
+                        cid,
+                        simulcast,
+                    );
                     publication.mid = Some(mid);
                 }
                 Change::Direction(mid, direction) => api.set_direction(mid, direction),
@@ -163,7 +169,8 @@ impl Source {
         };
         let rids: Vec<_> = encoders.iter().filter_map(|e| e.layer.rid).collect();
         let mut simulcast = Simulcast::new();
-        rids.iter().for_each(|rid| simulcast.add_send_layer(SimulcastLayer::new(rid)));
+        rids.iter()
+            .for_each(|rid| simulcast.add_send_layer(SimulcastLayer::new(rid)));
         (MediaKind::Video, (!rids.is_empty()).then_some(simulcast))
     }
 
@@ -254,8 +261,10 @@ impl Peer {
     }
 
     pub fn publish_video(&mut self, now: Instant, track: TrackId, cid: &str, layers: &[Layer]) {
-        let encoders =
-            layers.iter().map(|&layer| Vp8Encoder::new(layer, self.rng.word() as u16)).collect();
+        let encoders = layers
+            .iter()
+            .map(|&layer| Vp8Encoder::new(layer, self.rng.word() as u16))
+            .collect();
         self.publish(now, track, cid, Source::Video(encoders));
     }
 
@@ -274,7 +283,9 @@ impl Peer {
             disabled_layers: [false; 3],
             key_requests: [0; 3],
         });
-        self.publisher.changes.push(Change::Send(self.publications.len() - 1));
+        self.publisher
+            .changes
+            .push(Change::Send(self.publications.len() - 1));
         self.negotiate(now);
     }
 
@@ -283,7 +294,9 @@ impl Peer {
         let publication = &mut self.publications[index];
         publication.paused = true;
         if let Some(mid) = publication.mid {
-            self.publisher.changes.push(Change::Direction(mid, Direction::Inactive));
+            self.publisher
+                .changes
+                .push(Change::Direction(mid, Direction::Inactive));
         }
         self.negotiate(now);
     }
@@ -296,7 +309,9 @@ impl Peer {
             encoders.iter_mut().for_each(Vp8Encoder::request_key);
         }
         if let Some(mid) = publication.mid {
-            self.publisher.changes.push(Change::Direction(mid, Direction::SendOnly));
+            self.publisher
+                .changes
+                .push(Change::Direction(mid, Direction::SendOnly));
         }
         self.negotiate(now);
     }
@@ -315,16 +330,27 @@ impl Peer {
 
     /// Takes the server's description; an offer is answered at once.
     pub fn handle_description(&mut self, now: Instant, signal: &Signal, mids: &[(String, String)]) {
-        self.description_size =
-            (signal.sdp.len(), signal.sdp.lines().filter(|line| line.starts_with("m=")).count());
+        self.description_size = (
+            signal.sdp.len(),
+            signal
+                .sdp
+                .lines()
+                .filter(|line| line.starts_with("m="))
+                .count(),
+        );
         let Some(connection) = self.connection(signal.target) else {
             panic!("a description for a connection this peer has not");
         };
         connection.sids = mids.iter().cloned().collect();
         match signal.kind {
             SdpKind::Offer => {
-                let offer = SdpOffer::from_sdp_string(&signal.sdp).expect("an offer str0m can read");
-                let answer = connection.rtc.sdp_api().accept_offer(offer).expect("an offer to accept");
+                let offer =
+                    SdpOffer::from_sdp_string(&signal.sdp).expect("an offer str0m can read");
+                let answer = connection
+                    .rtc
+                    .sdp_api()
+                    .accept_offer(offer)
+                    .expect("an offer to accept");
                 self.signals.push(Signal {
                     target: signal.target,
                     kind: SdpKind::Answer,
@@ -333,10 +359,21 @@ impl Peer {
                 });
             }
             SdpKind::Answer => {
-                assert_eq!(signal.id, connection.offer_id, "an answer has its offer's id");
-                let pending = connection.pending.take().expect("an answer to an offer that is out");
-                let answer = SdpAnswer::from_sdp_string(&signal.sdp).expect("an answer str0m can read");
-                connection.rtc.sdp_api().accept_answer(pending, answer).expect("an answer to accept");
+                assert_eq!(
+                    signal.id, connection.offer_id,
+                    "an answer has its offer's id"
+                );
+                let pending = connection
+                    .pending
+                    .take()
+                    .expect("an answer to an offer that is out");
+                let answer =
+                    SdpAnswer::from_sdp_string(&signal.sdp).expect("an answer str0m can read");
+                connection
+                    .rtc
+                    .sdp_api()
+                    .accept_answer(pending, answer)
+                    .expect("an answer to accept");
             }
         }
         self.drain(now, signal.target);
@@ -370,7 +407,12 @@ impl Peer {
 
     /// Asks for a key frame of a track it hears.
     pub fn request_key_frame(&mut self, now: Instant, sid: &str) {
-        let Some(ssrc) = self.heard.get(sid).and_then(|heard| heard.last()).map(|h| h.ssrc) else {
+        let Some(ssrc) = self
+            .heard
+            .get(sid)
+            .and_then(|heard| heard.last())
+            .map(|h| h.ssrc)
+        else {
             return;
         };
         for target in [Target::Publisher, Target::Subscriber] {
@@ -413,23 +455,41 @@ impl Peer {
     }
 
     pub fn handle_datagram(&mut self, now: Instant, datagram: &Datagram) {
-        let Some(target) = self.target_of(datagram.destination) else { return };
-        let Some(connection) = self.connection(target) else { return };
-        let Datagram { source, destination, contents } = datagram;
+        let Some(target) = self.target_of(datagram.destination) else {
+            return;
+        };
+        let Some(connection) = self.connection(target) else {
+            return;
+        };
+        let Datagram {
+            source,
+            destination,
+            contents,
+        } = datagram;
         if let Ok(receive) = Receive::new(Protocol::Udp, *source, *destination, contents) {
             let input = Input::Receive(now, receive);
             if connection.rtc.accepts(&input) {
-                connection.rtc.handle_input(input).expect("a datagram to take");
+                connection
+                    .rtc
+                    .handle_input(input)
+                    .expect("a datagram to take");
             }
         }
         self.drain(now, target);
     }
 
     pub fn poll_timeout(&self) -> Instant {
-        let sending = self.publications.iter().filter(|p| self.is_sending(p)).map(|p| p.due);
+        let sending = self
+            .publications
+            .iter()
+            .filter(|p| self.is_sending(p))
+            .map(|p| p.due);
         let connections = [Some(&self.publisher), self.subscriber.as_ref()];
         let timeouts = connections.into_iter().flatten().map(|c| c.timeout);
-        sending.chain(timeouts).min().unwrap_or(self.publisher.timeout)
+        sending
+            .chain(timeouts)
+            .min()
+            .unwrap_or(self.publisher.timeout)
     }
 
     fn is_sending(&self, publication: &Publication) -> bool {
@@ -441,7 +501,10 @@ impl Peer {
             if let Some(connection) = self.connection(target)
                 && connection.timeout <= now
             {
-                connection.rtc.handle_input(Input::Timeout(now)).expect("a timeout to take");
+                connection
+                    .rtc
+                    .handle_input(Input::Timeout(now))
+                    .expect("a timeout to take");
                 self.drain(now, target);
             }
         }
@@ -460,12 +523,15 @@ impl Peer {
         let Some(mid) = publication.mid else { return };
         let interval = publication.source.interval();
         // After a pause the clock goes on from now.
-        let missed = now.saturating_duration_since(publication.due).as_micros() / interval.as_micros();
+        let missed =
+            now.saturating_duration_since(publication.due).as_micros() / interval.as_micros();
         publication.due += interval * (missed as u32 + 1);
         let mut packets = Vec::new();
         match &mut publication.source {
             Source::Audio { next, level } => {
-                publication.timestamp = publication.timestamp.wrapping_add(960 * (missed as u32 + 1));
+                publication.timestamp = publication
+                    .timestamp
+                    .wrapping_add(960 * (missed as u32 + 1));
                 let ext = ExtensionValues {
                     audio_level: Some(*level),
                     voice_activity: Some(*level > -60),
@@ -475,7 +541,9 @@ impl Peer {
                 *next += 1;
             }
             Source::Video(encoders) => {
-                publication.timestamp = publication.timestamp.wrapping_add(2_970 * (missed as u32 + 1));
+                publication.timestamp = publication
+                    .timestamp
+                    .wrapping_add(2_970 * (missed as u32 + 1));
                 for (layer, encoder) in encoders.iter_mut().enumerate() {
                     if publication.disabled_layers[layer] {
                         continue;
@@ -494,7 +562,9 @@ impl Peer {
             let sequence = self.publications[index].sequences[layer];
             let video = pt == vp8;
             let mut api = self.publisher.rtc.direct_api();
-            let Some(stream) = api.stream_tx_by_mid(mid, rid.map(Into::into)) else { return };
+            let Some(stream) = api.stream_tx_by_mid(mid, rid.map(Into::into)) else {
+                return;
+            };
             let write = RtpWrite::new(pt, sequence.into(), timestamp, now, payload)
                 .marker(marker)
                 .nackable(video)
@@ -554,16 +624,32 @@ impl Peer {
                 }
             }
             Event::ChannelData(data) => {
-                let channels = self.connection(target).map(|c| c.channels.as_slice()).unwrap_or_default();
+                let channels = self
+                    .connection(target)
+                    .map(|c| c.channels.as_slice())
+                    .unwrap_or_default();
                 let known = channels.iter().find(|(_, id)| *id == data.id);
                 let channel = known.map_or(Channel::Unlabelled, |(channel, _)| *channel);
-                self.notes.push(format!("{channel:?} message of {} bytes", data.data.len()));
-                self.messages.push(Message { at: now, channel, data: data.data });
+                self.notes
+                    .push(format!("{channel:?} message of {} bytes", data.data.len()));
+                self.messages.push(Message {
+                    at: now,
+                    channel,
+                    data: data.data,
+                });
             }
             Event::RtpPacket(packet) => self.hear(now, target, &packet),
             Event::KeyframeRequest(request) => {
-                let asked = self.publications.iter_mut().find(|p| p.mid == Some(request.mid));
-                let Some(Publication { source: Source::Video(encoders), key_requests, .. }) = asked else {
+                let asked = self
+                    .publications
+                    .iter_mut()
+                    .find(|p| p.mid == Some(request.mid));
+                let Some(Publication {
+                    source: Source::Video(encoders),
+                    key_requests,
+                    ..
+                }) = asked
+                else {
                     return;
                 };
                 let rid = request.rid.map(|rid| rid.to_string());
@@ -579,15 +665,26 @@ impl Peer {
     }
 
     fn hear(&mut self, now: Instant, target: Target, packet: &RtpPacket) {
-        let Some(connection) = self.connection(target) else { return };
-        let ssrc = packet.header.ssrc;
-        let mid = connection.rtc.direct_api().stream_rx(&ssrc).map(|stream| stream.mid().to_string());
-        let sid = mid.as_ref().and_then(|mid| connection.sids.get(mid));
-        let Some(sid) = sid.cloned() else {
-            self.notes.push(format!("{target:?} RTP in section {mid:?} that was not announced"));
+        let Some(connection) = self.connection(target) else {
             return;
         };
-        self.notes.push(format!("hears {sid} {} {}", *packet.seq_no, packet.header.timestamp));
+        let ssrc = packet.header.ssrc;
+        let mid = connection
+            .rtc
+            .direct_api()
+            .stream_rx(&ssrc)
+            .map(|stream| stream.mid().to_string());
+        let sid = mid.as_ref().and_then(|mid| connection.sids.get(mid));
+        let Some(sid) = sid.cloned() else {
+            self.notes.push(format!(
+                "{target:?} RTP in section {mid:?} that was not announced"
+            ));
+            return;
+        };
+        self.notes.push(format!(
+            "hears {sid} {} {}",
+            *packet.seq_no, packet.header.timestamp
+        ));
         self.heard.entry(sid).or_default().push(Heard {
             at: now,
             ssrc: *ssrc,

@@ -25,7 +25,10 @@ fn a_peer_connects_over_a_bad_link_and_sends_media_and_data() {
     let address = SocketAddr::from(([192, 0, 2, 1], 7_882));
     let mut other = Rtc::builder().set_rtp_mode(true).build(start);
     other.add_local_candidate(Candidate::host(address, "udp").unwrap());
-    let config = LinkConfig { loss: 0.05, ..LinkConfig::default() };
+    let config = LinkConfig {
+        loss: 0.05,
+        ..LinkConfig::default()
+    };
     let mut links = [Link::new(config, 1), Link::new(config, 2)];
     let mut under_way: Vec<(Instant, Datagram)> = Vec::new();
     let mut seen = Seen::default();
@@ -36,7 +39,15 @@ fn a_peer_connects_over_a_bad_link_and_sends_media_and_data() {
             let offer = SdpOffer::from_sdp_string(&signal.sdp).unwrap();
             let answer = other.sdp_api().accept_offer(offer).unwrap();
             let (sdp, kind) = (answer.to_sdp_string(), SdpKind::Answer);
-            peer.handle_description(now, &Signal { sdp, kind, ..signal }, &[]);
+            peer.handle_description(
+                now,
+                &Signal {
+                    sdp,
+                    kind,
+                    ..signal
+                },
+                &[],
+            );
         }
         if peer.poll_timeout() <= now {
             peer.handle_timeout(now);
@@ -47,7 +58,8 @@ fn a_peer_connects_over_a_bad_link_and_sends_media_and_data() {
         while let Some(at) = under_way.iter().position(|(at, _)| *at <= now) {
             let (_, d) = under_way.remove(at);
             if d.destination == address {
-                let receive = Receive::new(Protocol::Udp, d.source, d.destination, &d.contents).unwrap();
+                let receive =
+                    Receive::new(Protocol::Udp, d.source, d.destination, &d.contents).unwrap();
                 other.handle_input(Input::Receive(now, receive)).unwrap();
                 datagrams.extend(seen.drain(&mut other));
             } else {
@@ -66,7 +78,12 @@ fn a_peer_connects_over_a_bad_link_and_sends_media_and_data() {
     }
     assert!(peer.is_connected(), "{:?}", peer.notes);
     assert_eq!((seen.messages, sent), (1, true), "{:?}", peer.notes);
-    assert_eq!(seen.rids.len(), 4, "audio and three layers: {:?}", seen.rids);
+    assert_eq!(
+        seen.rids.len(),
+        4,
+        "audio and three layers: {:?}",
+        seen.rids
+    );
     assert!(links[0].count.lost > 50);
 }
 
@@ -91,7 +108,10 @@ impl Seen {
                 Output::Event(Event::RtpPacket(packet)) => {
                     let (ssrc, level) = (packet.header.ssrc, packet.header.ext_vals.audio_level);
                     let mut api = other.direct_api();
-                    let rid = api.stream_rx(&ssrc).and_then(|s| s.rid()).map(|rid| rid.to_string());
+                    let rid = api
+                        .stream_rx(&ssrc)
+                        .and_then(|s| s.rid())
+                        .map(|rid| rid.to_string());
                     assert!(rid.is_some() || level == Some(-20));
                     self.rids.insert(rid);
                 }
