@@ -9,369 +9,527 @@
 //! Nothing passes before its check: STUN before its message integrity, DTLS before its 5-tuple is
 //! validated by ICE, media and data before the certificate's fingerprint matched.
 
+mod candidate;
+mod channel;
+mod dcep;
+pub mod demux;
+mod dtls;
+mod ice;
+mod sctp;
+#[cfg(test)]
+mod tests;
 mod tuple;
+mod types;
 
-use std::ops::Range;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::srtp::{self, SrtpReceiver, SrtpSender};
+use channel::Channels;
+use demux::Kind;
+use dtls::Session;
+use ice::{Health, Ice, IceEvent, earliest};
+use sctp::{Sctp, SctpEvent};
+
+pub use candidate::parse_remote as parse_candidate;
+pub use dcep::{Dcep, DcepError, parse as parse_dcep, write as write_dcep};
+pub use dtls::{Fingerprint, Identity};
 pub use tuple::{FiveTuple, Protocol, Transmit};
+pub use types::*;
 
-/// ICE username fragment and password (RFC 8445 §5.3).
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct IceCredentials {
-    pub ufrag: String,
-    pub password: String,
-}
+/// The largest message we send, whatever the peer says it takes.
+const MAX_SEND_MESSAGE: u32 = 1 << 20;
+/// What a peer takes that does not say (RFC 8841 §6.1).
+const DEFAULT_MAX_MESSAGE: u32 = 65_536;
+/// From the first ICE path to keys.
+const DTLS_TIMEOUT: Duration = Duration::from_secs(20);
 
-impl std::fmt::Debug for IceCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IceCredentials")
-            .field("ufrag", &self.ufrag)
-            .finish_non_exhaustive()
-    }
-}
-
-impl IceCredentials {
-    /// Fresh credentials from 24 random bytes: 8 characters of ufrag, 24 of password.
-    pub fn from_random(random: [u8; 24]) -> Self {
-        let _ = random;
-        unimplemented!()
-    }
-
-    /// Fresh credentials from the system's generator.
-    pub fn generate() -> Self {
-        unimplemented!()
-    }
-}
-
-/// Who nominates (RFC 8445 §6.1.1): the offerer of a full/full pair; a full agent against a lite one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IceRole {
-    Controlling,
-    Controlled,
-}
-
-/// Our side of the DTLS handshake: `Client` is SDP's `active`, `Server` is `passive`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DtlsRole {
-    Client,
-    Server,
-}
-
-/// An address that the peer can reach us by; always offered as a host candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalCandidate {
-    pub protocol: Protocol,
-    /// What the peer is told.
-    pub address: std::net::SocketAddr,
-    /// What the socket calls itself, when another (mapped ports, 1:1 NAT).
-    pub base: Option<std::net::SocketAddr>,
-}
-
-/// Certificate, key and DTLS configuration, made once a process and shared by all transports.
-pub struct Identity {}
-
-impl Identity {
-    /// A fresh self-signed ECDSA P-256 certificate.
-    pub fn generate() -> Result<Arc<Self>, TransportError> {
-        unimplemented!()
-    }
-
-    /// SHA-256 of the certificate.
-    pub fn fingerprint(&self) -> &Fingerprint {
-        unimplemented!()
-    }
-}
-
-/// A certificate's fingerprint as in SDP's `a=fingerprint` (RFC 8122): `sha-256 AB:CD:…`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint {
-    /// Lower case: "sha-256".
-    pub algorithm: String,
-    pub digest: Vec<u8>,
-}
-
-#[derive(Clone)]
-pub struct TransportConfig {
-    pub identity: Arc<Identity>,
-    pub role: IceRole,
-    /// Answers checks only; for hosts with an address that everybody can reach. Implies `Controlled`.
-    pub lite: bool,
-    pub credentials: IceCredentials,
-    /// Random; decides role conflicts.
-    pub tie_breaker: u64,
-    pub candidates: Vec<LocalCandidate>,
-    pub limits: Limits,
-}
-
-/// What one transport may hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes queued on a reliable channel before [`SendError::Overflow`].
-    pub reliable_queue: usize,
-    /// Bytes queued on a lossy channel; the oldest messages are dropped above it.
-    pub lossy_queue: usize,
-    /// Largest message taken from the peer, and `a=max-message-size`.
-    pub receive_message: usize,
-    /// Data channels at once.
-    pub channels: usize,
-}
-
-/// What the peer's description says.
-#[derive(Clone, Debug)]
-pub struct RemoteParameters {
-    pub ice: IceCredentials,
-    pub ice_lite: bool,
-    /// Any of them may match; at least one must be sha-256, sha-384 or sha-512.
-    pub fingerprints: Vec<Fingerprint>,
-    /// *Our* role, as `a=setup` was negotiated.
-    pub dtls: DtlsRole,
-    /// The description has a data section: a DTLS client then opens the SCTP association.
-    pub data: bool,
-    /// The peer's `a=max-message-size`; `None` is 65,536 (RFC 8841), 0 is "any".
-    pub max_message_size: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransportState {
-    Connecting,
-    /// ICE and DTLS are up.
-    Connected,
-    /// Nothing authenticated came for 10 s; may come back.
-    Disconnected,
-    /// 5 s more: only an ICE restart brings it back.
-    Failed,
-    Closed,
-}
-
-/// A data channel of this transport: its SCTP stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ChannelId(pub u16);
-
-/// How a data channel delivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reliability {
-    Reliable,
-    /// At most that many retransmissions of a message; 0 is "lossy".
-    MaxRetransmits(u32),
-    /// Given up after that many milliseconds.
-    MaxLifetime(u32),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelSpec {
-    pub label: String,
-    pub protocol: String,
-    pub ordered: bool,
-    pub reliability: Reliability,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TransportEvent {
-    StateChanged(TransportState),
-    /// ICE validated this 5-tuple: datagrams on it belong to this transport.
-    TupleAdded(FiveTuple),
-    /// It is forgotten again.
-    TupleRemoved(FiveTuple),
-    /// Media goes here from now on.
-    Selected(FiveTuple),
-    /// Open both ways. Raised for channels of either side.
-    ChannelOpen {
-        channel: ChannelId,
-        spec: ChannelSpec,
-    },
-    ChannelMessage {
-        channel: ChannelId,
-        data: Bytes,
-        binary: bool,
-    },
-    ChannelClosed {
-        channel: ChannelId,
-    },
-    /// The transport closed itself or was closed by the peer; says why. Nothing follows.
-    Closed {
-        reason: String,
-    },
-}
-
-/// What became of a datagram. Ranges are into the buffer that was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// A decrypted RTP packet.
-    Rtp(Range<usize>),
-    /// A decrypted RTCP compound.
-    Rtcp(Range<usize>),
-    Consumed,
-    Dropped(DropReason),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DropReason {
-    /// First byte of no protocol we speak (RFC 7983), or too short.
-    Unknown,
-    /// STUN that is malformed, not for us, or fails its integrity check.
-    Stun,
-    /// A new 5-tuple above the cap.
-    TooManyTuples,
-    /// DTLS or SRTP from a 5-tuple that ICE did not validate.
-    NotValidated,
-    Dtls,
-    /// SRTP before there are keys.
-    NoKeys,
-    /// SRTP that fails authentication, is a replay or is malformed.
-    Srtp,
-    Closed,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TransportError {
-    #[error("certificate: {0}")]
-    Certificate(String),
-    /// A re-offer with another certificate is another peer: a new transport is needed.
-    #[error("the peer's certificate fingerprint changed: a new peer connection is needed")]
-    PeerChanged,
-    #[error("no fingerprint that can be checked (sha-256, sha-384 or sha-512)")]
-    NoFingerprint,
-    #[error("both sides are ICE-lite")]
-    BothLite,
-    #[error("malformed candidate: {0}")]
-    Candidate(String),
-    #[error("the transport is closed")]
-    Closed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    #[error("no such channel, or it is closed")]
-    NoChannel,
-    #[error("the message is larger than the peer takes")]
-    TooLarge,
-    /// The peer does not read its reliable channel: this transport should be closed.
-    #[error("the reliable queue is full")]
-    Overflow,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
-    /// No keys yet, or closed.
-    #[error("no SRTP keys")]
-    NoKeys,
-    #[error("malformed packet or exhausted key")]
-    Refused,
+/// SRTP contexts of both directions, boxed: a transport that only waits does not pay for them.
+struct Srtp {
+    sender: SrtpSender,
+    receiver: SrtpReceiver,
 }
 
 /// One peer connection's transport.
-pub struct Transport {}
+pub struct Transport {
+    identity: Arc<Identity>,
+    limits: Limits,
+    ice: Ice,
+    remote: Option<RemoteParameters>,
+    session: Option<Box<Session>>,
+    srtp: Option<Box<Srtp>>,
+    sctp: Option<Box<Sctp>>,
+    channels: Channels,
+    /// Where the peer's DTLS came from last: answers go there until a pair is nominated.
+    handshake_tuple: Option<FiveTuple>,
+    /// When the first path was there.
+    path_since: Option<Instant>,
+    /// The peer's fingerprint matched and both sides have keys.
+    secured: bool,
+    state: TransportState,
+    was_connected: bool,
+    events: VecDeque<TransportEvent>,
+    closing: Option<String>,
+}
 
-#[allow(unused_variables)]
 impl Transport {
     pub fn new(config: TransportConfig, now: Instant) -> Self {
-        Self {}
+        let ice = Ice::new(
+            config.role,
+            config.lite,
+            config.credentials,
+            config.tie_breaker,
+            config.candidates,
+            now,
+        );
+        Self {
+            identity: config.identity,
+            limits: config.limits,
+            ice,
+            remote: None,
+            session: None,
+            srtp: None,
+            sctp: None,
+            channels: Channels::new(config.limits),
+            handshake_tuple: None,
+            path_since: None,
+            secured: false,
+            state: TransportState::Connecting,
+            was_connected: false,
+            events: VecDeque::new(),
+            closing: None,
+        }
     }
 
     pub fn state(&self) -> TransportState {
-        unimplemented!()
+        self.state
     }
 
     pub fn local_credentials(&self) -> &IceCredentials {
-        unimplemented!()
+        self.ice.credentials()
     }
 
     /// `candidate:…` lines of our candidates, for SDP and trickle.
     pub fn local_candidates(&self) -> Vec<String> {
-        unimplemented!()
+        self.ice.local_lines()
     }
 
-    /// Offers another address while running.
-    pub fn add_local_candidate(&mut self, now: Instant, candidate: LocalCandidate) {}
+    /// Offers another address while running; `false` when it is known or unusable.
+    pub fn add_local_candidate(&mut self, now: Instant, candidate: LocalCandidate) -> bool {
+        let added = self.ice.add_local(candidate);
+        self.advance(now);
+        added
+    }
 
     /// Whether the peer restarted ICE: then [`Self::restart_ice`] before [`Self::set_remote`].
     pub fn is_restart(&self, remote: &IceCredentials) -> bool {
-        unimplemented!()
+        self.ice.is_restart(remote)
     }
 
     /// Applies the peer's description; later ones too, unchanged or after a restart.
-    pub fn set_remote(
-        &mut self,
-        now: Instant,
-        remote: &RemoteParameters,
-    ) -> Result<(), TransportError> {
-        unimplemented!()
+    pub fn set_remote(&mut self, now: Instant, remote: &RemoteParameters) -> Result<(), TransportError> {
+        if self.state == TransportState::Closed {
+            return Err(TransportError::Closed);
+        }
+        let usable = |text: &str| (1..=256).contains(&text.len());
+        if !usable(&remote.ice.ufrag) || !usable(&remote.ice.password) {
+            return Err(TransportError::Credentials);
+        }
+        if remote.ice_lite && self.ice.lite() {
+            return Err(TransportError::BothLite);
+        }
+        if !remote.fingerprints.iter().any(Fingerprint::checkable) {
+            return Err(TransportError::NoFingerprint);
+        }
+        if let (Some(known), Some(session)) = (&self.remote, &self.session) {
+            let same = match session.certificate() {
+                Some(certificate) => remote.fingerprints.iter().any(|print| print.matches(certificate)),
+                None => known.fingerprints == remote.fingerprints,
+            };
+            if !same {
+                return Err(TransportError::PeerChanged);
+            }
+        }
+        if remote.ice_lite {
+            self.ice.set_controlling(true);
+        }
+        self.channels.set_max_message(self.max_send_message(remote) as usize);
+        let ice = remote.ice.clone();
+        self.remote = Some(remote.clone());
+        self.ice.set_remote(now, &ice);
+        self.advance(now);
+        Ok(())
     }
 
-    /// A `candidate:…` line. Empty lines, mDNS names, TCP candidates and those above the cap are ignored:
+    fn max_send_message(&self, remote: &RemoteParameters) -> u32 {
+        match remote.max_message_size {
+            None => DEFAULT_MAX_MESSAGE,
+            Some(0) => MAX_SEND_MESSAGE,
+            Some(size) => size.min(MAX_SEND_MESSAGE),
+        }
+    }
+
+    /// A `candidate:…` line. Empty lines, names (mDNS), TCP candidates and those above the cap are ignored:
     /// `Ok(false)`.
-    pub fn add_remote_candidate(
-        &mut self,
-        now: Instant,
-        line: &str,
-    ) -> Result<bool, TransportError> {
-        unimplemented!()
+    pub fn add_remote_candidate(&mut self, now: Instant, line: &str) -> Result<bool, TransportError> {
+        let added = self.ice.add_remote(now, line)?;
+        self.advance(now);
+        Ok(added)
     }
 
     /// New local credentials; media goes on over the old path until a new one is found.
-    pub fn restart_ice(&mut self, now: Instant, credentials: IceCredentials) {}
+    pub fn restart_ice(&mut self, now: Instant, credentials: IceCredentials) {
+        self.ice.restart(now, credentials);
+        self.advance(now);
+    }
 
     /// Takes one datagram. SRTP is decrypted in place.
-    pub fn handle_datagram(
+    #[inline]
+    pub fn handle_datagram(&mut self, now: Instant, tuple: &FiveTuple, datagram: &mut [u8]) -> Received {
+        match demux::classify(datagram) {
+            Some(Kind::Rtp) => self.handle_srtp(now, tuple, datagram, false),
+            Some(Kind::Rtcp) => self.handle_srtp(now, tuple, datagram, true),
+            Some(Kind::Stun) => self.handle_stun(now, tuple, datagram),
+            Some(Kind::Dtls) => self.handle_dtls(now, tuple, datagram),
+            None => Received::Dropped(DropReason::Unknown),
+        }
+    }
+
+    #[inline]
+    fn handle_srtp(
         &mut self,
         now: Instant,
         tuple: &FiveTuple,
         datagram: &mut [u8],
+        control: bool,
     ) -> Received {
-        unimplemented!()
+        let Some(index) = self.ice.find(tuple) else { return Received::Dropped(DropReason::NotValidated) };
+        let Some(srtp) = &mut self.srtp else { return Received::Dropped(DropReason::NoKeys) };
+        let opened = if control {
+            srtp.receiver.unprotect_rtcp(datagram)
+        } else {
+            srtp.receiver.unprotect_rtp(datagram)
+        };
+        let Ok(length) = opened else { return Received::Dropped(DropReason::Srtp) };
+        self.ice.authenticated(now, index);
+        if self.state == TransportState::Disconnected {
+            self.advance(now);
+        }
+        if control { Received::Rtcp(0..length) } else { Received::Rtp(0..length) }
     }
 
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        unimplemented!()
+    fn handle_stun(&mut self, now: Instant, tuple: &FiveTuple, datagram: &[u8]) -> Received {
+        if self.state == TransportState::Closed {
+            return Received::Dropped(DropReason::Closed);
+        }
+        match self.ice.handle_stun(now, tuple, datagram) {
+            Ok(()) => {
+                self.advance(now);
+                Received::Consumed
+            }
+            Err(reason) => Received::Dropped(reason),
+        }
+    }
+
+    fn handle_dtls(&mut self, now: Instant, tuple: &FiveTuple, datagram: &[u8]) -> Received {
+        if self.state == TransportState::Closed {
+            return Received::Dropped(DropReason::Closed);
+        }
+        if self.ice.find(tuple).is_none() {
+            return Received::Dropped(DropReason::NotValidated);
+        }
+        // Without the peer's fingerprint there is nothing to check a handshake against.
+        let Some(remote) = &self.remote else { return Received::Dropped(DropReason::Dtls) };
+        if self.session.is_none() {
+            match Session::new(&self.identity, remote.dtls, now) {
+                Ok(session) => self.session = Some(session),
+                Err(reason) => {
+                    self.end(now, reason);
+                    return Received::Dropped(DropReason::Dtls);
+                }
+            }
+        }
+        self.handshake_tuple = Some(*tuple);
+        let Some(session) = &mut self.session else { return Received::Dropped(DropReason::Dtls) };
+        // The engine keeps time by its timer calls only.
+        let outcome = session.handle_timeout(now).and_then(|()| session.handle_datagram(datagram));
+        self.settle(now, outcome);
+        Received::Consumed
+    }
+
+    /// After something moved in the DTLS session: fingerprint, keys, data, goodbyes.
+    fn settle(&mut self, now: Instant, outcome: Result<(), String>) {
+        let outcome = outcome.and_then(|()| self.secure());
+        match outcome {
+            Ok(()) => self.advance(now),
+            Err(reason) => self.end(now, reason),
+        }
+    }
+
+    /// Takes the session's keys once it is connected and the certificate is the one that was signalled.
+    fn secure(&mut self) -> Result<(), String> {
+        let (Some(session), Some(remote), false) = (&mut self.session, &self.remote, self.secured) else {
+            return Ok(());
+        };
+        if let Some(certificate) = session.certificate()
+            && !remote.fingerprints.iter().any(|fingerprint| fingerprint.matches(certificate))
+        {
+            return Err("the peer's certificate does not match its signalled fingerprint".into());
+        }
+        if !session.connected() || session.certificate().is_none() {
+            return Ok(());
+        }
+        if let Some(keys) = session.take_keys() {
+            let client = session.role() == DtlsRole::Client;
+            let (sender, receiver) = srtp::from_keying_material(keys.profile, &keys.material, client)
+                .map_err(|error| format!("SRTP keys: {error}"))?;
+            self.srtp = Some(Box::new(Srtp { sender, receiver }));
+        }
+        // A peer without use_srtp has data channels only.
+        self.secured = true;
+        Ok(())
+    }
+
+    /// Runs what can run: handshake, association, queues; then says what changed.
+    fn advance(&mut self, now: Instant) {
+        if self.state == TransportState::Closed {
+            return;
+        }
+        while let Some(event) = self.ice.poll_event() {
+            self.events.push_back(match event {
+                IceEvent::TupleAdded(tuple) => TransportEvent::TupleAdded(tuple),
+                IceEvent::TupleRemoved(tuple) => TransportEvent::TupleRemoved(tuple),
+                IceEvent::Selected(tuple) => TransportEvent::Selected(tuple),
+            });
+        }
+        if self.path_since.is_none() && self.ice.selected().is_some() {
+            self.path_since = Some(now);
+        }
+        if let Err(reason) = self.start_session(now).and_then(|()| self.run_data(now)) {
+            self.end(now, reason);
+            return;
+        }
+        if self.session.as_ref().is_some_and(|session| session.closed()) {
+            self.end(now, "closed by the peer".into());
+            return;
+        }
+        let overdue = self.handshake_deadline().is_some_and(|deadline| now >= deadline);
+        if overdue {
+            self.end(now, "DTLS handshake timed out".into());
+            return;
+        }
+        self.assess(now);
+    }
+
+    /// As a DTLS client we speak first, as soon as ICE knows a way.
+    fn start_session(&mut self, now: Instant) -> Result<(), String> {
+        let (None, Some(remote)) = (&self.session, &self.remote) else { return Ok(()) };
+        if remote.dtls == DtlsRole::Client && self.ice.latest().is_some() {
+            self.session = Some(Session::new(&self.identity, DtlsRole::Client, now)?);
+        }
+        Ok(())
+    }
+
+    /// Moves data: DTLS to SCTP to channels, and back.
+    fn run_data(&mut self, now: Instant) -> Result<(), String> {
+        let (Some(session), Some(remote), true) = (&mut self.session, &self.remote, self.secured) else {
+            return Ok(());
+        };
+        if self.sctp.is_none() {
+            let wanted = match session.role() {
+                DtlsRole::Client => remote.data || !self.channels.is_empty(),
+                DtlsRole::Server => !session.inbox.is_empty(),
+            };
+            if !wanted {
+                return Ok(());
+            }
+            let max_send = match remote.max_message_size {
+                None => DEFAULT_MAX_MESSAGE,
+                Some(0) => MAX_SEND_MESSAGE,
+                Some(size) => size.min(MAX_SEND_MESSAGE),
+            };
+            let max_receive = u32::try_from(self.limits.receive_message).unwrap_or(u32::MAX);
+            self.sctp = Some(Sctp::new(session.role(), max_send, max_receive)?);
+        }
+        let Some(sctp) = &mut self.sctp else { return Ok(()) };
+        while let Some(packet) = session.inbox.pop_front() {
+            sctp.handle_packet(now, packet);
+        }
+        while let Some(event) = sctp.poll_event() {
+            match event {
+                SctpEvent::Connected => self.channels.connected(session.role()),
+                SctpEvent::Message { stream, ppid, data } => {
+                    self.channels.receive(sctp.as_mut(), stream, ppid, data, &mut self.events)?;
+                }
+                SctpEvent::StreamClosed(stream) => self.channels.stream_closed(stream, &mut self.events),
+                SctpEvent::Lost(reason) => return Err(reason),
+            }
+        }
+        self.channels.pump(sctp.as_mut());
+        while let Some(packets) = sctp.poll_packets(now) {
+            for packet in packets {
+                session.send(&packet)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handshake_deadline(&self) -> Option<Instant> {
+        self.path_since.filter(|_| !self.secured).map(|since| since + DTLS_TIMEOUT)
+    }
+
+    fn assess(&mut self, now: Instant) {
+        let state = match self.ice.health(now) {
+            Health::Failed => TransportState::Failed,
+            Health::Connected if self.secured => TransportState::Connected,
+            Health::Disconnected if self.was_connected => TransportState::Disconnected,
+            Health::Checking if self.was_connected => TransportState::Disconnected,
+            Health::Checking | Health::Connected | Health::Disconnected => TransportState::Connecting,
+        };
+        self.was_connected |= state == TransportState::Connected;
+        self.enter(state);
+    }
+
+    fn enter(&mut self, state: TransportState) {
+        if self.state != state {
+            self.state = state;
+            self.events.push_back(TransportEvent::StateChanged(state));
+        }
+    }
+
+    /// The end, by a fault or by the peer: nothing passes any more.
+    fn end(&mut self, _now: Instant, reason: String) {
+        if self.state == TransportState::Closed {
+            return;
+        }
+        if let Some(session) = &mut self.session {
+            session.inbox.clear();
+            session.close();
+        }
+        self.srtp = None;
+        self.sctp = None;
+        self.secured = false;
+        self.enter(TransportState::Closed);
+        self.events.push_back(TransportEvent::Closed { reason: reason.clone() });
+        self.closing = Some(reason);
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self, _now: Instant) -> Option<Transmit> {
+        if self.state != TransportState::Closed
+            && let Some(transmit) = self.ice.poll_transmit()
+        {
+            return Some(transmit);
+        }
+        let session = self.session.as_mut().filter(|session| !session.outbox.is_empty())?;
+        let tuple = self.ice.selected().or(self.handshake_tuple).or_else(|| self.ice.latest());
+        match tuple {
+            Some(tuple) => session.outbox.pop_front().map(|contents| Transmit { tuple, contents }),
+            // Nowhere to go: the peer's retransmission will ask again.
+            None => {
+                session.outbox.clear();
+                None
+            }
+        }
     }
 
     pub fn poll_event(&mut self) -> Option<TransportEvent> {
-        unimplemented!()
+        self.events.pop_front()
     }
 
-    /// When [`Self::handle_timeout`] wants to be called; changes with every call that takes `&mut self`.
+    /// When [`Self::handle_timeout`] wants to be called; may change with every call that takes `&mut self`.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        unimplemented!()
+        if self.state == TransportState::Closed {
+            return None;
+        }
+        let session = self.session.as_ref().and_then(|session| session.poll_timeout());
+        let sctp = self.sctp.as_ref().and_then(|sctp| sctp.poll_timeout());
+        let handshake = self.handshake_deadline();
+        [session, sctp, handshake].into_iter().fold(self.ice.poll_timeout(), earliest)
     }
 
-    pub fn handle_timeout(&mut self, now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.state == TransportState::Closed {
+            return;
+        }
+        self.ice.handle_timeout(now);
+        if let Some(sctp) = &mut self.sctp {
+            sctp.handle_timeout(now);
+        }
+        let outcome = match &mut self.session {
+            Some(session) => session.handle_timeout(now),
+            None => Ok(()),
+        };
+        self.settle(now, outcome);
+    }
 
-    /// Where media goes.
+    /// Where media goes; `None` before a path is found and after it failed.
+    #[inline]
     pub fn destination(&self) -> Option<FiveTuple> {
-        unimplemented!()
+        self.ice.selected()
     }
 
     /// When the peer last proved to be there: authenticated STUN or SRTP.
+    #[inline]
     pub fn last_authenticated(&self) -> Option<Instant> {
-        unimplemented!()
+        self.ice.last_authenticated()
     }
 
     /// Round trip of the last consent check (full agents only).
     pub fn round_trip(&self) -> Option<Duration> {
-        unimplemented!()
+        self.ice.round_trip()
     }
 
-    /// Encrypts an RTP packet in place and appends its tag.
-    pub fn seal_rtp(&mut self, packet: &mut Vec<u8>) -> Result<(), SealError> {
-        unimplemented!()
+    /// Encrypts the RTP packet that begins at `start` and ends the buffer, and appends its tag. What lies
+    /// before it (earlier packets of a batch) is left alone. `header_len` includes extensions. On an error
+    /// the packet is cut off.
+    #[inline]
+    pub fn seal_rtp_at(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        start: usize,
+        header_len: usize,
+    ) -> Result<(), SealError> {
+        let Some(srtp) = &mut self.srtp else {
+            buffer.truncate(start);
+            return Err(SealError::NoKeys);
+        };
+        srtp.sender.protect_rtp_at(buffer, start, header_len).map_err(|_| SealError::Refused)
     }
 
-    /// Encrypts an RTCP compound in place and appends index and tag.
+    /// [`Self::seal_rtp_at`] for the packet that fills the buffer.
+    #[inline]
+    pub fn seal_rtp(&mut self, packet: &mut Vec<u8>, header_len: usize) -> Result<(), SealError> {
+        self.seal_rtp_at(packet, 0, header_len)
+    }
+
+    /// Encrypts the RTCP compound that begins at `start` and ends the buffer, and appends index and tag.
+    #[inline]
+    pub fn seal_rtcp_at(&mut self, buffer: &mut Vec<u8>, start: usize) -> Result<(), SealError> {
+        let Some(srtp) = &mut self.srtp else {
+            buffer.truncate(start);
+            return Err(SealError::NoKeys);
+        };
+        srtp.sender.protect_rtcp_at(buffer, start).map_err(|_| SealError::Refused)
+    }
+
+    /// [`Self::seal_rtcp_at`] for the compound that fills the buffer.
+    #[inline]
     pub fn seal_rtcp(&mut self, packet: &mut Vec<u8>) -> Result<(), SealError> {
-        unimplemented!()
+        self.seal_rtcp_at(packet, 0)
     }
 
     /// Opens a channel in band (RFC 8832), now or as soon as the association is up.
-    pub fn open_channel(
-        &mut self,
-        now: Instant,
-        spec: ChannelSpec,
-    ) -> Result<ChannelId, TransportError> {
-        unimplemented!()
+    pub fn open_channel(&mut self, now: Instant, spec: ChannelSpec) -> Result<ChannelId, TransportError> {
+        if self.state == TransportState::Closed {
+            return Err(TransportError::Closed);
+        }
+        let channel = self.channels.open(spec).ok_or(TransportError::TooManyChannels)?;
+        self.advance(now);
+        Ok(channel)
     }
 
     /// Queues a message. Lossy channels drop their oldest messages above their budget.
@@ -382,19 +540,51 @@ impl Transport {
         data: Bytes,
         binary: bool,
     ) -> Result<(), SendError> {
-        unimplemented!()
+        if self.state == TransportState::Closed {
+            return Err(SendError::NoChannel);
+        }
+        self.channels.send(channel, data, binary)?;
+        self.advance(now);
+        Ok(())
     }
 
     /// Bytes queued on a channel and not yet handed to SCTP.
     pub fn buffered(&self, channel: ChannelId) -> usize {
-        unimplemented!()
+        self.channels.buffered(channel)
     }
 
-    /// Says goodbye (SCTP ABORT, DTLS close_notify): drain [`Self::poll_transmit`] once more.
-    pub fn close(&mut self, now: Instant) {}
+    /// Messages that a lossy channel dropped above its budget.
+    pub fn dropped(&self, channel: ChannelId) -> u64 {
+        self.channels.dropped(channel)
+    }
 
-    /// For logs and errors: what was offered, what was tried, what answered.
+    /// Closes a channel of either side; no event follows.
+    pub fn close_channel(&mut self, now: Instant, channel: ChannelId) {
+        self.channels.close(self.sctp.as_deref_mut(), channel);
+        self.advance(now);
+    }
+
+    /// Says goodbye (DTLS close_notify): drain [`Self::poll_transmit`] once more.
+    pub fn close(&mut self, now: Instant) {
+        self.end(now, "closed".into());
+    }
+
+    /// For logs and errors: what was offered, what was tried, what answered. Holds addresses.
     pub fn diagnosis(&self) -> String {
-        unimplemented!()
+        let mut out = String::new();
+        self.ice.describe(&mut out);
+        let dtls = match &self.session {
+            None => "not begun",
+            Some(_) if self.secured => "up",
+            Some(session) if session.connected() => "up, certificate not accepted",
+            Some(_) => "handshaking",
+        };
+        out.push_str("; DTLS ");
+        out.push_str(dtls);
+        if let Some(reason) = &self.closing {
+            out.push_str("; closed: ");
+            out.push_str(reason);
+        }
+        out
     }
 }

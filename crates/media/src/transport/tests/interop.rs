@@ -1,0 +1,1 @@
+//! Against str0m, an independent implementation of the whole.
