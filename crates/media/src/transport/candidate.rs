@@ -23,15 +23,30 @@ pub fn parse_remote(line: &str) -> Result<Option<Candidate>, TransportError> {
     }
     let fields = line.strip_prefix("candidate:").unwrap_or(line);
     let mut words = fields.split_ascii_whitespace();
-    let (Some(_foundation), Some(component), Some(protocol), Some(_priority), Some(address), Some(port)) =
-        (words.next(), words.next(), words.next(), words.next(), words.next(), words.next())
+    let (
+        Some(_foundation),
+        Some(component),
+        Some(protocol),
+        Some(_priority),
+        Some(address),
+        Some(port),
+    ) = (
+        words.next(),
+        words.next(),
+        words.next(),
+        words.next(),
+        words.next(),
+        words.next(),
+    )
     else {
         return Err(TransportError::Candidate("too few fields".into()));
     };
     if component != "1" || !protocol.eq_ignore_ascii_case("udp") {
         return Ok(None);
     }
-    let Ok(ip) = address.parse::<IpAddr>() else { return Ok(None) };
+    let Ok(ip) = address.parse::<IpAddr>() else {
+        return Ok(None);
+    };
     if !reachable(ip) || port == "0" {
         return Ok(None);
     }
@@ -45,7 +60,9 @@ pub fn parse_remote(line: &str) -> Result<Option<Candidate>, TransportError> {
 fn reachable(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && v6.to_ipv4_mapped().is_none(),
+        IpAddr::V6(v6) => {
+            !v6.is_unspecified() && !v6.is_multicast() && v6.to_ipv4_mapped().is_none()
+        }
     }
 }
 
@@ -102,7 +119,10 @@ mod tests {
 
     #[test]
     fn refuses_malformed_lines() {
-        let long = format!("candidate:1 1 udp 1 192.0.2.1 5000 typ host x {}", "y".repeat(2_000));
+        let long = format!(
+            "candidate:1 1 udp 1 192.0.2.1 5000 typ host x {}",
+            "y".repeat(2_000)
+        );
         for line in [
             "candidate:1 1 udp",
             "hello",

@@ -85,7 +85,11 @@ impl Channels {
     }
 
     fn add(&mut self, spec: ChannelSpec, stream: Option<u16>, phase: Phase) -> ChannelId {
-        while self.channels.iter().any(|channel| channel.id.0 == self.next_id) {
+        while self
+            .channels
+            .iter()
+            .any(|channel| channel.id.0 == self.next_id)
+        {
             self.next_id = self.next_id.wrapping_add(1);
         }
         let id = ChannelId(self.next_id);
@@ -103,20 +107,34 @@ impl Channels {
     }
 
     pub(super) fn buffered(&self, id: ChannelId) -> usize {
-        self.channels.iter().find(|channel| channel.id == id).map_or(0, |channel| channel.queued)
+        self.channels
+            .iter()
+            .find(|channel| channel.id == id)
+            .map_or(0, |channel| channel.queued)
     }
 
     pub(super) fn dropped(&self, id: ChannelId) -> u64 {
-        self.channels.iter().find(|channel| channel.id == id).map_or(0, |channel| channel.dropped)
+        self.channels
+            .iter()
+            .find(|channel| channel.id == id)
+            .map_or(0, |channel| channel.dropped)
     }
 
     /// Queues a message.
-    pub(super) fn send(&mut self, id: ChannelId, data: Bytes, binary: bool) -> Result<(), SendError> {
+    pub(super) fn send(
+        &mut self,
+        id: ChannelId,
+        data: Bytes,
+        binary: bool,
+    ) -> Result<(), SendError> {
         if data.len() > self.max_message {
             return Err(SendError::TooLarge);
         }
-        let channel =
-            self.channels.iter_mut().find(|channel| channel.id == id).ok_or(SendError::NoChannel)?;
+        let channel = self
+            .channels
+            .iter_mut()
+            .find(|channel| channel.id == id)
+            .ok_or(SendError::NoChannel)?;
         let (ppid, data) = match (data.is_empty(), binary) {
             (true, true) => (Ppid::BinaryEmpty, EMPTY),
             (true, false) => (Ppid::TextEmpty, EMPTY),
@@ -156,14 +174,21 @@ impl Channels {
         if ppid == Ppid::Dcep {
             return self.receive_dcep(sctp, stream, &data, events);
         }
-        let Some(channel) = self.channels.iter_mut().find(|channel| channel.stream == Some(stream)) else {
+        let Some(channel) = self
+            .channels
+            .iter_mut()
+            .find(|channel| channel.stream == Some(stream))
+        else {
             self.malformed += 1;
             return Ok(());
         };
         if channel.phase != Phase::Open {
             // Its ACK comes after its data: the peer took our OPEN all the same.
             channel.phase = Phase::Open;
-            events.push_back(TransportEvent::ChannelOpen { channel: channel.id, spec: channel.spec.clone() });
+            events.push_back(TransportEvent::ChannelOpen {
+                channel: channel.id,
+                spec: channel.spec.clone(),
+            });
         }
         let (data, binary) = match ppid {
             Ppid::TextEmpty => (Bytes::new(), false),
@@ -171,7 +196,11 @@ impl Channels {
             Ppid::Text => (data, false),
             Ppid::Binary | Ppid::Dcep => (data, true),
         };
-        events.push_back(TransportEvent::ChannelMessage { channel: channel.id, data, binary });
+        events.push_back(TransportEvent::ChannelMessage {
+            channel: channel.id,
+            data,
+            binary,
+        });
         Ok(())
     }
 
@@ -182,7 +211,10 @@ impl Channels {
         message: &[u8],
         events: &mut VecDeque<TransportEvent>,
     ) -> Result<(), String> {
-        let known = self.channels.iter_mut().find(|channel| channel.stream == Some(stream));
+        let known = self
+            .channels
+            .iter_mut()
+            .find(|channel| channel.stream == Some(stream));
         match (dcep::parse(message), known) {
             (Ok(Dcep::Ack), Some(channel)) if channel.phase == Phase::Opening => {
                 channel.phase = Phase::Open;
@@ -196,7 +228,15 @@ impl Channels {
                 if self.channels.len() >= self.limits.channels {
                     return Err(format!("more than {} data channels", self.limits.channels));
                 }
-                if sctp.send(stream, Ppid::Dcep, &Bytes::from(dcep::write(&Dcep::Ack)), &spec).is_err() {
+                if sctp
+                    .send(
+                        stream,
+                        Ppid::Dcep,
+                        &Bytes::from(dcep::write(&Dcep::Ack)),
+                        &spec,
+                    )
+                    .is_err()
+                {
                     self.malformed += 1;
                     return Ok(());
                 }
@@ -214,15 +254,23 @@ impl Channels {
 
     /// The stream was reset: the channel is gone.
     pub(super) fn stream_closed(&mut self, stream: u16, events: &mut VecDeque<TransportEvent>) {
-        if let Some(index) = self.channels.iter().position(|channel| channel.stream == Some(stream)) {
+        if let Some(index) = self
+            .channels
+            .iter()
+            .position(|channel| channel.stream == Some(stream))
+        {
             let channel = self.channels.swap_remove(index);
-            events.push_back(TransportEvent::ChannelClosed { channel: channel.id });
+            events.push_back(TransportEvent::ChannelClosed {
+                channel: channel.id,
+            });
         }
     }
 
     /// Closes a channel of either side.
     pub(super) fn close(&mut self, sctp: Option<&mut impl MessageTransport>, id: ChannelId) {
-        let Some(index) = self.channels.iter().position(|channel| channel.id == id) else { return };
+        let Some(index) = self.channels.iter().position(|channel| channel.id == id) else {
+            return;
+        };
         let channel = self.channels.swap_remove(index);
         if let (Some(sctp), Some(stream)) = (sctp, channel.stream) {
             sctp.close_stream(stream);
@@ -232,7 +280,9 @@ impl Channels {
 
     /// Hands over what the gate lets through.
     pub(super) fn pump(&mut self, sctp: &mut impl MessageTransport) {
-        let Some(role) = self.role.filter(|_| sctp.connected()) else { return };
+        let Some(role) = self.role.filter(|_| sctp.connected()) else {
+            return;
+        };
         self.establish(sctp, role);
         for lossy in [true, false] {
             self.pump_class(sctp, lossy);
@@ -241,7 +291,11 @@ impl Channels {
 
     fn establish(&mut self, sctp: &mut impl MessageTransport, role: DtlsRole) {
         for index in 0..self.channels.len() {
-            if self.channels.get(index).is_none_or(|channel| channel.phase != Phase::Waiting) {
+            if self
+                .channels
+                .get(index)
+                .is_none_or(|channel| channel.phase != Phase::Waiting)
+            {
                 continue;
             }
             let first = match role {
@@ -250,9 +304,14 @@ impl Channels {
             };
             let free = (first..1_024_u16).step_by(2).find(|stream| {
                 !self.retired.contains(stream)
-                    && self.channels.iter().all(|channel| channel.stream != Some(*stream))
+                    && self
+                        .channels
+                        .iter()
+                        .all(|channel| channel.stream != Some(*stream))
             });
-            let (Some(free), Some(channel)) = (free, self.channels.get_mut(index)) else { return };
+            let (Some(free), Some(channel)) = (free, self.channels.get_mut(index)) else {
+                return;
+            };
             let open = Bytes::from(dcep::write(&Dcep::Open(channel.spec.clone())));
             if sctp.send(free, Ppid::Dcep, &open, &channel.spec).is_ok() {
                 channel.stream = Some(free);
@@ -264,7 +323,11 @@ impl Channels {
     }
 
     fn pump_class(&mut self, sctp: &mut impl MessageTransport, lossy: bool) {
-        if !self.channels.iter().any(|channel| channel.lossy() == lossy && !channel.queue.is_empty()) {
+        if !self
+            .channels
+            .iter()
+            .any(|channel| channel.lossy() == lossy && !channel.queue.is_empty())
+        {
             return;
         }
         let mut in_flight: usize = self
@@ -277,7 +340,11 @@ impl Channels {
         // Round by round, one message a channel, so that none of them starves the others.
         loop {
             let mut sent = false;
-            for channel in self.channels.iter_mut().filter(|channel| channel.lossy() == lossy) {
+            for channel in self
+                .channels
+                .iter_mut()
+                .filter(|channel| channel.lossy() == lossy)
+            {
                 let (Phase::Open, Some(stream), Some((data, ppid))) =
                     (channel.phase, channel.stream, channel.queue.front())
                 else {
@@ -319,7 +386,13 @@ mod tests {
         fn connected(&self) -> bool {
             true
         }
-        fn send(&mut self, stream: u16, ppid: Ppid, data: &Bytes, _: &ChannelSpec) -> Result<(), String> {
+        fn send(
+            &mut self,
+            stream: u16,
+            ppid: Ppid,
+            data: &Bytes,
+            _: &ChannelSpec,
+        ) -> Result<(), String> {
             self.sent.push((stream, ppid, data.len()));
             *self.in_flight.entry(stream).or_default() += data.len();
             Ok(())
@@ -331,7 +404,12 @@ mod tests {
     }
 
     fn limits() -> Limits {
-        Limits { reliable_queue: 300_000, lossy_queue: 100_000, channels: 4, ..Limits::default() }
+        Limits {
+            reliable_queue: 300_000,
+            lossy_queue: 100_000,
+            channels: 4,
+            ..Limits::default()
+        }
     }
 
     fn reliable() -> ChannelSpec {
@@ -345,12 +423,28 @@ mod tests {
     fn opened(specs: &[ChannelSpec]) -> (Channels, Fake, Vec<ChannelId>) {
         let mut channels = Channels::new(limits());
         let mut fake = Fake::default();
-        let ids: Vec<_> = specs.iter().map(|spec| channels.open(spec.clone()).unwrap()).collect();
+        let ids: Vec<_> = specs
+            .iter()
+            .map(|spec| channels.open(spec.clone()).unwrap())
+            .collect();
         channels.connected(DtlsRole::Server);
         channels.pump(&mut fake);
         let mut events = VecDeque::new();
-        for stream in fake.sent.drain(..).map(|(stream, ..)| stream).collect::<Vec<_>>() {
-            channels.receive(&mut fake, stream, Ppid::Dcep, Bytes::from_static(&[2]), &mut events).unwrap();
+        for stream in fake
+            .sent
+            .drain(..)
+            .map(|(stream, ..)| stream)
+            .collect::<Vec<_>>()
+        {
+            channels
+                .receive(
+                    &mut fake,
+                    stream,
+                    Ppid::Dcep,
+                    Bytes::from_static(&[2]),
+                    &mut events,
+                )
+                .unwrap();
         }
         assert_eq!(events.len(), specs.len());
         fake.in_flight.clear();
@@ -366,7 +460,10 @@ mod tests {
             channels.open(lossy());
             channels.connected(role);
             channels.pump(&mut fake);
-            assert_eq!(fake.sent.iter().map(|sent| sent.0).collect::<Vec<_>>(), expected);
+            assert_eq!(
+                fake.sent.iter().map(|sent| sent.0).collect::<Vec<_>>(),
+                expected
+            );
         }
     }
 
@@ -374,12 +471,16 @@ mod tests {
     fn the_gate_holds_reliable_data_back_and_lossy_data_passes_it() {
         let (mut channels, mut fake, ids) = opened(&[reliable(), lossy()]);
         for _ in 0..20 {
-            channels.send(ids[0], Bytes::from(vec![0; 15_000]), true).unwrap();
+            channels
+                .send(ids[0], Bytes::from(vec![0; 15_000]), true)
+                .unwrap();
         }
         channels.pump(&mut fake);
         assert_eq!(fake.sent.len(), 4, "60,000 of 65,536 bytes");
         assert_eq!(channels.buffered(ids[0]), 16 * 15_000);
-        channels.send(ids[1], Bytes::from(vec![0; 1_000]), true).unwrap();
+        channels
+            .send(ids[1], Bytes::from(vec![0; 1_000]), true)
+            .unwrap();
         channels.pump(&mut fake);
         assert_eq!(fake.sent.last(), Some(&(3, Ppid::Binary, 1_000)));
         fake.in_flight.clear();
@@ -390,29 +491,46 @@ mod tests {
     #[test]
     fn lossy_channels_drop_their_oldest_and_reliable_ones_overflow() {
         let (mut channels, mut fake, ids) = opened(&[reliable(), lossy()]);
-        channels.send(ids[1], Bytes::from(vec![9; 65_535]), true).unwrap();
+        channels
+            .send(ids[1], Bytes::from(vec![9; 65_535]), true)
+            .unwrap();
         channels.pump(&mut fake);
         for size in 1..=30 {
-            channels.send(ids[1], Bytes::from(vec![0; 10_000 + size]), true).unwrap();
+            channels
+                .send(ids[1], Bytes::from(vec![0; 10_000 + size]), true)
+                .unwrap();
         }
         assert!(channels.buffered(ids[1]) <= 100_000);
         assert_eq!(channels.dropped(ids[1]), 21);
         fake.sent.clear();
         fake.in_flight.clear();
         channels.pump(&mut fake);
-        assert_eq!(fake.sent.first(), Some(&(3, Ppid::Binary, 10_022)), "the oldest went, the newest stay");
+        assert_eq!(
+            fake.sent.first(),
+            Some(&(3, Ppid::Binary, 10_022)),
+            "the oldest went, the newest stay"
+        );
         for _ in 0..20 {
-            channels.send(ids[0], Bytes::from(vec![0; 15_000]), true).unwrap();
+            channels
+                .send(ids[0], Bytes::from(vec![0; 15_000]), true)
+                .unwrap();
         }
-        assert_eq!(channels.send(ids[0], Bytes::from(vec![0; 15_000]), true), Err(SendError::Overflow));
+        assert_eq!(
+            channels.send(ids[0], Bytes::from(vec![0; 15_000]), true),
+            Err(SendError::Overflow)
+        );
     }
 
     #[test]
     fn a_message_above_the_gate_goes_alone() {
         let (mut channels, mut fake, ids) = opened(&[reliable()]);
         channels.set_max_message(256 * 1_024);
-        channels.send(ids[0], Bytes::from(vec![0; 200_000]), true).unwrap();
-        channels.send(ids[0], Bytes::from(vec![0; 10]), true).unwrap();
+        channels
+            .send(ids[0], Bytes::from(vec![0; 200_000]), true)
+            .unwrap();
+        channels
+            .send(ids[0], Bytes::from(vec![0; 10]), true)
+            .unwrap();
         channels.pump(&mut fake);
         assert_eq!(fake.sent.len(), 1);
         fake.in_flight.clear();
@@ -426,12 +544,21 @@ mod tests {
         channels.send(ids[0], Bytes::new(), true).unwrap();
         channels.send(ids[0], Bytes::new(), false).unwrap();
         channels.pump(&mut fake);
-        assert_eq!(fake.sent, [(1, Ppid::BinaryEmpty, 1), (1, Ppid::TextEmpty, 1)]);
+        assert_eq!(
+            fake.sent,
+            [(1, Ppid::BinaryEmpty, 1), (1, Ppid::TextEmpty, 1)]
+        );
         let mut events = VecDeque::new();
-        channels.receive(&mut fake, 1, Ppid::TextEmpty, EMPTY, &mut events).unwrap();
+        channels
+            .receive(&mut fake, 1, Ppid::TextEmpty, EMPTY, &mut events)
+            .unwrap();
         assert_eq!(
             events.pop_front(),
-            Some(TransportEvent::ChannelMessage { channel: ids[0], data: Bytes::new(), binary: false })
+            Some(TransportEvent::ChannelMessage {
+                channel: ids[0],
+                data: Bytes::new(),
+                binary: false
+            })
         );
     }
 
@@ -442,12 +569,36 @@ mod tests {
         let mut events = VecDeque::new();
         let open = Bytes::from(dcep::write(&Dcep::Open(reliable())));
         for stream in 0..4 {
-            channels.receive(&mut fake, stream, Ppid::Dcep, open.clone(), &mut events).unwrap();
+            channels
+                .receive(&mut fake, stream, Ppid::Dcep, open.clone(), &mut events)
+                .unwrap();
         }
-        assert!(channels.receive(&mut fake, 8, Ppid::Dcep, open.clone(), &mut events).is_err());
-        channels.receive(&mut fake, 0, Ppid::Dcep, open, &mut events).unwrap();
-        channels.receive(&mut fake, 99, Ppid::Text, Bytes::from_static(b"x"), &mut events).unwrap();
-        channels.receive(&mut fake, 0, Ppid::Dcep, Bytes::from_static(&[7]), &mut events).unwrap();
+        assert!(
+            channels
+                .receive(&mut fake, 8, Ppid::Dcep, open.clone(), &mut events)
+                .is_err()
+        );
+        channels
+            .receive(&mut fake, 0, Ppid::Dcep, open, &mut events)
+            .unwrap();
+        channels
+            .receive(
+                &mut fake,
+                99,
+                Ppid::Text,
+                Bytes::from_static(b"x"),
+                &mut events,
+            )
+            .unwrap();
+        channels
+            .receive(
+                &mut fake,
+                0,
+                Ppid::Dcep,
+                Bytes::from_static(&[7]),
+                &mut events,
+            )
+            .unwrap();
         assert_eq!(events.len(), 4);
         assert_eq!(channels.malformed, 3);
     }
@@ -457,7 +608,13 @@ mod tests {
         let (mut channels, _, ids) = opened(&[reliable()]);
         let mut events = VecDeque::new();
         channels.stream_closed(1, &mut events);
-        assert_eq!(events.pop_front(), Some(TransportEvent::ChannelClosed { channel: ids[0] }));
-        assert_eq!(channels.send(ids[0], Bytes::new(), true), Err(SendError::NoChannel));
+        assert_eq!(
+            events.pop_front(),
+            Some(TransportEvent::ChannelClosed { channel: ids[0] })
+        );
+        assert_eq!(
+            channels.send(ids[0], Bytes::new(), true),
+            Err(SendError::NoChannel)
+        );
     }
 }

@@ -39,7 +39,9 @@ pub fn parse(message: &[u8]) -> Result<Dcep, DcepError> {
 }
 
 fn parse_open(message: &[u8]) -> Result<ChannelSpec, DcepError> {
-    let (header, names) = message.split_first_chunk::<12>().ok_or(DcepError::Truncated)?;
+    let (header, names) = message
+        .split_first_chunk::<12>()
+        .ok_or(DcepError::Truncated)?;
     let [_, kind, _, _, p0, p1, p2, p3, l0, l1, n0, n1] = *header;
     let parameter = u32::from_be_bytes([p0, p1, p2, p3]);
     let reliability = match kind & !UNORDERED {
@@ -55,7 +57,11 @@ fn parse_open(message: &[u8]) -> Result<ChannelSpec, DcepError> {
     }
     let (label, rest) = names.split_at_checked(label).ok_or(DcepError::Truncated)?;
     let protocol = rest.get(..protocol).ok_or(DcepError::Truncated)?;
-    let text = |name: &[u8]| std::str::from_utf8(name).map(str::to_owned).map_err(|_| DcepError::BadName);
+    let text = |name: &[u8]| {
+        std::str::from_utf8(name)
+            .map(str::to_owned)
+            .map_err(|_| DcepError::BadName)
+    };
     Ok(ChannelSpec {
         label: text(label)?,
         protocol: text(protocol)?,
@@ -66,7 +72,9 @@ fn parse_open(message: &[u8]) -> Result<ChannelSpec, DcepError> {
 
 /// Writes one message. Names are cut at 1,024 bytes' worth of characters.
 pub fn write(message: &Dcep) -> Vec<u8> {
-    let Dcep::Open(spec) = message else { return vec![ACK] };
+    let Dcep::Open(spec) = message else {
+        return vec![ACK];
+    };
     let (kind, parameter) = match spec.reliability {
         Reliability::Reliable => (0, 0),
         Reliability::MaxRetransmits(count) => (PARTIAL_RETRANSMITS, count),
@@ -87,7 +95,8 @@ pub fn write(message: &Dcep) -> Vec<u8> {
 }
 
 fn cut(name: &str) -> &str {
-    name.get(..name.floor_char_boundary(MAX_NAME)).unwrap_or_default()
+    name.get(..name.floor_char_boundary(MAX_NAME))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -95,14 +104,21 @@ mod tests {
     use super::*;
 
     fn spec(label: &str, ordered: bool, reliability: Reliability) -> ChannelSpec {
-        ChannelSpec { label: label.into(), protocol: "p".into(), ordered, reliability }
+        ChannelSpec {
+            label: label.into(),
+            protocol: "p".into(),
+            ordered,
+            reliability,
+        }
     }
 
     #[test]
     fn every_channel_type_survives_the_wire() {
-        for reliability in
-            [Reliability::Reliable, Reliability::MaxRetransmits(0), Reliability::MaxLifetime(300)]
-        {
+        for reliability in [
+            Reliability::Reliable,
+            Reliability::MaxRetransmits(0),
+            Reliability::MaxLifetime(300),
+        ] {
             for ordered in [false, true] {
                 let message = Dcep::Open(spec("_lossy", ordered, reliability));
                 assert_eq!(parse(&write(&message)), Ok(message));
@@ -132,7 +148,9 @@ mod tests {
     #[test]
     fn long_labels_are_cut_at_a_character() {
         let message = Dcep::Open(spec(&"é".repeat(1_000), true, Reliability::Reliable));
-        let Ok(Dcep::Open(read)) = parse(&write(&message)) else { panic!("not an open") };
+        let Ok(Dcep::Open(read)) = parse(&write(&message)) else {
+            panic!("not an open")
+        };
         assert_eq!(read.label, "é".repeat(512));
     }
 }

@@ -31,7 +31,9 @@ pub struct Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("fingerprint", &self.fingerprint.to_string()).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("fingerprint", &self.fingerprint.to_string())
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,9 +50,15 @@ impl Identity {
             .map_err(|error| TransportError::Certificate(error.to_string()))?;
         let fingerprint = Fingerprint {
             algorithm: "sha-256".into(),
-            digest: digest::digest(&digest::SHA256, &certificate.certificate).as_ref().to_vec(),
+            digest: digest::digest(&digest::SHA256, &certificate.certificate)
+                .as_ref()
+                .to_vec(),
         };
-        Ok(Arc::new(Self { certificate, config: Arc::new(config), fingerprint }))
+        Ok(Arc::new(Self {
+            certificate,
+            config: Arc::new(config),
+            fingerprint,
+        }))
     }
 
     /// SHA-256 of the certificate, for SDP.
@@ -89,10 +97,17 @@ impl std::str::FromStr for Fingerprint {
             .trim()
             .split(':')
             .take(65)
-            .map(|byte| (byte.len() == 2).then(|| u8::from_str_radix(byte, 16).ok()).flatten())
+            .map(|byte| {
+                (byte.len() == 2)
+                    .then(|| u8::from_str_radix(byte, 16).ok())
+                    .flatten()
+            })
             .collect::<Option<Vec<u8>>>()
             .ok_or_else(malformed)?;
-        Ok(Self { algorithm: algorithm.to_ascii_lowercase(), digest })
+        Ok(Self {
+            algorithm: algorithm.to_ascii_lowercase(),
+            digest,
+        })
     }
 }
 
@@ -108,7 +123,8 @@ impl Fingerprint {
     }
 
     pub(super) fn checkable(&self) -> bool {
-        self.algorithm().is_some_and(|algorithm| algorithm.output_len() == self.digest.len())
+        self.algorithm()
+            .is_some_and(|algorithm| algorithm.output_len() == self.digest.len())
     }
 
     pub(super) fn matches(&self, certificate: &[u8]) -> bool {
@@ -140,8 +156,16 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(identity: &Identity, role: DtlsRole, now: Instant) -> Result<Box<Self>, String> {
-        let mut dtls = Dtls::new_12(Arc::clone(&identity.config), identity.certificate.clone(), now);
+    pub(super) fn new(
+        identity: &Identity,
+        role: DtlsRole,
+        now: Instant,
+    ) -> Result<Box<Self>, String> {
+        let mut dtls = Dtls::new_12(
+            Arc::clone(&identity.config),
+            identity.certificate.clone(),
+            now,
+        );
         dtls.set_active(role == DtlsRole::Client);
         let mut session = Box::new(Self {
             dtls,
@@ -215,7 +239,11 @@ impl Session {
     }
 
     fn explain(&self, error: &dimpl::Error) -> String {
-        let phase = if self.connected { "DTLS failed" } else { "DTLS handshake failed" };
+        let phase = if self.connected {
+            "DTLS failed"
+        } else {
+            "DTLS handshake failed"
+        };
         let hint = match error {
             dimpl::Error::CertificateError(_)
             | dimpl::Error::SecurityError(_)
@@ -233,7 +261,11 @@ impl Session {
         let mut small = [0_u8; RECORD];
         let mut large = Vec::new();
         loop {
-            let buffer = if large.is_empty() { &mut small[..] } else { &mut large[..] };
+            let buffer = if large.is_empty() {
+                &mut small[..]
+            } else {
+                &mut large[..]
+            };
             match self.dtls.poll_output(buffer) {
                 Output::Packet(datagram) if self.outbox.len() < MAX_OUTBOX => {
                     self.outbox.push_back(datagram.to_vec());
@@ -272,8 +304,15 @@ mod tests {
         let identity = Identity::generate().unwrap();
         let text = identity.fingerprint().to_string();
         assert_eq!(text.len(), "sha-256 ".len() + 95);
-        assert_eq!(&text.to_lowercase().parse::<Fingerprint>().unwrap(), identity.fingerprint());
-        assert!(identity.fingerprint().matches(&identity.certificate.certificate));
+        assert_eq!(
+            &text.to_lowercase().parse::<Fingerprint>().unwrap(),
+            identity.fingerprint()
+        );
+        assert!(
+            identity
+                .fingerprint()
+                .matches(&identity.certificate.certificate)
+        );
     }
 
     #[test]

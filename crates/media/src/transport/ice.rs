@@ -12,7 +12,8 @@ use is::{IceAgent, IceAgentEvent, IceCreds};
 
 use super::candidate;
 use super::{
-    DropReason, FiveTuple, IceCredentials, IceRole, LocalCandidate, Protocol, Transmit, TransportError,
+    DropReason, FiveTuple, IceCredentials, IceRole, LocalCandidate, Protocol, Transmit,
+    TransportError,
 };
 
 /// 5-tuples at once.
@@ -149,7 +150,10 @@ impl Ice {
 
     /// The 5-tuple that last carried something authenticated, for what must leave before nomination.
     pub(super) fn latest(&self) -> Option<FiveTuple> {
-        self.tuples.iter().max_by_key(|known| known.last_used).map(|known| known.tuple)
+        self.tuples
+            .iter()
+            .max_by_key(|known| known.last_used)
+            .map(|known| known.tuple)
     }
 
     pub(super) fn last_authenticated(&self) -> Option<Instant> {
@@ -168,7 +172,8 @@ impl Ice {
         let mut lines = Vec::new();
         for candidate in self.agent.local_candidates() {
             let ours = self.candidates.iter().any(|local| {
-                local.address == candidate.addr() && Some(local.protocol) == protocol(candidate.proto())
+                local.address == candidate.addr()
+                    && Some(local.protocol) == protocol(candidate.proto())
             });
             if ours && candidate.kind() == is::CandidateKind::Host {
                 lines.push(candidate.to_sdp_string());
@@ -178,14 +183,15 @@ impl Ice {
     }
 
     pub(super) fn add_local(&mut self, candidate: LocalCandidate) -> bool {
-        let known = self
-            .candidates
-            .iter()
-            .any(|local| local.protocol == candidate.protocol && local.address == candidate.address);
+        let known = self.candidates.iter().any(|local| {
+            local.protocol == candidate.protocol && local.address == candidate.address
+        });
         if known {
             return false;
         }
-        let Some(host) = candidate::local(&candidate, self.candidates.len()) else { return false };
+        let Some(host) = candidate::local(&candidate, self.candidates.len()) else {
+            return false;
+        };
         if self.agent.add_local_candidate(host).is_none() {
             return false;
         }
@@ -212,7 +218,8 @@ impl Ice {
 
     pub(super) fn add_remote(&mut self, now: Instant, line: &str) -> Result<bool, TransportError> {
         let parsed = candidate::parse_remote(line)?;
-        let (Some(candidate), true) = (parsed, self.remote_candidates < MAX_REMOTE_CANDIDATES) else {
+        let (Some(candidate), true) = (parsed, self.remote_candidates < MAX_REMOTE_CANDIDATES)
+        else {
             self.counters.candidates_ignored = self.counters.candidates_ignored.saturating_add(1);
             return Ok(false);
         };
@@ -267,7 +274,12 @@ impl Ice {
         outcome
     }
 
-    fn accept_stun(&mut self, now: Instant, tuple: &FiveTuple, datagram: &[u8]) -> Result<(), DropReason> {
+    fn accept_stun(
+        &mut self,
+        now: Instant,
+        tuple: &FiveTuple,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
         if self.failed {
             return Err(DropReason::Stun);
         }
@@ -284,7 +296,10 @@ impl Ice {
             }
             // A response must come from where the check went (RFC 8445 §7.2.5.2.1).
             if !message.is_binding_request()
-                && !self.agent.remote_candidates().any(|remote| remote.addr() == tuple.remote)
+                && !self
+                    .agent
+                    .remote_candidates()
+                    .any(|remote| remote.addr() == tuple.remote)
             {
                 return Err(DropReason::Stun);
             }
@@ -303,8 +318,13 @@ impl Ice {
             Some(index) => index,
             None => {
                 self.admissions += 1;
-                self.tuples.push(Validated { tuple: *tuple, candidate, last_used: now });
-                self.unanswered.retain(|address| address.remote != tuple.remote);
+                self.tuples.push(Validated {
+                    tuple: *tuple,
+                    candidate,
+                    last_used: now,
+                });
+                self.unanswered
+                    .retain(|address| address.remote != tuple.remote);
                 self.events.push_back(IceEvent::TupleAdded(*tuple));
                 self.tuples.len() - 1
             }
@@ -339,7 +359,11 @@ impl Ice {
     /// The candidate that a datagram came to. An address that we did not advertise (behind a mapping that
     /// nobody told us of) counts as the first candidate of its family.
     fn candidate_for(&self, tuple: &FiveTuple) -> Option<SocketAddr> {
-        let same = || self.candidates.iter().filter(|local| local.protocol == tuple.protocol);
+        let same = || {
+            self.candidates
+                .iter()
+                .filter(|local| local.protocol == tuple.protocol)
+        };
         same()
             .find(|local| local.address == tuple.local)
             .or_else(|| same().find(|local| local.base == Some(tuple.local)))
@@ -350,7 +374,9 @@ impl Ice {
     /// The 5-tuple by which the agent's pair is reached.
     fn path(&self, protocol: Protocol, candidate: SocketAddr, remote: SocketAddr) -> FiveTuple {
         let known = self.tuples.iter().find(|known| {
-            known.tuple.protocol == protocol && known.candidate == candidate && known.tuple.remote == remote
+            known.tuple.protocol == protocol
+                && known.candidate == candidate
+                && known.tuple.remote == remote
         });
         if let Some(known) = known {
             return known.tuple;
@@ -360,12 +386,18 @@ impl Ice {
             .iter()
             .find(|local| local.protocol == protocol && local.address == candidate)
             .and_then(|local| local.base);
-        FiveTuple { protocol, local: base.unwrap_or(candidate), remote }
+        FiveTuple {
+            protocol,
+            local: base.unwrap_or(candidate),
+            remote,
+        }
     }
 
     pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
         while let Some(transmit) = self.agent.poll_transmit() {
-            let Some(protocol) = protocol(transmit.proto) else { continue };
+            let Some(protocol) = protocol(transmit.proto) else {
+                continue;
+            };
             let contents: Vec<u8> = transmit.contents.into();
             let tuple = self.path(protocol, transmit.source, transmit.destination);
             if self.failed {
@@ -386,7 +418,11 @@ impl Ice {
         if self.tuples.iter().any(|known| known.tuple.remote == remote) {
             return true;
         }
-        if let Some(address) = self.unanswered.iter_mut().find(|address| address.remote == remote) {
+        if let Some(address) = self
+            .unanswered
+            .iter_mut()
+            .find(|address| address.remote == remote)
+        {
             address.checks = address.checks.saturating_add(1);
             return address.checks <= MAX_UNANSWERED_CHECKS;
         }
@@ -411,8 +447,17 @@ impl Ice {
 
     fn drain(&mut self) {
         while let Some(event) = self.agent.poll_event() {
-            let IceAgentEvent::NominatedSend { proto, source, destination } = event else { continue };
-            let Some(protocol) = protocol(proto) else { continue };
+            let IceAgentEvent::NominatedSend {
+                proto,
+                source,
+                destination,
+            } = event
+            else {
+                continue;
+            };
+            let Some(protocol) = protocol(proto) else {
+                continue;
+            };
             let tuple = self.path(protocol, source, destination);
             self.nominated = true;
             if self.selected != Some(tuple) {
@@ -423,12 +468,19 @@ impl Ice {
     }
 
     pub(super) fn health(&self, now: Instant) -> Health {
-        if self.failed { Health::Failed } else { self.assess(now) }
+        if self.failed {
+            Health::Failed
+        } else {
+            self.assess(now)
+        }
     }
 
     fn assess(&self, now: Instant) -> Health {
-        let silence = self.last_authenticated.map(|then| now.saturating_duration_since(then));
-        let alive = self.selected.is_some() && silence.is_some_and(|silence| silence < DISCONNECTED_AFTER);
+        let silence = self
+            .last_authenticated
+            .map(|then| now.saturating_duration_since(then));
+        let alive =
+            self.selected.is_some() && silence.is_some_and(|silence| silence < DISCONNECTED_AFTER);
         if alive {
             return Health::Connected;
         }
@@ -438,7 +490,9 @@ impl Ice {
             (false, Some(started)) => {
                 let waited = now.saturating_duration_since(started);
                 Some(
-                    silence.filter(|_| self.selected.is_some()).map_or(waited, |silence| silence.min(waited)),
+                    silence
+                        .filter(|_| self.selected.is_some())
+                        .map_or(waited, |silence| silence.min(waited)),
                 )
             }
             (false, None) => None,
@@ -465,7 +519,11 @@ impl Ice {
             silence.map(|then| then + FAILED_AFTER),
             start.map(|then| then + FAILED_AFTER),
         ];
-        let health = health.into_iter().flatten().filter(|at| *at > self.assessed).min();
+        let health = health
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > self.assessed)
+            .min();
         earliest(agent, health)
     }
 
@@ -473,7 +531,11 @@ impl Ice {
     pub(super) fn describe(&self, out: &mut String) {
         use std::fmt::Write as _;
         let kind = if self.lite() { "lite" } else { "full" };
-        let role = if self.agent.controlling() { "controlling" } else { "controlled" };
+        let role = if self.agent.controlling() {
+            "controlling"
+        } else {
+            "controlled"
+        };
         let _ = write!(out, "ICE {kind} {role}; offered");
         for local in &self.candidates {
             let _ = write!(out, " {:?}/{}", local.protocol, local.address);
@@ -533,7 +595,10 @@ pub(super) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant
 }
 
 fn creds(credentials: &IceCredentials) -> IceCreds {
-    IceCreds { ufrag: credentials.ufrag.clone(), pass: credentials.password.clone() }
+    IceCreds {
+        ufrag: credentials.ufrag.clone(),
+        pass: credentials.password.clone(),
+    }
 }
 
 fn protocol(protocol: is::Protocol) -> Option<Protocol> {

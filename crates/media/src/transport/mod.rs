@@ -53,6 +53,15 @@ struct Srtp {
     receiver: SrtpReceiver,
 }
 
+/// The largest message that peer takes of us.
+fn max_send_message(remote: &RemoteParameters) -> u32 {
+    match remote.max_message_size {
+        None => DEFAULT_MAX_MESSAGE,
+        Some(0) => MAX_SEND_MESSAGE,
+        Some(size) => size.min(MAX_SEND_MESSAGE),
+    }
+}
+
 /// One peer connection's transport.
 pub struct Transport {
     identity: Arc<Identity>,
@@ -130,7 +139,11 @@ impl Transport {
     }
 
     /// Applies the peer's description; later ones too, unchanged or after a restart.
-    pub fn set_remote(&mut self, now: Instant, remote: &RemoteParameters) -> Result<(), TransportError> {
+    pub fn set_remote(
+        &mut self,
+        now: Instant,
+        remote: &RemoteParameters,
+    ) -> Result<(), TransportError> {
         if self.state == TransportState::Closed {
             return Err(TransportError::Closed);
         }
@@ -146,7 +159,10 @@ impl Transport {
         }
         if let (Some(known), Some(session)) = (&self.remote, &self.session) {
             let same = match session.certificate() {
-                Some(certificate) => remote.fingerprints.iter().any(|print| print.matches(certificate)),
+                Some(certificate) => remote
+                    .fingerprints
+                    .iter()
+                    .any(|print| print.matches(certificate)),
                 None => known.fingerprints == remote.fingerprints,
             };
             if !same {
@@ -156,7 +172,8 @@ impl Transport {
         if remote.ice_lite {
             self.ice.set_controlling(true);
         }
-        self.channels.set_max_message(self.max_send_message(remote) as usize);
+        self.channels
+            .set_max_message(max_send_message(remote) as usize);
         let ice = remote.ice.clone();
         self.remote = Some(remote.clone());
         self.ice.set_remote(now, &ice);
@@ -164,17 +181,13 @@ impl Transport {
         Ok(())
     }
 
-    fn max_send_message(&self, remote: &RemoteParameters) -> u32 {
-        match remote.max_message_size {
-            None => DEFAULT_MAX_MESSAGE,
-            Some(0) => MAX_SEND_MESSAGE,
-            Some(size) => size.min(MAX_SEND_MESSAGE),
-        }
-    }
-
     /// A `candidate:…` line. Empty lines, names (mDNS), TCP candidates and those above the cap are ignored:
     /// `Ok(false)`.
-    pub fn add_remote_candidate(&mut self, now: Instant, line: &str) -> Result<bool, TransportError> {
+    pub fn add_remote_candidate(
+        &mut self,
+        now: Instant,
+        line: &str,
+    ) -> Result<bool, TransportError> {
         let added = self.ice.add_remote(now, line)?;
         self.advance(now);
         Ok(added)
@@ -188,7 +201,12 @@ impl Transport {
 
     /// Takes one datagram. SRTP is decrypted in place.
     #[inline]
-    pub fn handle_datagram(&mut self, now: Instant, tuple: &FiveTuple, datagram: &mut [u8]) -> Received {
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        tuple: &FiveTuple,
+        datagram: &mut [u8],
+    ) -> Received {
         match demux::classify(datagram) {
             Some(Kind::Rtp) => self.handle_srtp(now, tuple, datagram, false),
             Some(Kind::Rtcp) => self.handle_srtp(now, tuple, datagram, true),
@@ -206,19 +224,29 @@ impl Transport {
         datagram: &mut [u8],
         control: bool,
     ) -> Received {
-        let Some(index) = self.ice.find(tuple) else { return Received::Dropped(DropReason::NotValidated) };
-        let Some(srtp) = &mut self.srtp else { return Received::Dropped(DropReason::NoKeys) };
+        let Some(index) = self.ice.find(tuple) else {
+            return Received::Dropped(DropReason::NotValidated);
+        };
+        let Some(srtp) = &mut self.srtp else {
+            return Received::Dropped(DropReason::NoKeys);
+        };
         let opened = if control {
             srtp.receiver.unprotect_rtcp(datagram)
         } else {
             srtp.receiver.unprotect_rtp(datagram)
         };
-        let Ok(length) = opened else { return Received::Dropped(DropReason::Srtp) };
+        let Ok(length) = opened else {
+            return Received::Dropped(DropReason::Srtp);
+        };
         self.ice.authenticated(now, index);
         if self.state == TransportState::Disconnected {
             self.advance(now);
         }
-        if control { Received::Rtcp(0..length) } else { Received::Rtp(0..length) }
+        if control {
+            Received::Rtcp(0..length)
+        } else {
+            Received::Rtp(0..length)
+        }
     }
 
     fn handle_stun(&mut self, now: Instant, tuple: &FiveTuple, datagram: &[u8]) -> Received {
@@ -242,20 +270,26 @@ impl Transport {
             return Received::Dropped(DropReason::NotValidated);
         }
         // Without the peer's fingerprint there is nothing to check a handshake against.
-        let Some(remote) = &self.remote else { return Received::Dropped(DropReason::Dtls) };
+        let Some(remote) = &self.remote else {
+            return Received::Dropped(DropReason::Dtls);
+        };
         if self.session.is_none() {
             match Session::new(&self.identity, remote.dtls, now) {
                 Ok(session) => self.session = Some(session),
                 Err(reason) => {
-                    self.end(now, reason);
+                    self.end(reason);
                     return Received::Dropped(DropReason::Dtls);
                 }
             }
         }
         self.handshake_tuple = Some(*tuple);
-        let Some(session) = &mut self.session else { return Received::Dropped(DropReason::Dtls) };
+        let Some(session) = &mut self.session else {
+            return Received::Dropped(DropReason::Dtls);
+        };
         // The engine keeps time by its timer calls only.
-        let outcome = session.handle_timeout(now).and_then(|()| session.handle_datagram(datagram));
+        let outcome = session
+            .handle_timeout(now)
+            .and_then(|()| session.handle_datagram(datagram));
         self.settle(now, outcome);
         Received::Consumed
     }
@@ -265,17 +299,21 @@ impl Transport {
         let outcome = outcome.and_then(|()| self.secure());
         match outcome {
             Ok(()) => self.advance(now),
-            Err(reason) => self.end(now, reason),
+            Err(reason) => self.end(reason),
         }
     }
 
     /// Takes the session's keys once it is connected and the certificate is the one that was signalled.
     fn secure(&mut self) -> Result<(), String> {
-        let (Some(session), Some(remote), false) = (&mut self.session, &self.remote, self.secured) else {
+        let (Some(session), Some(remote), false) = (&mut self.session, &self.remote, self.secured)
+        else {
             return Ok(());
         };
         if let Some(certificate) = session.certificate()
-            && !remote.fingerprints.iter().any(|fingerprint| fingerprint.matches(certificate))
+            && !remote
+                .fingerprints
+                .iter()
+                .any(|fingerprint| fingerprint.matches(certificate))
         {
             return Err("the peer's certificate does not match its signalled fingerprint".into());
         }
@@ -284,8 +322,9 @@ impl Transport {
         }
         if let Some(keys) = session.take_keys() {
             let client = session.role() == DtlsRole::Client;
-            let (sender, receiver) = srtp::from_keying_material(keys.profile, &keys.material, client)
-                .map_err(|error| format!("SRTP keys: {error}"))?;
+            let (sender, receiver) =
+                srtp::from_keying_material(keys.profile, &keys.material, client)
+                    .map_err(|error| format!("SRTP keys: {error}"))?;
             self.srtp = Some(Box::new(Srtp { sender, receiver }));
         }
         // A peer without use_srtp has data channels only.
@@ -309,16 +348,22 @@ impl Transport {
             self.path_since = Some(now);
         }
         if let Err(reason) = self.start_session(now).and_then(|()| self.run_data(now)) {
-            self.end(now, reason);
+            self.end(reason);
             return;
         }
-        if self.session.as_ref().is_some_and(|session| session.closed()) {
-            self.end(now, "closed by the peer".into());
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.closed())
+        {
+            self.end("closed by the peer".into());
             return;
         }
-        let overdue = self.handshake_deadline().is_some_and(|deadline| now >= deadline);
+        let overdue = self
+            .handshake_deadline()
+            .is_some_and(|deadline| now >= deadline);
         if overdue {
-            self.end(now, "DTLS handshake timed out".into());
+            self.end("DTLS handshake timed out".into());
             return;
         }
         self.assess(now);
@@ -326,7 +371,9 @@ impl Transport {
 
     /// As a DTLS client we speak first, as soon as ICE knows a way.
     fn start_session(&mut self, now: Instant) -> Result<(), String> {
-        let (None, Some(remote)) = (&self.session, &self.remote) else { return Ok(()) };
+        let (None, Some(remote)) = (&self.session, &self.remote) else {
+            return Ok(());
+        };
         if remote.dtls == DtlsRole::Client && self.ice.latest().is_some() {
             self.session = Some(Session::new(&self.identity, DtlsRole::Client, now)?);
         }
@@ -335,7 +382,8 @@ impl Transport {
 
     /// Moves data: DTLS to SCTP to channels, and back.
     fn run_data(&mut self, now: Instant) -> Result<(), String> {
-        let (Some(session), Some(remote), true) = (&mut self.session, &self.remote, self.secured) else {
+        let (Some(session), Some(remote), true) = (&mut self.session, &self.remote, self.secured)
+        else {
             return Ok(());
         };
         if self.sctp.is_none() {
@@ -346,15 +394,13 @@ impl Transport {
             if !wanted {
                 return Ok(());
             }
-            let max_send = match remote.max_message_size {
-                None => DEFAULT_MAX_MESSAGE,
-                Some(0) => MAX_SEND_MESSAGE,
-                Some(size) => size.min(MAX_SEND_MESSAGE),
-            };
+            let max_send = max_send_message(remote);
             let max_receive = u32::try_from(self.limits.receive_message).unwrap_or(u32::MAX);
             self.sctp = Some(Sctp::new(session.role(), max_send, max_receive)?);
         }
-        let Some(sctp) = &mut self.sctp else { return Ok(()) };
+        let Some(sctp) = &mut self.sctp else {
+            return Ok(());
+        };
         while let Some(packet) = session.inbox.pop_front() {
             sctp.handle_packet(now, packet);
         }
@@ -362,9 +408,12 @@ impl Transport {
             match event {
                 SctpEvent::Connected => self.channels.connected(session.role()),
                 SctpEvent::Message { stream, ppid, data } => {
-                    self.channels.receive(sctp.as_mut(), stream, ppid, data, &mut self.events)?;
+                    self.channels
+                        .receive(sctp.as_mut(), stream, ppid, data, &mut self.events)?;
                 }
-                SctpEvent::StreamClosed(stream) => self.channels.stream_closed(stream, &mut self.events),
+                SctpEvent::StreamClosed(stream) => {
+                    self.channels.stream_closed(stream, &mut self.events)
+                }
                 SctpEvent::Lost(reason) => return Err(reason),
             }
         }
@@ -378,7 +427,9 @@ impl Transport {
     }
 
     fn handshake_deadline(&self) -> Option<Instant> {
-        self.path_since.filter(|_| !self.secured).map(|since| since + DTLS_TIMEOUT)
+        self.path_since
+            .filter(|_| !self.secured)
+            .map(|since| since + DTLS_TIMEOUT)
     }
 
     fn assess(&mut self, now: Instant) {
@@ -387,7 +438,9 @@ impl Transport {
             Health::Connected if self.secured => TransportState::Connected,
             Health::Disconnected if self.was_connected => TransportState::Disconnected,
             Health::Checking if self.was_connected => TransportState::Disconnected,
-            Health::Checking | Health::Connected | Health::Disconnected => TransportState::Connecting,
+            Health::Checking | Health::Connected | Health::Disconnected => {
+                TransportState::Connecting
+            }
         };
         self.was_connected |= state == TransportState::Connected;
         self.enter(state);
@@ -401,7 +454,7 @@ impl Transport {
     }
 
     /// The end, by a fault or by the peer: nothing passes any more.
-    fn end(&mut self, _now: Instant, reason: String) {
+    fn end(&mut self, reason: String) {
         if self.state == TransportState::Closed {
             return;
         }
@@ -413,7 +466,9 @@ impl Transport {
         self.sctp = None;
         self.secured = false;
         self.enter(TransportState::Closed);
-        self.events.push_back(TransportEvent::Closed { reason: reason.clone() });
+        self.events.push_back(TransportEvent::Closed {
+            reason: reason.clone(),
+        });
         self.closing = Some(reason);
     }
 
@@ -424,10 +479,20 @@ impl Transport {
         {
             return Some(transmit);
         }
-        let session = self.session.as_mut().filter(|session| !session.outbox.is_empty())?;
-        let tuple = self.ice.selected().or(self.handshake_tuple).or_else(|| self.ice.latest());
+        let session = self
+            .session
+            .as_mut()
+            .filter(|session| !session.outbox.is_empty())?;
+        let tuple = self
+            .ice
+            .selected()
+            .or(self.handshake_tuple)
+            .or_else(|| self.ice.latest());
         match tuple {
-            Some(tuple) => session.outbox.pop_front().map(|contents| Transmit { tuple, contents }),
+            Some(tuple) => session
+                .outbox
+                .pop_front()
+                .map(|contents| Transmit { tuple, contents }),
             // Nowhere to go: the peer's retransmission will ask again.
             None => {
                 session.outbox.clear();
@@ -445,10 +510,15 @@ impl Transport {
         if self.state == TransportState::Closed {
             return None;
         }
-        let session = self.session.as_ref().and_then(|session| session.poll_timeout());
+        let session = self
+            .session
+            .as_ref()
+            .and_then(|session| session.poll_timeout());
         let sctp = self.sctp.as_ref().and_then(|sctp| sctp.poll_timeout());
         let handshake = self.handshake_deadline();
-        [session, sctp, handshake].into_iter().fold(self.ice.poll_timeout(), earliest)
+        [session, sctp, handshake]
+            .into_iter()
+            .fold(self.ice.poll_timeout(), earliest)
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -497,7 +567,9 @@ impl Transport {
             buffer.truncate(start);
             return Err(SealError::NoKeys);
         };
-        srtp.sender.protect_rtp_at(buffer, start, header_len).map_err(|_| SealError::Refused)
+        srtp.sender
+            .protect_rtp_at(buffer, start, header_len)
+            .map_err(|_| SealError::Refused)
     }
 
     /// [`Self::seal_rtp_at`] for the packet that fills the buffer.
@@ -513,7 +585,9 @@ impl Transport {
             buffer.truncate(start);
             return Err(SealError::NoKeys);
         };
-        srtp.sender.protect_rtcp_at(buffer, start).map_err(|_| SealError::Refused)
+        srtp.sender
+            .protect_rtcp_at(buffer, start)
+            .map_err(|_| SealError::Refused)
     }
 
     /// [`Self::seal_rtcp_at`] for the compound that fills the buffer.
@@ -523,11 +597,18 @@ impl Transport {
     }
 
     /// Opens a channel in band (RFC 8832), now or as soon as the association is up.
-    pub fn open_channel(&mut self, now: Instant, spec: ChannelSpec) -> Result<ChannelId, TransportError> {
+    pub fn open_channel(
+        &mut self,
+        now: Instant,
+        spec: ChannelSpec,
+    ) -> Result<ChannelId, TransportError> {
         if self.state == TransportState::Closed {
             return Err(TransportError::Closed);
         }
-        let channel = self.channels.open(spec).ok_or(TransportError::TooManyChannels)?;
+        let channel = self
+            .channels
+            .open(spec)
+            .ok_or(TransportError::TooManyChannels)?;
         self.advance(now);
         Ok(channel)
     }
@@ -565,8 +646,8 @@ impl Transport {
     }
 
     /// Says goodbye (DTLS close_notify): drain [`Self::poll_transmit`] once more.
-    pub fn close(&mut self, now: Instant) {
-        self.end(now, "closed".into());
+    pub fn close(&mut self, _now: Instant) {
+        self.end("closed".into());
     }
 
     /// For logs and errors: what was offered, what was tried, what answered. Holds addresses.

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sctp_proto::{
-    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
-    PayloadProtocolIdentifier as ProtoPpid, ReliabilityType, ServerConfig, StreamEvent, TransportConfig,
+    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event,
+    Payload, PayloadProtocolIdentifier as ProtoPpid, ReliabilityType, ServerConfig, StreamEvent,
+    TransportConfig,
 };
 
 use super::{ChannelSpec, DtlsRole, Reliability};
@@ -50,7 +51,13 @@ pub(super) enum SctpEvent {
 pub(super) trait MessageTransport {
     fn connected(&self) -> bool;
     /// Hands over one message; it counts as in flight until it is acknowledged or given up.
-    fn send(&mut self, stream: u16, ppid: Ppid, data: &Bytes, spec: &ChannelSpec) -> Result<(), String>;
+    fn send(
+        &mut self,
+        stream: u16,
+        ppid: Ppid,
+        data: &Bytes,
+        spec: &ChannelSpec,
+    ) -> Result<(), String>;
     /// Bytes of that stream handed over and not yet acknowledged.
     fn in_flight(&mut self, stream: u16) -> usize;
     fn close_stream(&mut self, stream: u16);
@@ -72,7 +79,11 @@ const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_000)
 impl Sctp {
     /// A DTLS client opens the association, a server waits for it; peers that open it from both sides
     /// are fine with either.
-    pub(super) fn new(role: DtlsRole, max_send: u32, max_receive: u32) -> Result<Box<Self>, String> {
+    pub(super) fn new(
+        role: DtlsRole,
+        max_send: u32,
+        max_receive: u32,
+    ) -> Result<Box<Self>, String> {
         let transport = Arc::new(
             TransportConfig::default()
                 .with_max_send_message_size(max_send)
@@ -95,7 +106,11 @@ impl Sctp {
             DtlsRole::Client => {
                 let mut client = ClientConfig::new();
                 client.transport = transport;
-                Some(endpoint.connect(client, PEER).map_err(|error| error.to_string())?)
+                Some(
+                    endpoint
+                        .connect(client, PEER)
+                        .map_err(|error| error.to_string())?,
+                )
             }
             DtlsRole::Server => None,
         };
@@ -137,7 +152,9 @@ impl Sctp {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.association.as_ref().and_then(|(_, association)| association.poll_timeout())
+        self.association
+            .as_ref()
+            .and_then(|(_, association)| association.poll_timeout())
     }
 
     pub(super) fn poll_event(&mut self) -> Option<SctpEvent> {
@@ -159,12 +176,15 @@ impl Sctp {
 
     fn lose(&mut self, reason: &str) {
         if !std::mem::replace(&mut self.lost, true) {
-            self.events.push_back(SctpEvent::Lost(format!("SCTP: {reason}")));
+            self.events
+                .push_back(SctpEvent::Lost(format!("SCTP: {reason}")));
         }
     }
 
     fn collect(&mut self) {
-        let Some((handle, association)) = &mut self.association else { return };
+        let Some((handle, association)) = &mut self.association else {
+            return;
+        };
         let mut lost = None;
         while let Some(event) = association.poll() {
             match event {
@@ -176,7 +196,9 @@ impl Sctp {
                 Event::HandshakeFailed { reason } | Event::AssociationLost { reason } => {
                     lost = Some(reason.to_string());
                 }
-                Event::Stream(StreamEvent::Readable { id }) => read(association, id, &mut self.events),
+                Event::Stream(StreamEvent::Readable { id }) => {
+                    read(association, id, &mut self.events)
+                }
                 Event::Stream(StreamEvent::Finished { id }) => {
                     self.events.push_back(SctpEvent::StreamClosed(id));
                 }
@@ -198,7 +220,9 @@ impl Sctp {
 }
 
 fn read(association: &mut Association, id: u16, events: &mut VecDeque<SctpEvent>) {
-    let Ok(mut stream) = association.stream(id) else { return };
+    let Ok(mut stream) = association.stream(id) else {
+        return;
+    };
     while let Ok(Some(message)) = stream.read_sctp() {
         let ppid = match message.ppi {
             ProtoPpid::Dcep => Ppid::Dcep,
@@ -214,7 +238,11 @@ fn read(association: &mut Association, id: u16, events: &mut VecDeque<SctpEvent>
             continue;
         }
         let data = Bytes::from(data);
-        events.push_back(SctpEvent::Message { stream: id, ppid, data });
+        events.push_back(SctpEvent::Message {
+            stream: id,
+            ppid,
+            data,
+        });
     }
 }
 
@@ -223,8 +251,16 @@ impl MessageTransport for Sctp {
         self.connected
     }
 
-    fn send(&mut self, stream: u16, ppid: Ppid, data: &Bytes, spec: &ChannelSpec) -> Result<(), String> {
-        let Some((_, association)) = &mut self.association else { return Err("no association".into()) };
+    fn send(
+        &mut self,
+        stream: u16,
+        ppid: Ppid,
+        data: &Bytes,
+        spec: &ChannelSpec,
+    ) -> Result<(), String> {
+        let Some((_, association)) = &mut self.association else {
+            return Err("no association".into());
+        };
         let ppid = match ppid {
             Ppid::Dcep => ProtoPpid::Dcep,
             Ppid::Text => ProtoPpid::String,
@@ -234,7 +270,9 @@ impl MessageTransport for Sctp {
         };
         let mut stream = match association.stream(stream) {
             Ok(stream) => stream,
-            Err(_) => association.open_stream(stream, ppid).map_err(|error| error.to_string())?,
+            Err(_) => association
+                .open_stream(stream, ppid)
+                .map_err(|error| error.to_string())?,
         };
         // Establishment messages are reliable and ordered whatever the channel is (RFC 8832 §6).
         let (kind, value) = match spec.reliability {
@@ -251,8 +289,13 @@ impl MessageTransport for Sctp {
     }
 
     fn in_flight(&mut self, stream: u16) -> usize {
-        let Some((_, association)) = &mut self.association else { return 0 };
-        association.stream(stream).and_then(|stream| stream.buffered_amount()).unwrap_or(0)
+        let Some((_, association)) = &mut self.association else {
+            return 0;
+        };
+        association
+            .stream(stream)
+            .and_then(|stream| stream.buffered_amount())
+            .unwrap_or(0)
     }
 
     fn close_stream(&mut self, stream: u16) {

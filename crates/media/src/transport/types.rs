@@ -19,19 +19,30 @@ pub struct IceCredentials {
 
 impl fmt::Debug for IceCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+        f.debug_struct("IceCredentials")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
     }
 }
 
 impl IceCredentials {
     /// Fresh credentials from random bytes: a ufrag of 48 bits and a password of 144.
     pub fn from_random(random: [u8; 32]) -> Self {
-        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut letters = random
-            .iter()
-            .map(|byte| char::from(ALPHABET.get(usize::from(byte % 64)).copied().unwrap_or(b'A')));
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut letters = random.iter().map(|byte| {
+            char::from(
+                ALPHABET
+                    .get(usize::from(byte % 64))
+                    .copied()
+                    .unwrap_or(b'A'),
+            )
+        });
         let ufrag = letters.by_ref().take(8).collect();
-        Self { ufrag, password: letters.collect() }
+        Self {
+            ufrag,
+            password: letters.collect(),
+        }
     }
 
     /// Fresh credentials from the system's generator.
@@ -97,7 +108,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { reliable_queue: 8 << 20, lossy_queue: 128 << 10, receive_message: 256 << 10, channels: 64 }
+        Self {
+            reliable_queue: 8 << 20,
+            lossy_queue: 128 << 10,
+            receive_message: 256 << 10,
+            channels: 64,
+        }
     }
 }
 

@@ -6,7 +6,11 @@ use super::super::*;
 use super::link::*;
 
 fn seen_by_b(remote: &str) -> FiveTuple {
-    FiveTuple { protocol: Protocol::Udp, local: address(B), remote: address(remote) }
+    FiveTuple {
+        protocol: Protocol::Udp,
+        local: address(B),
+        remote: address(remote),
+    }
 }
 
 #[test]
@@ -14,8 +18,16 @@ fn a_wrong_fingerprint_closes_everything() {
     for role in [DtlsRole::Client, DtlsRole::Server] {
         let mut link = Link::new(true);
         let now = link.now;
-        let channel = link.b.transport.open_channel(now, ChannelSpec::reliable("_reliable")).unwrap();
-        let other = if role == DtlsRole::Client { DtlsRole::Server } else { DtlsRole::Client };
+        let channel = link
+            .b
+            .transport
+            .open_channel(now, ChannelSpec::reliable("_reliable"))
+            .unwrap();
+        let other = if role == DtlsRole::Client {
+            DtlsRole::Server
+        } else {
+            DtlsRole::Client
+        };
         let mut of_a = description(&link.a.transport, false, other);
         of_a.fingerprints = vec![Identity::generate().unwrap().fingerprint().clone()];
         let of_b = description(&link.b.transport, true, role);
@@ -24,15 +36,27 @@ fn a_wrong_fingerprint_closes_everything() {
         let line = link.b.transport.local_candidates().remove(0);
         link.a.transport.add_remote_candidate(now, &line).unwrap();
         link.until(5, |link| link.b.transport.state() == TransportState::Closed);
-        assert_eq!(link.b.end(), Some("the peer's certificate does not match its signalled fingerprint"));
+        assert_eq!(
+            link.b.end(),
+            Some("the peer's certificate does not match its signalled fingerprint")
+        );
         link.run(Duration::from_secs(2));
         let connected = TransportEvent::StateChanged(TransportState::Connected);
         assert!(!link.b.events.contains(&connected), "never up");
         assert_eq!(link.b.channel("_reliable"), None);
         let now = link.now;
-        assert_eq!(link.b.transport.send_data(now, channel, Bytes::new(), true), Err(SendError::NoChannel));
-        assert_eq!(link.b.transport.seal_rtp(&mut rtp(1, b"x"), 12), Err(SealError::NoKeys));
-        assert!(matches!(link.b.receive(now, &seen_by_b(A), rtp(1, &[0; 30])), Received::Dropped(_)));
+        assert_eq!(
+            link.b.transport.send_data(now, channel, Bytes::new(), true),
+            Err(SendError::NoChannel)
+        );
+        assert_eq!(
+            link.b.transport.seal_rtp(&mut rtp(1, b"x"), 12),
+            Err(SealError::NoKeys)
+        );
+        assert!(matches!(
+            link.b.receive(now, &seen_by_b(A), rtp(1, &[0; 30])),
+            Received::Dropped(_)
+        ));
     }
 }
 
@@ -42,7 +66,8 @@ fn one_matching_fingerprint_among_several_is_enough() {
     let now = link.now;
     let mut of_a = description(&link.a.transport, false, DtlsRole::Server);
     of_a.fingerprints.insert(0, "sha-1 AB:CD".parse().unwrap());
-    of_a.fingerprints.insert(0, Identity::generate().unwrap().fingerprint().clone());
+    of_a.fingerprints
+        .insert(0, Identity::generate().unwrap().fingerprint().clone());
     let of_b = description(&link.b.transport, true, DtlsRole::Client);
     link.b.transport.set_remote(now, &of_a).unwrap();
     link.a.transport.set_remote(now, &of_b).unwrap();
@@ -50,9 +75,15 @@ fn one_matching_fingerprint_among_several_is_enough() {
     link.a.transport.add_remote_candidate(now, &line).unwrap();
     link.until(5, Link::both_connected);
     of_a.fingerprints.truncate(1);
-    assert_eq!(link.b.transport.set_remote(link.now, &of_a), Err(TransportError::PeerChanged));
+    assert_eq!(
+        link.b.transport.set_remote(link.now, &of_a),
+        Err(TransportError::PeerChanged)
+    );
     of_a.fingerprints = vec!["sha-1 AB:CD".parse().unwrap()];
-    assert_eq!(link.b.transport.set_remote(link.now, &of_a), Err(TransportError::NoFingerprint));
+    assert_eq!(
+        link.b.transport.set_remote(link.now, &of_a),
+        Err(TransportError::NoFingerprint)
+    );
     assert!(link.both_connected());
 }
 
@@ -60,13 +91,30 @@ fn one_matching_fingerprint_among_several_is_enough() {
 fn unusable_descriptions_are_refused() {
     let mut link = Link::new(true);
     let good = description(&link.a.transport, false, DtlsRole::Server);
-    for (ufrag, password) in [("", "p"), ("u", ""), (&*"x".repeat(300), "p"), ("u", &*"x".repeat(300))] {
+    for (ufrag, password) in [
+        ("", "p"),
+        ("u", ""),
+        (&*"x".repeat(300), "p"),
+        ("u", &*"x".repeat(300)),
+    ] {
         let mut bad = good.clone();
-        bad.ice = IceCredentials { ufrag: ufrag.into(), password: password.into() };
-        assert_eq!(link.b.transport.set_remote(link.now, &bad), Err(TransportError::Credentials));
+        bad.ice = IceCredentials {
+            ufrag: ufrag.into(),
+            password: password.into(),
+        };
+        assert_eq!(
+            link.b.transport.set_remote(link.now, &bad),
+            Err(TransportError::Credentials)
+        );
     }
-    let lite = RemoteParameters { ice_lite: true, ..good };
-    assert_eq!(link.b.transport.set_remote(link.now, &lite), Err(TransportError::BothLite));
+    let lite = RemoteParameters {
+        ice_lite: true,
+        ..good
+    };
+    assert_eq!(
+        link.b.transport.set_remote(link.now, &lite),
+        Err(TransportError::BothLite)
+    );
 }
 
 #[test]
@@ -77,11 +125,19 @@ fn strangers_without_the_password_change_nothing() {
     // Wrong password, right ufrag; then a wrong ufrag.
     let intruder = Identity::generate().unwrap();
     for (ufrag, password) in [
-        (link.b.transport.local_credentials().ufrag.clone(), "wrong password of some length".to_owned()),
-        ("nobody".to_owned(), link.b.transport.local_credentials().password.clone()),
+        (
+            link.b.transport.local_credentials().ufrag.clone(),
+            "wrong password of some length".to_owned(),
+        ),
+        (
+            "nobody".to_owned(),
+            link.b.transport.local_credentials().password.clone(),
+        ),
     ] {
-        let mut stranger =
-            Transport::new(config(&intruder, IceRole::Controlling, false, "203.0.113.9:9"), now);
+        let mut stranger = Transport::new(
+            config(&intruder, IceRole::Controlling, false, "203.0.113.9:9"),
+            now,
+        );
         stranger
             .set_remote(
                 now,
@@ -91,14 +147,22 @@ fn strangers_without_the_password_change_nothing() {
                 },
             )
             .unwrap();
-        stranger.add_remote_candidate(now, "candidate:1 1 udp 2130706431 192.0.2.2 2000 typ host").unwrap();
+        stranger
+            .add_remote_candidate(now, "candidate:1 1 udp 2130706431 192.0.2.2 2000 typ host")
+            .unwrap();
         let check = stranger.poll_transmit(now).unwrap();
-        let outcome = link.b.receive(now, &seen_by_b("203.0.113.9:9"), check.contents);
+        let outcome = link
+            .b
+            .receive(now, &seen_by_b("203.0.113.9:9"), check.contents);
         assert_eq!(outcome, Received::Dropped(DropReason::Stun));
     }
     assert_eq!(link.b.transport.ice.sizes().0, 0);
     assert_eq!(link.b.transport.last_authenticated(), None);
-    assert_eq!(link.b.transport.poll_transmit(now), None, "not even an answer");
+    assert_eq!(
+        link.b.transport.poll_transmit(now),
+        None,
+        "not even an answer"
+    );
 }
 
 #[test]
@@ -111,7 +175,9 @@ fn dtls_from_elsewhere_is_ignored() {
     let stranger = Identity::generate().unwrap();
     let mut session = Session::new(&stranger, DtlsRole::Client, now).unwrap();
     let hello = session.outbox.pop_front().unwrap();
-    let outcome = link.b.receive(now, &seen_by_b("203.0.113.9:9"), hello.clone());
+    let outcome = link
+        .b
+        .receive(now, &seen_by_b("203.0.113.9:9"), hello.clone());
     assert_eq!(outcome, Received::Dropped(DropReason::NotValidated));
     link.until(5, Link::both_connected);
     let now = link.now;
@@ -149,7 +215,8 @@ fn source_ports_of_an_authenticated_peer_stay_bounded() {
                 local: address(B),
                 remote: SocketAddr::new(address(A).ip(), port),
             };
-            accepted += usize::from(link.b.receive(now, &tuple, check.clone()) == Received::Consumed);
+            accepted +=
+                usize::from(link.b.receive(now, &tuple, check.clone()) == Received::Consumed);
         }
         assert!(accepted < 16, "{accepted}");
         assert_eq!(link.b.dropped["tuples"], 20_000 - accepted);
@@ -165,7 +232,13 @@ fn source_ports_of_an_authenticated_peer_stay_bounded() {
 fn candidates_are_capped_and_addresses_that_never_answer_are_left_alone() {
     let mut link = Link::new(false);
     let now = link.now;
-    link.b.transport.set_remote(now, &description(&link.a.transport, false, DtlsRole::Server)).unwrap();
+    link.b
+        .transport
+        .set_remote(
+            now,
+            &description(&link.a.transport, false, DtlsRole::Server),
+        )
+        .unwrap();
     let mut taken = 0;
     for index in 0..10_000_u32 {
         let line = format!(
@@ -196,8 +269,12 @@ fn garbage_of_each_kind_is_dropped_before_and_after_keys() {
     link.signal(DtlsRole::Client);
     let mut noise = Noise::new(11);
     for round in 0..2 {
-        for first in [0_u8, 1, 2, 3, 20, 22, 23, 63, 64, 127, 128, 144, 191, 192, 255] {
-            for length in [0_usize, 1, 2, 3, 4, 8, 11, 12, 13, 19, 20, 21, 25, 40, 100, 1_200] {
+        for first in [
+            0_u8, 1, 2, 3, 20, 22, 23, 63, 64, 127, 128, 144, 191, 192, 255,
+        ] {
+            for length in [
+                0_usize, 1, 2, 3, 4, 8, 11, 12, 13, 19, 20, 21, 25, 40, 100, 1_200,
+            ] {
                 let mut datagram = noise.bytes(length);
                 if let Some(byte) = datagram.first_mut() {
                     *byte = first;
@@ -228,7 +305,10 @@ fn garbage_of_each_kind_is_dropped_before_and_after_keys() {
 fn truncated_and_flipped_copies_of_real_packets_do_no_harm() {
     let mut link = Link::new(true);
     let now = link.now;
-    link.a.transport.open_channel(now, ChannelSpec::reliable("_reliable")).unwrap();
+    link.a
+        .transport
+        .open_channel(now, ChannelSpec::reliable("_reliable"))
+        .unwrap();
     link.signal(DtlsRole::Client);
     link.tamper = Some(0);
     link.until(5, |link| link.a.channel("_reliable").is_some());
@@ -236,7 +316,10 @@ fn truncated_and_flipped_copies_of_real_packets_do_no_harm() {
     let channel = link.a.channel("_reliable").unwrap();
     for index in 0..20 {
         let now = link.now;
-        link.a.transport.send_data(now, channel, Bytes::from(vec![index; 3_000]), true).unwrap();
+        link.a
+            .transport
+            .send_data(now, channel, Bytes::from(vec![index; 3_000]), true)
+            .unwrap();
         link.send_media(Side::A, &rtp(u16::from(index), b"frame"), false);
         link.run(Duration::from_millis(30));
     }
@@ -263,7 +346,10 @@ fn malformed_sctp_inside_dtls_hurts_the_sender_alone_at_most() {
     }
     let mut link = Link::new(true);
     let now = link.now;
-    link.a.transport.open_channel(now, ChannelSpec::reliable("_reliable")).unwrap();
+    link.a
+        .transport
+        .open_channel(now, ChannelSpec::reliable("_reliable"))
+        .unwrap();
     link.signal(DtlsRole::Client);
     link.until(5, |link| link.a.channel("_reliable").is_some());
     for packet in packets {
@@ -271,7 +357,9 @@ fn malformed_sctp_inside_dtls_hurts_the_sender_alone_at_most() {
             break;
         }
         let now = link.now;
-        let Some(session) = &mut link.a.transport.session else { panic!("no session") };
+        let Some(session) = &mut link.a.transport.session else {
+            panic!("no session")
+        };
         session.send(&packet).unwrap_or(());
         link.flush();
         link.run(Duration::from_millis(1));
@@ -279,7 +367,10 @@ fn malformed_sctp_inside_dtls_hurts_the_sender_alone_at_most() {
     }
     link.run(Duration::from_secs(1));
     let state = link.b.transport.state();
-    assert!(matches!(state, TransportState::Connected | TransportState::Closed), "{state:?}");
+    assert!(
+        matches!(state, TransportState::Connected | TransportState::Closed),
+        "{state:?}"
+    );
 }
 
 /// SCTP's checksum, so that malformed chunks get past it.
@@ -288,7 +379,11 @@ fn crc32c(packet: &[u8]) -> u32 {
     for byte in packet {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0x82f6_3b78
+            } else {
+                crc >> 1
+            };
         }
     }
     !crc
@@ -301,7 +396,11 @@ fn a_message_above_the_receive_limit_ends_that_peer_with_a_reason() {
     let mut small = config(&Identity::generate().unwrap(), IceRole::Controlled, true, B);
     small.limits.receive_message = 65_536;
     link.b = End::new(Transport::new(small, now));
-    let channel = link.a.transport.open_channel(now, ChannelSpec::reliable("_reliable")).unwrap();
+    let channel = link
+        .a
+        .transport
+        .open_channel(now, ChannelSpec::reliable("_reliable"))
+        .unwrap();
     let of_a = description(&link.a.transport, false, DtlsRole::Server);
     let of_b = RemoteParameters {
         max_message_size: Some(0),
@@ -313,9 +412,18 @@ fn a_message_above_the_receive_limit_ends_that_peer_with_a_reason() {
     link.a.transport.add_remote_candidate(now, &line).unwrap();
     link.until(5, |link| link.a.channel("_reliable").is_some());
     let now = link.now;
-    link.a.transport.send_data(now, channel, Bytes::from(vec![0; 200_000]), true).unwrap();
-    link.until(10, |link| link.b.transport.state() == TransportState::Closed);
-    assert!(link.b.end().unwrap().starts_with("SCTP"), "{:?}", link.b.end());
+    link.a
+        .transport
+        .send_data(now, channel, Bytes::from(vec![0; 200_000]), true)
+        .unwrap();
+    link.until(10, |link| {
+        link.b.transport.state() == TransportState::Closed
+    });
+    assert!(
+        link.b.end().unwrap().starts_with("SCTP"),
+        "{:?}",
+        link.b.end()
+    );
     link.until(2, |link| link.a.transport.state() == TransportState::Closed);
 }
 
@@ -323,13 +431,23 @@ fn a_message_above_the_receive_limit_ends_that_peer_with_a_reason() {
 fn a_peer_that_opens_channels_without_end_is_closed() {
     let mut link = Link::new(true);
     let now = link.now;
-    let mut greedy = config(&Identity::generate().unwrap(), IceRole::Controlling, false, A);
+    let mut greedy = config(
+        &Identity::generate().unwrap(),
+        IceRole::Controlling,
+        false,
+        A,
+    );
     greedy.limits.channels = 500;
     link.a = End::new(Transport::new(greedy, now));
     for index in 0..200 {
-        link.a.transport.open_channel(now, ChannelSpec::lossy(format!("{index}"))).unwrap();
+        link.a
+            .transport
+            .open_channel(now, ChannelSpec::lossy(format!("{index}")))
+            .unwrap();
     }
     link.signal(DtlsRole::Client);
-    link.until(10, |link| link.b.transport.state() == TransportState::Closed);
+    link.until(10, |link| {
+        link.b.transport.state() == TransportState::Closed
+    });
     assert_eq!(link.b.end(), Some("more than 64 data channels"));
 }

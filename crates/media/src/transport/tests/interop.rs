@@ -25,7 +25,8 @@ impl Meeting {
     fn new(lite: bool, ours: DtlsRole) -> Self {
         let now = Instant::now();
         let mut peer = RtcConfig::new().set_rtp_mode(true).build(now);
-        peer.add_local_candidate(Candidate::host(address(A), "udp").unwrap()).unwrap();
+        peer.add_local_candidate(Candidate::host(address(A), "udp").unwrap())
+            .unwrap();
         peer.add_remote_candidate(Candidate::host(address(B), "udp").unwrap());
         let identity = Identity::generate().unwrap();
         let mut transport = Transport::new(config(&identity, IceRole::Controlled, lite, B), now);
@@ -34,7 +35,10 @@ impl Meeting {
         let theirs = api.local_ice_credentials();
         let print = api.local_dtls_fingerprint().clone();
         let credentials = transport.local_credentials().clone();
-        api.set_remote_ice_credentials(IceCreds { ufrag: credentials.ufrag, pass: credentials.password });
+        api.set_remote_ice_credentials(IceCreds {
+            ufrag: credentials.ufrag,
+            pass: credentials.password,
+        });
         api.set_remote_fingerprint(str0m::config::Fingerprint {
             hash_func: "sha-256".into(),
             bytes: identity.fingerprint().digest.clone(),
@@ -49,22 +53,37 @@ impl Meeting {
             .set_remote(
                 now,
                 &RemoteParameters {
-                    ice: IceCredentials { ufrag: theirs.ufrag, password: theirs.pass },
+                    ice: IceCredentials {
+                        ufrag: theirs.ufrag,
+                        password: theirs.pass,
+                    },
                     ice_lite: false,
-                    fingerprints: vec![Fingerprint { algorithm: print.hash_func, digest: print.bytes }],
+                    fingerprints: vec![Fingerprint {
+                        algorithm: print.hash_func,
+                        digest: print.bytes,
+                    }],
                     dtls: ours,
                     data: true,
                     max_message_size: Some(65_536),
                 },
             )
             .unwrap();
-        Self { now, ours: End::new(transport), peer, events: Vec::new() }
+        Self {
+            now,
+            ours: End::new(transport),
+            peer,
+            events: Vec::new(),
+        }
     }
 
     /// A millisecond of both.
     fn step(&mut self) {
         let now = self.now;
-        let to_us = FiveTuple { protocol: Protocol::Udp, local: address(B), remote: address(A) };
+        let to_us = FiveTuple {
+            protocol: Protocol::Udp,
+            local: address(B),
+            remote: address(A),
+        };
         let mut to_peer = VecDeque::new();
         self.peer.handle_input(Input::Timeout(now)).unwrap();
         loop {
@@ -74,17 +93,28 @@ impl Meeting {
                     Some(datagram) => {
                         let datagram: Vec<u8> = datagram;
                         let receive =
-                            Receive::new(PeerProtocol::Udp, address(B), address(A), &datagram).unwrap();
-                        self.peer.handle_input(Input::Receive(now, receive)).unwrap();
+                            Receive::new(PeerProtocol::Udp, address(B), address(A), &datagram)
+                                .unwrap();
+                        self.peer
+                            .handle_input(Input::Receive(now, receive))
+                            .unwrap();
                     }
                 },
                 Output::Transmit(transmit) => {
-                    assert_eq!((transmit.source, transmit.destination), (address(A), address(B)));
+                    assert_eq!(
+                        (transmit.source, transmit.destination),
+                        (address(A), address(B))
+                    );
                     self.ours.receive(now, &to_us, transmit.contents.to_vec());
                 }
                 Output::Event(event) => self.events.push(event),
             }
-            if self.ours.transport.poll_timeout().is_some_and(|at| at <= now) {
+            if self
+                .ours
+                .transport
+                .poll_timeout()
+                .is_some_and(|at| at <= now)
+            {
                 self.ours.transport.handle_timeout(now);
             }
             while let Some(transmit) = self.ours.transport.poll_transmit(now) {
@@ -104,14 +134,20 @@ impl Meeting {
             }
             self.step();
         }
-        panic!("{what}: {:?} {}", self.ours.transport.state(), self.ours.transport.diagnosis());
+        panic!(
+            "{what}: {:?} {}",
+            self.ours.transport.state(),
+            self.ours.transport.diagnosis()
+        );
     }
 
     fn send(&mut self, packet: Vec<u8>) {
         let mut packet = packet;
         self.ours.transport.seal_rtp(&mut packet, 12).unwrap();
         let receive = Receive::new(PeerProtocol::Udp, address(B), address(A), &packet).unwrap();
-        self.peer.handle_input(Input::Receive(self.now, receive)).unwrap();
+        self.peer
+            .handle_input(Input::Receive(self.now, receive))
+            .unwrap();
     }
 }
 
@@ -121,17 +157,26 @@ fn str0m_connects_exchanges_media_and_data() {
         for ours in [DtlsRole::Server, DtlsRole::Client] {
             let mut meeting = Meeting::new(lite, ours);
             let now = meeting.now;
-            let opened =
-                meeting.ours.transport.open_channel(now, ChannelSpec::reliable("_reliable")).unwrap();
-            let theirs = meeting.peer.direct_api().create_data_channel(ChannelConfig {
-                label: "_lossy".into(),
-                ordered: false,
-                reliability: str0m::channel::Reliability::MaxRetransmits { retransmits: 0 },
-                ..ChannelConfig::default()
-            });
+            let opened = meeting
+                .ours
+                .transport
+                .open_channel(now, ChannelSpec::reliable("_reliable"))
+                .unwrap();
+            let theirs = meeting
+                .peer
+                .direct_api()
+                .create_data_channel(ChannelConfig {
+                    label: "_lossy".into(),
+                    ordered: false,
+                    reliability: str0m::channel::Reliability::MaxRetransmits { retransmits: 0 },
+                    ..ChannelConfig::default()
+                });
             meeting.until("connected", |meeting| {
                 meeting.ours.transport.state() == TransportState::Connected
-                    && meeting.events.iter().any(|event| matches!(event, Event::Connected))
+                    && meeting
+                        .events
+                        .iter()
+                        .any(|event| matches!(event, Event::Connected))
             });
 
             // Media.
@@ -139,7 +184,13 @@ fn str0m_connects_exchanges_media_and_data() {
             let wallclock = meeting.now;
             let mut api = meeting.peer.direct_api();
             let stream = api.stream_tx(&Ssrc::from(77)).unwrap();
-            stream.write_rtp(RtpWrite::new(PT.into(), 500.into(), 1_000, wallclock, b"to us".as_slice()));
+            stream.write_rtp(RtpWrite::new(
+                PT.into(),
+                500.into(),
+                1_000,
+                wallclock,
+                b"to us".as_slice(),
+            ));
             meeting.until("media", |meeting| {
                 !meeting.ours.rtp.is_empty()
                     && meeting.events.iter().any(|event| {
@@ -152,11 +203,17 @@ fn str0m_connects_exchanges_media_and_data() {
             meeting.until("channels", |meeting| {
                 meeting.ours.channel("_reliable").is_some()
                     && meeting.ours.channel("_lossy").is_some()
-                    && meeting.events.iter().filter(|event| matches!(event, Event::ChannelOpen(..))).count()
+                    && meeting
+                        .events
+                        .iter()
+                        .filter(|event| matches!(event, Event::ChannelOpen(..)))
+                        .count()
                         == 2
             });
             let spec = meeting.ours.events.iter().find_map(|event| match event {
-                TransportEvent::ChannelOpen { spec, .. } if spec.label == "_lossy" => Some(spec.clone()),
+                TransportEvent::ChannelOpen { spec, .. } if spec.label == "_lossy" => {
+                    Some(spec.clone())
+                }
                 _ => None,
             });
             assert_eq!(spec, Some(ChannelSpec::lossy("_lossy")));
@@ -164,12 +221,29 @@ fn str0m_connects_exchanges_media_and_data() {
             let payload = Noise::new(4).bytes(60_000);
             for _ in 0..3 {
                 let now = meeting.now;
-                meeting.ours.transport.send_data(now, opened, Bytes::from(payload.clone()), true).unwrap();
+                meeting
+                    .ours
+                    .transport
+                    .send_data(now, opened, Bytes::from(payload.clone()), true)
+                    .unwrap();
             }
-            meeting.peer.channel(theirs).unwrap().write(true, &payload).unwrap();
-            meeting.peer.channel(theirs).unwrap().write(false, b"text").unwrap();
+            meeting
+                .peer
+                .channel(theirs)
+                .unwrap()
+                .write(true, &payload)
+                .unwrap();
+            meeting
+                .peer
+                .channel(theirs)
+                .unwrap()
+                .write(false, b"text")
+                .unwrap();
             meeting.until("data", |meeting| {
-                let got = meeting.events.iter().filter(|event| matches!(event, Event::ChannelData(_)));
+                let got = meeting
+                    .events
+                    .iter()
+                    .filter(|event| matches!(event, Event::ChannelData(_)));
                 meeting.ours.messages(lossy).len() == 2 && got.count() == 3
             });
             let got = meeting.ours.messages(lossy);

@@ -64,9 +64,11 @@ impl End {
         self.events
             .iter()
             .filter_map(|event| match event {
-                TransportEvent::ChannelMessage { channel: on, data, binary } if *on == channel => {
-                    Some((data.clone(), *binary))
-                }
+                TransportEvent::ChannelMessage {
+                    channel: on,
+                    data,
+                    binary,
+                } if *on == channel => Some((data.clone(), *binary)),
                 _ => None,
             })
             .collect()
@@ -80,7 +82,12 @@ impl End {
     }
 
     /// Gives it a datagram and keeps what came of it.
-    pub(super) fn receive(&mut self, now: Instant, tuple: &FiveTuple, mut datagram: Vec<u8>) -> Received {
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        tuple: &FiveTuple,
+        mut datagram: Vec<u8>,
+    ) -> Received {
         let received = self.transport.handle_datagram(now, tuple, &mut datagram);
         match &received {
             Received::Rtp(range) => self.rtp.push(datagram[range.clone()].to_vec()),
@@ -127,10 +134,19 @@ pub(super) fn address(text: &str) -> SocketAddr {
 }
 
 pub(super) fn host(text: &str) -> LocalCandidate {
-    LocalCandidate { protocol: Protocol::Udp, address: address(text), base: None }
+    LocalCandidate {
+        protocol: Protocol::Udp,
+        address: address(text),
+        base: None,
+    }
 }
 
-pub(super) fn config(identity: &Arc<Identity>, role: IceRole, lite: bool, at: &str) -> TransportConfig {
+pub(super) fn config(
+    identity: &Arc<Identity>,
+    role: IceRole,
+    lite: bool,
+    at: &str,
+) -> TransportConfig {
     TransportConfig {
         identity: Arc::clone(identity),
         role,
@@ -164,8 +180,14 @@ impl Link {
         let (a, b) = (Identity::generate().unwrap(), Identity::generate().unwrap());
         Self {
             now,
-            a: End::new(Transport::new(config(&a, IceRole::Controlling, false, A), now)),
-            b: End::new(Transport::new(config(&b, IceRole::Controlled, b_lite, B), now)),
+            a: End::new(Transport::new(
+                config(&a, IceRole::Controlling, false, A),
+                now,
+            )),
+            b: End::new(Transport::new(
+                config(&b, IceRole::Controlled, b_lite, B),
+                now,
+            )),
             delay: Duration::from_millis(10),
             loss: 0,
             cut: false,
@@ -178,16 +200,26 @@ impl Link {
 
     /// Exchanges descriptions and candidates.
     pub(super) fn signal(&mut self, a_role: DtlsRole) {
-        let b_role = if a_role == DtlsRole::Client { DtlsRole::Server } else { DtlsRole::Client };
+        let b_role = if a_role == DtlsRole::Client {
+            DtlsRole::Server
+        } else {
+            DtlsRole::Client
+        };
         let of_a = description(&self.a.transport, self.a.transport.ice.lite(), b_role);
         let of_b = description(&self.b.transport, self.b.transport.ice.lite(), a_role);
         self.b.transport.set_remote(self.now, &of_a).unwrap();
         self.a.transport.set_remote(self.now, &of_b).unwrap();
         for line in self.a.transport.local_candidates() {
-            self.b.transport.add_remote_candidate(self.now, &line).unwrap();
+            self.b
+                .transport
+                .add_remote_candidate(self.now, &line)
+                .unwrap();
         }
         for line in self.b.transport.local_candidates() {
-            self.a.transport.add_remote_candidate(self.now, &line).unwrap();
+            self.a
+                .transport
+                .add_remote_candidate(self.now, &line)
+                .unwrap();
         }
     }
 
@@ -232,7 +264,11 @@ impl Link {
         if self.cut || self.noise.next() % 1_000 < self.loss {
             return;
         }
-        assert!(transmit.contents.len() <= 1_400, "{} B", transmit.contents.len());
+        assert!(
+            transmit.contents.len() <= 1_400,
+            "{} B",
+            transmit.contents.len()
+        );
         let to = if from == Side::A { Side::B } else { Side::A };
         let tuple = FiveTuple {
             protocol: transmit.tuple.protocol,
@@ -253,11 +289,15 @@ impl Link {
             }
             for copy in copies {
                 self.order += 1;
-                self.flight.insert((self.now + self.delay, self.order), (to, tuple, copy));
+                self.flight
+                    .insert((self.now + self.delay, self.order), (to, tuple, copy));
             }
         }
         self.order += 1;
-        self.flight.insert((self.now + self.delay, self.order), (to, tuple, transmit.contents));
+        self.flight.insert(
+            (self.now + self.delay, self.order),
+            (to, tuple, transmit.contents),
+        );
     }
 
     /// Seals and sends an RTP or RTCP packet.
@@ -270,22 +310,39 @@ impl Link {
             transport.seal_rtp(&mut sealed, 12).unwrap();
         }
         let tuple = transport.destination().unwrap();
-        self.carry(from, Transmit { tuple, contents: sealed });
+        self.carry(
+            from,
+            Transmit {
+                tuple,
+                contents: sealed,
+            },
+        );
     }
 
     /// To the next thing that happens, not beyond `limit`.
     fn step(&mut self, limit: Instant) {
         self.flush();
         let arrival = self.flight.keys().next().map(|(at, _)| *at);
-        let timers = [self.a.transport.poll_timeout(), self.b.transport.poll_timeout()];
-        let next = timers.into_iter().flatten().chain(arrival).min().unwrap_or(limit).min(limit);
+        let timers = [
+            self.a.transport.poll_timeout(),
+            self.b.transport.poll_timeout(),
+        ];
+        let next = timers
+            .into_iter()
+            .flatten()
+            .chain(arrival)
+            .min()
+            .unwrap_or(limit)
+            .min(limit);
         self.now = self.now.max(next);
         let now = self.now;
         while let Some((&key, _)) = self.flight.first_key_value() {
             if key.0 > now {
                 break;
             }
-            let Some((to, tuple, datagram)) = self.flight.remove(&key) else { break };
+            let Some((to, tuple, datagram)) = self.flight.remove(&key) else {
+                break;
+            };
             self.side(to).receive(now, &tuple, datagram);
         }
         for side in [Side::A, Side::B] {

@@ -11,14 +11,26 @@ fn connects_in_every_combination_of_roles() {
             link.signal(role);
             let took = link.until(5, Link::both_connected);
             // ICE is one round trip, DTLS with its cookie three, at 20 ms each, and a tick of the agent.
-            assert!(took <= Duration::from_millis(250), "lite {lite}, a {role:?}: {took:?}");
+            assert!(
+                took <= Duration::from_millis(250),
+                "lite {lite}, a {role:?}: {took:?}"
+            );
             for (side, end) in [(A, &link.a), (B, &link.b)] {
                 let other = if side == A { B } else { A };
-                let expected =
-                    FiveTuple { protocol: Protocol::Udp, local: address(side), remote: address(other) };
+                let expected = FiveTuple {
+                    protocol: Protocol::Udp,
+                    local: address(side),
+                    remote: address(other),
+                };
                 assert_eq!(end.transport.destination(), Some(expected));
-                assert!(end.events.contains(&TransportEvent::TupleAdded(expected)), "{side}");
-                assert!(end.events.contains(&TransportEvent::Selected(expected)), "{side}");
+                assert!(
+                    end.events.contains(&TransportEvent::TupleAdded(expected)),
+                    "{side}"
+                );
+                assert!(
+                    end.events.contains(&TransportEvent::Selected(expected)),
+                    "{side}"
+                );
                 assert!(end.transport.last_authenticated().is_some());
             }
         }
@@ -40,23 +52,49 @@ fn media_passes_both_ways_and_replays_do_not() {
 
     let mut sealed = rtp(3, b"once");
     link.a.transport.seal_rtp(&mut sealed, 12).unwrap();
-    let tuple = FiveTuple { protocol: Protocol::Udp, local: address(B), remote: address(A) };
+    let tuple = FiveTuple {
+        protocol: Protocol::Udp,
+        local: address(B),
+        remote: address(A),
+    };
     let now = link.now;
-    assert_eq!(link.b.receive(now, &tuple, sealed.clone()), Received::Rtp(0..16));
-    assert_eq!(link.b.receive(now, &tuple, sealed), Received::Dropped(DropReason::Srtp));
+    assert_eq!(
+        link.b.receive(now, &tuple, sealed.clone()),
+        Received::Rtp(0..16)
+    );
+    assert_eq!(
+        link.b.receive(now, &tuple, sealed),
+        Received::Dropped(DropReason::Srtp)
+    );
 }
 
 #[test]
 fn media_before_keys_is_dropped() {
     let mut link = Link::new(true);
-    assert_eq!(link.a.transport.seal_rtp(&mut rtp(1, b""), 12), Err(SealError::NoKeys));
+    assert_eq!(
+        link.a.transport.seal_rtp(&mut rtp(1, b""), 12),
+        Err(SealError::NoKeys)
+    );
     link.signal(DtlsRole::Client);
     link.until(5, |link| link.b.transport.ice.latest().is_some());
-    let tuple = FiveTuple { protocol: Protocol::Udp, local: address(B), remote: address(A) };
+    let tuple = FiveTuple {
+        protocol: Protocol::Udp,
+        local: address(B),
+        remote: address(A),
+    };
     let now = link.now;
-    assert_eq!(link.b.receive(now, &tuple, rtp(1, &[0; 40])), Received::Dropped(DropReason::NoKeys));
-    let stranger = FiveTuple { remote: address("203.0.113.9:9"), ..tuple };
-    assert_eq!(link.b.receive(now, &stranger, rtp(1, &[0; 40])), Received::Dropped(DropReason::NotValidated));
+    assert_eq!(
+        link.b.receive(now, &tuple, rtp(1, &[0; 40])),
+        Received::Dropped(DropReason::NoKeys)
+    );
+    let stranger = FiveTuple {
+        remote: address("203.0.113.9:9"),
+        ..tuple
+    };
+    assert_eq!(
+        link.b.receive(now, &stranger, rtp(1, &[0; 40])),
+        Received::Dropped(DropReason::NotValidated)
+    );
 }
 
 #[test]
@@ -64,9 +102,17 @@ fn both_sides_open_channels_and_every_size_passes() {
     let mut link = Link::new(true);
     let now = link.now;
     // Before the descriptions are known, as a server that offers does.
-    let ours = link.b.transport.open_channel(now, ChannelSpec::reliable("_reliable")).unwrap();
+    let ours = link
+        .b
+        .transport
+        .open_channel(now, ChannelSpec::reliable("_reliable"))
+        .unwrap();
     link.signal(DtlsRole::Client);
-    let theirs = link.a.transport.open_channel(now, ChannelSpec::reliable("theirs")).unwrap();
+    let theirs = link
+        .a
+        .transport
+        .open_channel(now, ChannelSpec::reliable("theirs"))
+        .unwrap();
     link.until(5, |link| {
         link.a.channel("_reliable").is_some()
             && link.b.channel("_reliable").is_some()
@@ -75,23 +121,47 @@ fn both_sides_open_channels_and_every_size_passes() {
     });
     let mut noise = Noise::new(1);
     let sizes = [0, 1, 2, 1_163, 1_164, 15_000, 60_000, 65_535, 65_536];
-    let messages: Vec<Bytes> = sizes.iter().map(|size| Bytes::from(noise.bytes(*size))).collect();
+    let messages: Vec<Bytes> = sizes
+        .iter()
+        .map(|size| Bytes::from(noise.bytes(*size)))
+        .collect();
     let now = link.now;
     for (index, message) in messages.iter().enumerate() {
-        link.b.transport.send_data(now, ours, message.clone(), index % 2 == 0).unwrap();
-        link.a.transport.send_data(now, theirs, message.clone(), index % 2 == 1).unwrap();
+        link.b
+            .transport
+            .send_data(now, ours, message.clone(), index % 2 == 0)
+            .unwrap();
+        link.a
+            .transport
+            .send_data(now, theirs, message.clone(), index % 2 == 1)
+            .unwrap();
     }
     assert_eq!(
-        link.a.transport.send_data(now, theirs, Bytes::from(vec![0; 65_537]), true),
+        link.a
+            .transport
+            .send_data(now, theirs, Bytes::from(vec![0; 65_537]), true),
         Err(SendError::TooLarge)
     );
-    let (at_a, at_b) = (link.a.channel("_reliable").unwrap(), link.b.channel("theirs").unwrap());
+    let (at_a, at_b) = (
+        link.a.channel("_reliable").unwrap(),
+        link.b.channel("theirs").unwrap(),
+    );
     link.until(30, |link| {
         link.a.messages(at_a).len() == sizes.len() && link.b.messages(at_b).len() == sizes.len()
     });
     for (index, message) in messages.iter().enumerate() {
-        assert_eq!(link.a.messages(at_a)[index], (message.clone(), index % 2 == 0), "{}", message.len());
-        assert_eq!(link.b.messages(at_b)[index], (message.clone(), index % 2 == 1), "{}", message.len());
+        assert_eq!(
+            link.a.messages(at_a)[index],
+            (message.clone(), index % 2 == 0),
+            "{}",
+            message.len()
+        );
+        assert_eq!(
+            link.b.messages(at_b)[index],
+            (message.clone(), index % 2 == 1),
+            "{}",
+            message.len()
+        );
     }
 }
 
@@ -99,20 +169,34 @@ fn both_sides_open_channels_and_every_size_passes() {
 fn reliable_messages_survive_five_percent_loss_in_order() {
     let mut link = Link::new(true);
     let now = link.now;
-    let channel = link.a.transport.open_channel(now, ChannelSpec::reliable("_reliable")).unwrap();
+    let channel = link
+        .a
+        .transport
+        .open_channel(now, ChannelSpec::reliable("_reliable"))
+        .unwrap();
     link.loss = 50;
     link.signal(DtlsRole::Client);
     link.until(30, |link| link.b.channel("_reliable").is_some());
     let mut noise = Noise::new(2);
-    let messages: Vec<Bytes> =
-        [1, 65_535, 100, 60_000, 15_000, 1, 30_000].iter().map(|n| Bytes::from(noise.bytes(*n))).collect();
+    let messages: Vec<Bytes> = [1, 65_535, 100, 60_000, 15_000, 1, 30_000]
+        .iter()
+        .map(|n| Bytes::from(noise.bytes(*n)))
+        .collect();
     let now = link.now;
     for message in &messages {
-        link.a.transport.send_data(now, channel, message.clone(), true).unwrap();
+        link.a
+            .transport
+            .send_data(now, channel, message.clone(), true)
+            .unwrap();
     }
     let at = link.b.channel("_reliable").unwrap();
     link.until(120, |link| link.b.messages(at).len() == messages.len());
-    let got: Vec<Bytes> = link.b.messages(at).into_iter().map(|(data, _)| data).collect();
+    let got: Vec<Bytes> = link
+        .b
+        .messages(at)
+        .into_iter()
+        .map(|(data, _)| data)
+        .collect();
     assert!(got == messages, "out of order or changed");
 }
 
@@ -120,10 +204,20 @@ fn reliable_messages_survive_five_percent_loss_in_order() {
 fn large_lossy_messages_go_on_for_ever_under_loss() {
     let mut link = Link::new(true);
     let now = link.now;
-    let lossy = link.a.transport.open_channel(now, ChannelSpec::lossy("_lossy")).unwrap();
-    let reliable = link.a.transport.open_channel(now, ChannelSpec::reliable("_reliable")).unwrap();
+    let lossy = link
+        .a
+        .transport
+        .open_channel(now, ChannelSpec::lossy("_lossy"))
+        .unwrap();
+    let reliable = link
+        .a
+        .transport
+        .open_channel(now, ChannelSpec::reliable("_reliable"))
+        .unwrap();
     link.signal(DtlsRole::Client);
-    link.until(5, |link| link.a.channel("_lossy").is_some() && link.a.channel("_reliable").is_some());
+    link.until(5, |link| {
+        link.a.channel("_lossy").is_some() && link.a.channel("_reliable").is_some()
+    });
     link.loss = 50;
     link.delay = Duration::from_millis(25);
     let at = link.b.channel("_lossy").unwrap();
@@ -134,9 +228,15 @@ fn large_lossy_messages_go_on_for_ever_under_loss() {
         let mut data = vec![7; size];
         data[..4].copy_from_slice(&index.to_be_bytes());
         let now = link.now;
-        link.a.transport.send_data(now, lossy, Bytes::from(data), true).unwrap();
+        link.a
+            .transport
+            .send_data(now, lossy, Bytes::from(data), true)
+            .unwrap();
         if index % 100 == 0 {
-            link.a.transport.send_data(now, reliable, Bytes::from(vec![1; 20_000]), true).unwrap();
+            link.a
+                .transport
+                .send_data(now, reliable, Bytes::from(vec![1; 20_000]), true)
+                .unwrap();
         }
         link.run(Duration::from_millis(40));
     }
@@ -144,7 +244,11 @@ fn large_lossy_messages_go_on_for_ever_under_loss() {
     link.run(Duration::from_secs(20));
     assert_eq!((link.a.end(), link.b.end()), (None, None));
     let got = link.b.messages(at);
-    assert!(got.iter().all(|(data, _)| data.len() == 2_500 || data.len() == 200), "a part of a message");
+    assert!(
+        got.iter()
+            .all(|(data, _)| data.len() == 2_500 || data.len() == 200),
+        "a part of a message"
+    );
     // 95% of the small and 86% of the large ones are not hit by loss.
     assert!(got.len() > 1_500 * 80 / 100, "{} of 1,500", got.len());
     assert_eq!(link.b.messages(at_reliable).len(), 15);
@@ -152,7 +256,10 @@ fn large_lossy_messages_go_on_for_ever_under_loss() {
     let before = got.len();
     for _ in 0..10 {
         let now = link.now;
-        link.a.transport.send_data(now, lossy, Bytes::from(vec![9; 60_000]), true).unwrap();
+        link.a
+            .transport
+            .send_data(now, lossy, Bytes::from(vec![9; 60_000]), true)
+            .unwrap();
         link.run(Duration::from_secs(1));
     }
     assert_eq!(link.b.messages(at).len(), before + 10);
@@ -162,8 +269,16 @@ fn large_lossy_messages_go_on_for_ever_under_loss() {
 fn a_reader_that_vanishes_overflows_its_own_queue_only() {
     let mut link = Link::new(true);
     let now = link.now;
-    let reliable = link.b.transport.open_channel(now, ChannelSpec::reliable("_reliable")).unwrap();
-    let lossy = link.b.transport.open_channel(now, ChannelSpec::lossy("_lossy")).unwrap();
+    let reliable = link
+        .b
+        .transport
+        .open_channel(now, ChannelSpec::reliable("_reliable"))
+        .unwrap();
+    let lossy = link
+        .b
+        .transport
+        .open_channel(now, ChannelSpec::lossy("_lossy"))
+        .unwrap();
     link.signal(DtlsRole::Client);
     link.until(5, |link| link.b.channel("_lossy").is_some());
     link.cut = true;
@@ -171,7 +286,11 @@ fn a_reader_that_vanishes_overflows_its_own_queue_only() {
     let mut sent = 0;
     let overflow = loop {
         let now = link.now;
-        match link.b.transport.send_data(now, reliable, message.clone(), true) {
+        match link
+            .b
+            .transport
+            .send_data(now, reliable, message.clone(), true)
+        {
             Ok(()) => sent += message.len(),
             Err(error) => break error,
         }
@@ -180,7 +299,10 @@ fn a_reader_that_vanishes_overflows_its_own_queue_only() {
     assert_eq!(overflow, SendError::Overflow);
     for _ in 0..100 {
         let now = link.now;
-        link.b.transport.send_data(now, lossy, message.clone(), true).unwrap();
+        link.b
+            .transport
+            .send_data(now, lossy, message.clone(), true)
+            .unwrap();
     }
     assert!(link.b.transport.buffered(lossy) <= Limits::default().lossy_queue);
     assert!(link.b.transport.dropped(lossy) > 80);
@@ -190,24 +312,54 @@ fn a_reader_that_vanishes_overflows_its_own_queue_only() {
 fn channels_close_from_either_side() {
     let mut link = Link::new(true);
     let now = link.now;
-    let first = link.a.transport.open_channel(now, ChannelSpec::reliable("first")).unwrap();
-    let second = link.a.transport.open_channel(now, ChannelSpec::reliable("second")).unwrap();
+    let first = link
+        .a
+        .transport
+        .open_channel(now, ChannelSpec::reliable("first"))
+        .unwrap();
+    let second = link
+        .a
+        .transport
+        .open_channel(now, ChannelSpec::reliable("second"))
+        .unwrap();
     link.signal(DtlsRole::Client);
-    link.until(5, |link| link.a.channel("first").is_some() && link.a.channel("second").is_some());
-    let (first_b, second_b) = (link.b.channel("first").unwrap(), link.b.channel("second").unwrap());
+    link.until(5, |link| {
+        link.a.channel("first").is_some() && link.a.channel("second").is_some()
+    });
+    let (first_b, second_b) = (
+        link.b.channel("first").unwrap(),
+        link.b.channel("second").unwrap(),
+    );
     let now = link.now;
     link.a.transport.close_channel(now, first);
     link.b.transport.close_channel(now, second_b);
     link.until(5, |link| {
-        link.b.events.contains(&TransportEvent::ChannelClosed { channel: first_b })
-            && link.a.events.contains(&TransportEvent::ChannelClosed { channel: second })
+        link.b
+            .events
+            .contains(&TransportEvent::ChannelClosed { channel: first_b })
+            && link
+                .a
+                .events
+                .contains(&TransportEvent::ChannelClosed { channel: second })
     });
     let now = link.now;
-    assert_eq!(link.a.transport.send_data(now, first, Bytes::new(), true), Err(SendError::NoChannel));
-    let third = link.a.transport.open_channel(now, ChannelSpec::reliable("third")).unwrap();
-    link.until(5, |link| link.b.channel("third").is_some() && link.a.channel("third").is_some());
+    assert_eq!(
+        link.a.transport.send_data(now, first, Bytes::new(), true),
+        Err(SendError::NoChannel)
+    );
+    let third = link
+        .a
+        .transport
+        .open_channel(now, ChannelSpec::reliable("third"))
+        .unwrap();
+    link.until(5, |link| {
+        link.b.channel("third").is_some() && link.a.channel("third").is_some()
+    });
     let now = link.now;
-    link.a.transport.send_data(now, third, Bytes::from_static(b"x"), true).unwrap();
+    link.a
+        .transport
+        .send_data(now, third, Bytes::from_static(b"x"), true)
+        .unwrap();
     let at = link.b.channel("third").unwrap();
     link.until(5, |link| link.b.messages(at).len() == 1);
 }
@@ -217,20 +369,30 @@ fn silence_disconnects_then_fails_and_a_restart_brings_it_back() {
     for lite in [true, false] {
         let mut link = Link::connected(lite, DtlsRole::Client);
         link.cut = true;
-        let took = link.until(12, |link| link.b.transport.state() == TransportState::Disconnected);
+        let took = link.until(12, |link| {
+            link.b.transport.state() == TransportState::Disconnected
+        });
         assert!(took >= Duration::from_secs(7), "{took:?}");
         link.until(6, |link| link.b.transport.state() == TransportState::Failed);
         assert_eq!(link.b.transport.destination(), None);
         link.until(6, |link| link.a.transport.state() == TransportState::Failed);
         link.run(Duration::from_secs(30));
-        assert_eq!(link.a.transport.poll_transmit(link.now), None, "a failed transport is quiet");
+        assert_eq!(
+            link.a.transport.poll_transmit(link.now),
+            None,
+            "a failed transport is quiet"
+        );
 
         link.cut = false;
         let now = link.now;
-        link.a.transport.restart_ice(now, IceCredentials::generate());
+        link.a
+            .transport
+            .restart_ice(now, IceCredentials::generate());
         let of_a = description(&link.a.transport, false, DtlsRole::Server);
         assert!(link.b.transport.is_restart(&of_a.ice));
-        link.b.transport.restart_ice(now, IceCredentials::generate());
+        link.b
+            .transport
+            .restart_ice(now, IceCredentials::generate());
         link.signal(DtlsRole::Client);
         assert!(!link.b.transport.is_restart(&of_a.ice));
         link.until(5, Link::both_connected);
@@ -244,7 +406,9 @@ fn silence_disconnects_then_fails_and_a_restart_brings_it_back() {
 fn a_short_silence_comes_back_by_itself() {
     let mut link = Link::connected(true, DtlsRole::Client);
     link.cut = true;
-    link.until(12, |link| link.b.transport.state() == TransportState::Disconnected);
+    link.until(12, |link| {
+        link.b.transport.state() == TransportState::Disconnected
+    });
     link.cut = false;
     link.until(5, Link::both_connected);
 }
@@ -253,34 +417,60 @@ fn a_short_silence_comes_back_by_itself() {
 fn media_flows_through_a_restart_to_another_network() {
     let mut link = Link::connected(true, DtlsRole::Client);
     let now = link.now;
-    link.a.transport.restart_ice(now, IceCredentials::generate());
-    link.b.transport.restart_ice(now, IceCredentials::generate());
+    link.a
+        .transport
+        .restart_ice(now, IceCredentials::generate());
+    link.b
+        .transport
+        .restart_ice(now, IceCredentials::generate());
     link.send_media(Side::A, &rtp(1, b"between"), false);
     link.send_media(Side::B, &rtp(1, b"between"), false);
     link.run(Duration::from_millis(30));
-    assert_eq!((link.a.rtp.len(), link.b.rtp.len()), (1, 1), "the old path carries on");
+    assert_eq!(
+        (link.a.rtp.len(), link.b.rtp.len()),
+        (1, 1),
+        "the old path carries on"
+    );
     let moved = host("198.51.100.5:4000");
     let now = link.now;
     assert!(link.a.transport.add_local_candidate(now, moved));
     link.signal(DtlsRole::Client);
     link.run(Duration::from_secs(2));
     assert!(link.both_connected());
-    let new = FiveTuple { protocol: Protocol::Udp, local: address(B), remote: moved.address };
+    let new = FiveTuple {
+        protocol: Protocol::Udp,
+        local: address(B),
+        remote: moved.address,
+    };
     assert!(link.b.events.contains(&TransportEvent::TupleAdded(new)));
-    assert_eq!(link.a.events.iter().filter(|e| matches!(e, TransportEvent::StateChanged(_))).count(), 1);
+    assert_eq!(
+        link.a
+            .events
+            .iter()
+            .filter(|e| matches!(e, TransportEvent::StateChanged(_)))
+            .count(),
+        1
+    );
 }
 
 #[test]
 fn liveness_is_kept_by_media_alone() {
     let mut link = Link::connected(true, DtlsRole::Client);
-    let tuple = FiveTuple { protocol: Protocol::Udp, local: address(B), remote: address(A) };
+    let tuple = FiveTuple {
+        protocol: Protocol::Udp,
+        local: address(B),
+        remote: address(A),
+    };
     // STUN is gone, SRTP goes on: 20 s of it.
     for sequence in 0..200 {
         let mut sealed = rtp(sequence, b"x");
         link.a.transport.seal_rtp(&mut sealed, 12).unwrap();
         link.now += Duration::from_millis(100);
         let now = link.now;
-        assert!(matches!(link.b.receive(now, &tuple, sealed), Received::Rtp(_)));
+        assert!(matches!(
+            link.b.receive(now, &tuple, sealed),
+            Received::Rtp(_)
+        ));
         link.b.transport.handle_timeout(now);
     }
     assert_eq!(link.b.transport.state(), TransportState::Connected);
@@ -293,7 +483,9 @@ fn nobody_there_fails_after_fifteen_seconds_and_says_what_was_tried() {
         let mut link = Link::new(lite);
         link.cut = true;
         link.signal(DtlsRole::Client);
-        let took = link.until(20, |link| link.b.transport.state() == TransportState::Failed);
+        let took = link.until(20, |link| {
+            link.b.transport.state() == TransportState::Failed
+        });
         assert!((15..16).contains(&took.as_secs()), "{took:?}");
         let text = link.a.transport.diagnosis();
         assert!(text.contains("offered Udp/192.0.2.1:1000"), "{text}");
@@ -313,7 +505,9 @@ fn a_peer_that_never_finishes_its_handshake_is_given_up() {
     link.a.transport.set_remote(now, &of_b).unwrap();
     let line = link.b.transport.local_candidates().remove(0);
     link.a.transport.add_remote_candidate(now, &line).unwrap();
-    let took = link.until(25, |link| link.b.transport.state() == TransportState::Closed);
+    let took = link.until(25, |link| {
+        link.b.transport.state() == TransportState::Closed
+    });
     assert!((20..21).contains(&took.as_secs()), "{took:?}");
     assert_eq!(link.b.end(), Some("DTLS handshake timed out"));
 }
@@ -328,7 +522,10 @@ fn goodbye_closes_the_other_side_at_once() {
     assert_eq!(link.b.end(), Some("closed"));
     assert_eq!(link.a.transport.poll_timeout(), None);
     let of_b = description(&link.b.transport, true, DtlsRole::Client);
-    assert_eq!(link.a.transport.set_remote(link.now, &of_b), Err(TransportError::Closed));
+    assert_eq!(
+        link.a.transport.set_remote(link.now, &of_b),
+        Err(TransportError::Closed)
+    );
 }
 
 #[test]
@@ -345,13 +542,28 @@ fn a_mapped_address_is_told_and_the_socket_used() {
     assert!(transport.local_candidates()[0].contains("203.0.113.7 7882 typ host"));
     let of_b = description(&transport, true, DtlsRole::Client);
     link.a.transport.set_remote(now, &of_b).unwrap();
-    link.a.transport.add_remote_candidate(now, &transport.local_candidates()[0]).unwrap();
-    transport.set_remote(now, &description(&link.a.transport, false, DtlsRole::Server)).unwrap();
+    link.a
+        .transport
+        .add_remote_candidate(now, &transport.local_candidates()[0])
+        .unwrap();
+    transport
+        .set_remote(
+            now,
+            &description(&link.a.transport, false, DtlsRole::Server),
+        )
+        .unwrap();
     let check = link.a.transport.poll_transmit(now).unwrap();
     assert_eq!(check.tuple.remote, address("203.0.113.7:7882"));
-    let inside = FiveTuple { protocol: Protocol::Udp, local: address("10.0.0.2:7882"), remote: address(A) };
+    let inside = FiveTuple {
+        protocol: Protocol::Udp,
+        local: address("10.0.0.2:7882"),
+        remote: address(A),
+    };
     let mut datagram = check.contents;
-    assert_eq!(transport.handle_datagram(now, &inside, &mut datagram), Received::Consumed);
+    assert_eq!(
+        transport.handle_datagram(now, &inside, &mut datagram),
+        Received::Consumed
+    );
     assert_eq!(transport.poll_transmit(now).unwrap().tuple, inside);
 }
 
@@ -359,7 +571,12 @@ fn a_mapped_address_is_told_and_the_socket_used() {
 fn a_passive_tcp_candidate_is_offered_and_answers_on_its_connection() {
     let mut link = Link::new(true);
     let now = link.now;
-    let mut tcp = config(&Identity::generate().unwrap(), IceRole::Controlled, false, B);
+    let mut tcp = config(
+        &Identity::generate().unwrap(),
+        IceRole::Controlled,
+        false,
+        B,
+    );
     tcp.candidates.push(LocalCandidate {
         protocol: Protocol::Tcp,
         address: address("192.0.2.2:7881"),
@@ -367,17 +584,34 @@ fn a_passive_tcp_candidate_is_offered_and_answers_on_its_connection() {
     });
     let mut transport = Transport::new(tcp, now);
     let lines = transport.local_candidates();
-    assert!(lines[1].contains(" tcp ") && lines[1].contains("tcptype passive"), "{lines:?}");
-    link.a.transport.set_remote(now, &description(&transport, false, DtlsRole::Client)).unwrap();
-    link.a.transport.add_remote_candidate(now, &lines[0]).unwrap();
-    transport.set_remote(now, &description(&link.a.transport, false, DtlsRole::Server)).unwrap();
+    assert!(
+        lines[1].contains(" tcp ") && lines[1].contains("tcptype passive"),
+        "{lines:?}"
+    );
+    link.a
+        .transport
+        .set_remote(now, &description(&transport, false, DtlsRole::Client))
+        .unwrap();
+    link.a
+        .transport
+        .add_remote_candidate(now, &lines[0])
+        .unwrap();
+    transport
+        .set_remote(
+            now,
+            &description(&link.a.transport, false, DtlsRole::Server),
+        )
+        .unwrap();
     let mut check = link.a.transport.poll_transmit(now).unwrap().contents;
     let tuple = FiveTuple {
         protocol: Protocol::Tcp,
         local: address("192.0.2.2:7881"),
         remote: address("192.0.2.1:50123"),
     };
-    assert_eq!(transport.handle_datagram(now, &tuple, &mut check), Received::Consumed);
+    assert_eq!(
+        transport.handle_datagram(now, &tuple, &mut check),
+        Received::Consumed
+    );
     let answer = transport.poll_transmit(now).unwrap();
     assert_eq!(answer.tuple, tuple);
 }
@@ -389,8 +623,16 @@ fn an_idle_connection_wakes_rarely_and_stays_small() {
     (link.a.wakeups, link.b.wakeups) = (0, 0);
     link.run(Duration::from_secs(60));
     assert!(link.both_connected());
-    assert!(link.b.wakeups <= 60, "lite: {} wake-ups a minute", link.b.wakeups);
-    assert!(link.a.wakeups <= 120, "full: {} wake-ups a minute", link.a.wakeups);
+    assert!(
+        link.b.wakeups <= 60,
+        "lite: {} wake-ups a minute",
+        link.b.wakeups
+    );
+    assert!(
+        link.a.wakeups <= 120,
+        "full: {} wake-ups a minute",
+        link.a.wakeups
+    );
     let size = size_of::<Transport>();
     assert!(size <= 2_048, "{size} B");
 }
