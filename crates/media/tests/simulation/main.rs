@@ -1,6 +1,7 @@
 //! A whole room in one process: the media plane, clients on another WebRTC implementation, and the
 //! network between them, on a simulated clock and from a seed.
 
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
 #![allow(dead_code)] // The world uses the rest.
 
 mod link;

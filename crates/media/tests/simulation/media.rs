@@ -53,7 +53,6 @@ pub struct Vp8Encoder {
 /// A frame's packets: payloads, the last gets the marker.
 pub struct VideoFrame {
     pub timestamp: u32,
-    pub key: bool,
     pub payloads: Vec<Vec<u8>>,
 }
 
@@ -84,7 +83,6 @@ impl Vp8Encoder {
         }
         let frame = VideoFrame {
             timestamp: self.frame.wrapping_mul(2_970),
-            key,
             payloads,
         };
         self.frame += 1;
@@ -138,7 +136,6 @@ pub struct Heard {
     pub sequence: u64,
     pub timestamp: u32,
     pub marker: bool,
-    pub payload_type: u8,
     pub payload: Vec<u8>,
 }
 
@@ -338,7 +335,6 @@ mod tests {
                     sequence: 65_534 + heard.len() as u64,
                     timestamp: frame.timestamp,
                     marker: n + 1 == count,
-                    payload_type: 96,
                     payload,
                 });
             }

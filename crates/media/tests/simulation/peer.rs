@@ -245,10 +245,6 @@ impl Peer {
         peer
     }
 
-    pub fn is_single(&self) -> bool {
-        self.subscriber.is_none()
-    }
-
     /// Adds sections to receive in, as the server asked (single mode).
     pub fn add_receivers(&mut self, audios: u32, videos: u32) {
         for (kind, count) in [(MediaKind::Audio, audios), (MediaKind::Video, videos)] {
@@ -691,7 +687,6 @@ impl Peer {
             sequence: *packet.seq_no,
             timestamp: packet.header.timestamp,
             marker: packet.header.marker,
-            payload_type: *packet.header.payload_type,
             payload: packet.payload.to_vec(),
         });
     }

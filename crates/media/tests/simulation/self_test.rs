@@ -98,7 +98,7 @@ impl Seen {
     fn drain(&mut self, other: &mut Rtc) -> Vec<Datagram> {
         let mut datagrams = Vec::new();
         loop {
-            match other.poll_output().unwrap() {
+            match other.poll_output().expect("str0m goes on") {
                 Output::Timeout(_) => return datagrams,
                 Output::Transmit(t) => datagrams.push(Datagram {
                     source: t.source,
