@@ -1,0 +1,151 @@
+//! Datagrams to be sent, gathered by destination so that one system call takes several.
+
+use crate::transport::FiveTuple;
+
+/// The kernel takes at most 64 segments and 64 KiB a call (UDP_SEGMENT).
+const MOST_SEGMENTS: usize = 64;
+const MOST_BYTES: usize = 65_000;
+/// A buffer that one burst made larger is given back.
+const KEPT_CAPACITY: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    tuple: FiveTuple,
+    start: usize,
+    end: usize,
+    /// Size of all datagrams but the last, which may be shorter.
+    segment: usize,
+    count: usize,
+    /// The last one was shorter: nothing may follow.
+    closed: bool,
+}
+
+/// One or more datagrams to one destination.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagrams<'a> {
+    pub tuple: FiveTuple,
+    pub contents: &'a [u8],
+    /// Size of each datagram; only the last may be shorter. The whole when there is one.
+    pub segment: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    buffer: Vec<u8>,
+    batches: Vec<Batch>,
+    ends: Vec<usize>,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    pub(super) fn push(&mut self, tuple: FiveTuple, contents: &[u8]) {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(contents);
+        self.add(tuple, start, self.buffer.len());
+    }
+
+    /// Lets `write` append datagrams to the buffer and note where each ends.
+    pub(super) fn write<R>(
+        &mut self,
+        tuple: FiveTuple,
+        write: impl FnOnce(&mut Vec<u8>, &mut Vec<usize>) -> R,
+    ) -> R {
+        let mut start = self.buffer.len();
+        let mut ends = std::mem::take(&mut self.ends);
+        let result = write(&mut self.buffer, &mut ends);
+        for end in ends.drain(..) {
+            if end > start {
+                self.add(tuple, start, end);
+                start = end;
+            }
+        }
+        self.buffer.truncate(start);
+        self.ends = ends;
+        result
+    }
+
+    fn add(&mut self, tuple: FiveTuple, start: usize, end: usize) {
+        let size = end - start;
+        if let Some(batch) = self.batches.last_mut()
+            && batch.tuple == tuple
+            && batch.end == start
+            && !batch.closed
+            && size <= batch.segment
+            && batch.count < MOST_SEGMENTS
+            && end - batch.start <= MOST_BYTES
+        {
+            batch.end = end;
+            batch.count += 1;
+            batch.closed = size < batch.segment;
+            return;
+        }
+        self.batches.push(Batch { tuple, start, end, segment: size, count: 1, closed: false });
+    }
+
+    /// Hands out everything in order and forgets it.
+    pub(super) fn drain(&mut self, mut send: impl FnMut(Datagrams<'_>)) {
+        for batch in self.batches.drain(..) {
+            if let Some(contents) = self.buffer.get(batch.start..batch.end) {
+                send(Datagrams { tuple: batch.tuple, contents, segment: batch.segment });
+            }
+        }
+        self.buffer.clear();
+        self.buffer.shrink_to(KEPT_CAPACITY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Protocol;
+
+    fn tuple(port: u16) -> FiveTuple {
+        let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        FiveTuple { protocol: Protocol::Udp, local: address(7882), remote: address(port) }
+    }
+
+    fn sent(outbox: &mut Outbox) -> Vec<(u16, usize, usize)> {
+        let mut sent = Vec::new();
+        outbox.drain(|it| sent.push((it.tuple.remote.port(), it.contents.len(), it.segment)));
+        sent
+    }
+
+    #[test]
+    fn gathers_equal_sizes_to_one_destination_and_one_shorter_at_the_end() {
+        let mut outbox = Outbox::default();
+        for size in [100, 100, 60, 100] {
+            outbox.push(tuple(1), &vec![0; size]);
+        }
+        outbox.push(tuple(2), &[0; 100]);
+        assert_eq!(sent(&mut outbox), [(1, 260, 100), (1, 100, 100), (2, 100, 100)]);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn keeps_to_the_kernels_limits() {
+        let mut outbox = Outbox::default();
+        for _ in 0..65 {
+            outbox.push(tuple(1), &[0; 10]);
+        }
+        assert_eq!(sent(&mut outbox), [(1, 640, 10), (1, 10, 10)]);
+        for _ in 0..60 {
+            outbox.push(tuple(1), &[0; 1_200]);
+        }
+        assert_eq!(sent(&mut outbox), [(1, 54 * 1_200, 1_200), (1, 6 * 1_200, 1_200)]);
+    }
+
+    #[test]
+    fn leaves_out_what_could_not_be_written() {
+        let mut outbox = Outbox::default();
+        outbox.write(tuple(1), |buffer, ends| {
+            ends.push(buffer.len());
+            buffer.extend_from_slice(&[1; 5]);
+            ends.push(buffer.len());
+            buffer.extend_from_slice(&[2; 5]);
+        });
+        assert_eq!(sent(&mut outbox), [(1, 5, 5)]);
+    }
+}
