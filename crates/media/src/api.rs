@@ -180,7 +180,12 @@ pub struct SpeakerSettings {
 
 impl Default for SpeakerSettings {
     fn default() -> Self {
-        Self { active_level: 35, min_percentile: 40, update_interval_ms: 400, smooth_intervals: 2 }
+        Self {
+            active_level: 35,
+            min_percentile: 40,
+            update_interval_ms: 400,
+            smooth_intervals: 2,
+        }
     }
 }
 
@@ -201,36 +206,81 @@ pub enum Command {
     OpenRoom(RoomSpec),
     CloseRoom(RoomId),
 
-    AddParticipant { participant: ParticipantId, spec: ParticipantSpec },
-    UpdatePermissions { participant: ParticipantId, permissions: Permissions },
+    AddParticipant {
+        participant: ParticipantId,
+        spec: ParticipantSpec,
+    },
+    UpdatePermissions {
+        participant: ParticipantId,
+        permissions: Permissions,
+    },
     /// Closes the participant's transports (DTLS close_notify) and forgets its tracks and subscriptions.
     RemoveParticipant(ParticipantId),
 
     /// A client's offer (answered by [`Event::Description`] with the same `id`) or answer.
-    RemoteDescription { participant: ParticipantId, target: Target, kind: SdpKind, sdp: String, id: u32 },
+    RemoteDescription {
+        participant: ParticipantId,
+        target: Target,
+        kind: SdpKind,
+        sdp: String,
+        id: u32,
+    },
     /// `candidate:…` line (RTCIceCandidateInit.candidate); empty means end of candidates.
-    RemoteCandidate { participant: ParticipantId, target: Target, candidate: String },
+    RemoteCandidate {
+        participant: ParticipantId,
+        target: Target,
+        candidate: String,
+    },
     /// Offer with fresh ICE credentials on the subscriber connection (dual mode).
-    RestartIce { participant: ParticipantId, target: Target },
+    RestartIce {
+        participant: ParticipantId,
+        target: Target,
+    },
 
     /// A track announced by AddTrack: bound when an SDP section with its cid (or the first unbound one
     /// of its kind) appears, before or after. With a known track id: adds codecs (backup codec).
-    ExpectTrack { participant: ParticipantId, spec: TrackSpec },
-    MuteTrack { track: TrackId, muted: bool },
+    ExpectTrack {
+        participant: ParticipantId,
+        spec: TrackSpec,
+    },
+    MuteTrack {
+        track: TrackId,
+        muted: bool,
+    },
     /// Ends a track by the server's decision. Packets that still come are dropped.
     RemoveTrack(TrackId),
 
-    SetSubscription { participant: ParticipantId, track: TrackId, wish: SubscriptionWish },
-    SetTrackSettings { participant: ParticipantId, track: TrackId, settings: TrackSettings },
+    SetSubscription {
+        participant: ParticipantId,
+        track: TrackId,
+        wish: SubscriptionWish,
+    },
+    SetTrackSettings {
+        participant: ParticipantId,
+        track: TrackId,
+        settings: TrackSettings,
+    },
 
-    PublishDataTrack { participant: ParticipantId, spec: DataTrackSpec },
+    PublishDataTrack {
+        participant: ParticipantId,
+        spec: DataTrackSpec,
+    },
     UnpublishDataTrack(TrackId),
     /// `handle` is the subscriber's own handle, `None` unsubscribes.
-    SetDataSubscription { participant: ParticipantId, track: TrackId, handle: Option<u16> },
+    SetDataSubscription {
+        participant: ParticipantId,
+        track: TrackId,
+        handle: Option<u16>,
+    },
 
     /// A serialised `livekit.DataPacket` from the server itself (API), sent as it is.
     /// Empty `destinations` = everybody in the room.
-    SendData { room: RoomId, packet: Vec<u8>, reliable: bool, destinations: Vec<ParticipantId> },
+    SendData {
+        room: RoomId,
+        packet: Vec<u8>,
+        reliable: bool,
+        destinations: Vec<ParticipantId>,
+    },
 
     Shutdown,
 }
@@ -291,39 +341,105 @@ pub enum Event {
         mids: Vec<(String, Arc<str>)>,
     },
     /// A client description that cannot be used; says why.
-    DescriptionRejected { participant: ParticipantId, target: Target, id: u32, reason: String },
+    DescriptionRejected {
+        participant: ParticipantId,
+        target: Target,
+        id: u32,
+        reason: String,
+    },
     /// A local candidate, after the description it belongs to.
-    Candidate { participant: ParticipantId, target: Target, candidate: String, mid: String, mline: u16, last: bool },
-    Connection { participant: ParticipantId, target: Target, state: ConnectionState, detail: String },
+    Candidate {
+        participant: ParticipantId,
+        target: Target,
+        candidate: String,
+        mid: String,
+        mline: u16,
+        last: bool,
+    },
+    Connection {
+        participant: ParticipantId,
+        target: Target,
+        state: ConnectionState,
+        detail: String,
+    },
     /// Reliable and lossy data channels to this participant are open.
     DataReady(ParticipantId),
     /// Single mode: the client must add that many recvonly sections and offer; 0/0 asks for an offer only.
-    MediaSections { participant: ParticipantId, audios: u32, videos: u32 },
+    MediaSections {
+        participant: ParticipantId,
+        audios: u32,
+        videos: u32,
+    },
 
     /// A track is bound to an SDP section. `mime` is the codec that was negotiated for it.
-    TrackBound { track: TrackId, mid: String, mime: String, layers: Vec<BoundLayer> },
+    TrackBound {
+        track: TrackId,
+        mid: String,
+        mime: String,
+        layers: Vec<BoundLayer>,
+    },
     /// Its section went away in the client's SDP.
     TrackEnded(TrackId),
-    Subscribed { participant: ParticipantId, track: TrackId, mime: String },
-    Unsubscribed { participant: ParticipantId, track: TrackId },
-    SubscriptionFailed { participant: ParticipantId, track: TrackId, reason: SubscriptionFailure },
+    Subscribed {
+        participant: ParticipantId,
+        track: TrackId,
+        mime: String,
+    },
+    Unsubscribed {
+        participant: ParticipantId,
+        track: TrackId,
+    },
+    SubscriptionFailed {
+        participant: ParticipantId,
+        track: TrackId,
+        reason: SubscriptionFailure,
+    },
     /// Dynacast: the layers somebody wants changed.
-    Qualities { track: TrackId, codecs: Vec<CodecQualities> },
+    Qualities {
+        track: TrackId,
+        codecs: Vec<CodecQualities>,
+    },
     /// Audio codecs in use by subscribers changed: ("opus", enabled).
-    AudioCodecs { track: TrackId, codecs: Vec<(String, bool)> },
+    AudioCodecs {
+        track: TrackId,
+        codecs: Vec<(String, bool)>,
+    },
     /// Only those whose level or state changed.
-    Speakers { room: RoomId, speakers: Vec<SpeakerLevel> },
+    Speakers {
+        room: RoomId,
+        speakers: Vec<SpeakerLevel>,
+    },
     /// 0 POOR, 1 GOOD, 2 EXCELLENT, 3 LOST as `livekit.ConnectionQuality`; only changes. Score 0..=5 (MOS).
-    Quality { participant: ParticipantId, quality: u8, score: f32 },
+    Quality {
+        participant: ParticipantId,
+        quality: u8,
+        score: f32,
+    },
 
     /// No authenticated packet on any of the participant's transports for 15 s (`alive: false`), or again one.
-    Liveness { participant: ParticipantId, alive: bool },
+    Liveness {
+        participant: ParticipantId,
+        alive: bool,
+    },
     /// The participant does not read what is sent to it; its transports are closed.
-    Overflow { participant: ParticipantId, detail: String },
+    Overflow {
+        participant: ParticipantId,
+        detail: String,
+    },
     /// A packet or request was refused for a reason that the client should learn or the log should say.
-    Refused { participant: ParticipantId, detail: String },
+    Refused {
+        participant: ParticipantId,
+        detail: String,
+    },
     /// A fault inside the media plane (caught panic): that participant's transports are closed.
-    Fault { participant: ParticipantId, detail: String },
+    Fault {
+        participant: ParticipantId,
+        detail: String,
+    },
     /// A log line for the control plane's logger. Never holds tokens or payload.
-    Log { level: log::Level, target: String, message: String },
+    Log {
+        level: log::Level,
+        target: String,
+        message: String,
+    },
 }

@@ -10,6 +10,7 @@ pub mod codec;
 pub mod congestion;
 pub mod data;
 pub mod io;
+pub mod plane;
 pub mod rtp;
 pub mod sdp;
 pub mod srtp;

@@ -1,15 +1,21 @@
 //! Sockets and threads: the only part of the crate that does I/O.
 
+mod addresses;
 mod events;
+mod socket;
+mod worker;
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 pub use events::EventQueue;
 
-use crate::api::Command;
+use self::worker::{Sockets, Worker};
+use crate::api::{Command, RoomId};
+use crate::plane::PlaneConfig;
+use crate::transport::Identity;
 
 /// How a media plane is set up.
 #[derive(Clone, Debug, Default)]
@@ -29,9 +35,23 @@ pub struct EngineConfig {
     pub seed: Option<u64>,
 }
 
+/// The certificate of this process: making its DTLS configuration checks the cryptography, once is enough.
+fn identity() -> io::Result<Arc<Identity>> {
+    static IDENTITY: OnceLock<Arc<Identity>> = OnceLock::new();
+    if let Some(identity) = IDENTITY.get() {
+        return Ok(Arc::clone(identity));
+    }
+    let identity = Identity::generate().map_err(io::Error::other)?;
+    Ok(Arc::clone(IDENTITY.get_or_init(|| identity)))
+}
+
 /// A running media plane: worker threads, their sockets and the event queue.
+///
+/// A room lives on one worker, chosen by its id; a command goes to all, as those on unknown ids are
+/// ignored.
 #[derive(Debug)]
 pub struct Engine {
+    workers: Vec<Worker>,
     events: Arc<EventQueue>,
     notifier: Option<JoinHandle<()>>,
     ports: Vec<u16>,
@@ -43,26 +63,66 @@ impl Engine {
     /// batch of events.
     ///
     /// # Errors
-    /// When a port is taken or an address is not ours.
+    /// When a port is taken or an address is not ours; the text names the setting.
     pub fn start(config: EngineConfig, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let identity = identity()?;
+        let bind = addresses::to_bind(&config);
+        let ports = if config.udp_ports.is_empty() {
+            &[0][..]
+        } else {
+            &config.udp_ports
+        };
+        let sockets: Vec<Sockets> = ports
+            .iter()
+            .map(|port| Sockets::bind(&bind, *port))
+            .collect::<io::Result<_>>()?;
         let events = Arc::new(EventQueue::default());
+        let mut engine = Self {
+            workers: Vec::new(),
+            notifier: None,
+            ports: sockets
+                .iter()
+                .filter_map(|it| Some(it.addresses().first()?.port()))
+                .collect(),
+            fingerprint: identity.fingerprint().to_string(),
+            events: Arc::clone(&events),
+        };
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let plane = PlaneConfig {
+                identity: Arc::clone(&identity),
+                candidates: addresses::candidates(&config, &sockets.addresses())?,
+                seed: config.seed.map(|seed| seed.wrapping_add(index as u64)),
+                unix_time: None,
+            };
+            engine
+                .workers
+                .push(Worker::start(index, sockets, plane, Arc::clone(&events))?);
+        }
         let notifier = std::thread::Builder::new()
             .name("roomful-notify".into())
-            .spawn({
-                let events = Arc::clone(&events);
-                move || events.notify_until_closed(&wake)
-            })?;
-        Ok(Self {
-            events,
-            notifier: Some(notifier),
-            ports: config.udp_ports,
-            fingerprint: String::new(),
-        })
+            .spawn(move || events.notify_until_closed(&wake))?;
+        engine.notifier = Some(notifier);
+        Ok(engine)
     }
 
     /// Hands a command to the workers; never blocks on them.
     pub fn send(&self, command: Command) {
-        let _ = command;
+        if let Command::OpenRoom(spec) = &command {
+            let RoomId(room) = spec.room;
+            if let Some(worker) = self
+                .workers
+                .get((room % self.workers.len().max(1) as u64) as usize)
+            {
+                worker.send(command);
+            }
+            return;
+        }
+        if let Some((last, others)) = self.workers.split_last() {
+            others
+                .iter()
+                .for_each(|worker| worker.send(command.clone()));
+            last.send(command);
+        }
     }
 
     /// The queue of events to take from.
@@ -85,9 +145,18 @@ impl Engine {
 
     /// Closes transports, joins all threads and closes the sockets. Takes milliseconds.
     pub fn close(&mut self) {
+        self.send(Command::Shutdown);
+        self.workers.iter_mut().for_each(Worker::join);
+        self.workers.clear();
         self.events.close();
         if let Some(notifier) = self.notifier.take() {
             let _ = notifier.join();
         }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
     }
 }

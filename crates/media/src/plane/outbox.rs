@@ -37,10 +37,6 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-
     pub(super) fn push(&mut self, tuple: FiveTuple, contents: &[u8]) {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(contents);
@@ -82,14 +78,25 @@ impl Outbox {
             batch.closed = size < batch.segment;
             return;
         }
-        self.batches.push(Batch { tuple, start, end, segment: size, count: 1, closed: false });
+        self.batches.push(Batch {
+            tuple,
+            start,
+            end,
+            segment: size,
+            count: 1,
+            closed: false,
+        });
     }
 
     /// Hands out everything in order and forgets it.
     pub(super) fn drain(&mut self, mut send: impl FnMut(Datagrams<'_>)) {
         for batch in self.batches.drain(..) {
             if let Some(contents) = self.buffer.get(batch.start..batch.end) {
-                send(Datagrams { tuple: batch.tuple, contents, segment: batch.segment });
+                send(Datagrams {
+                    tuple: batch.tuple,
+                    contents,
+                    segment: batch.segment,
+                });
             }
         }
         self.buffer.clear();
@@ -104,7 +111,11 @@ mod tests {
 
     fn tuple(port: u16) -> FiveTuple {
         let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        FiveTuple { protocol: Protocol::Udp, local: address(7882), remote: address(port) }
+        FiveTuple {
+            protocol: Protocol::Udp,
+            local: address(7882),
+            remote: address(port),
+        }
     }
 
     fn sent(outbox: &mut Outbox) -> Vec<(u16, usize, usize)> {
@@ -120,8 +131,11 @@ mod tests {
             outbox.push(tuple(1), &vec![0; size]);
         }
         outbox.push(tuple(2), &[0; 100]);
-        assert_eq!(sent(&mut outbox), [(1, 260, 100), (1, 100, 100), (2, 100, 100)]);
-        assert!(outbox.is_empty());
+        assert_eq!(
+            sent(&mut outbox),
+            [(1, 260, 100), (1, 100, 100), (2, 100, 100)]
+        );
+        assert!(sent(&mut outbox).is_empty());
     }
 
     #[test]
@@ -134,7 +148,10 @@ mod tests {
         for _ in 0..60 {
             outbox.push(tuple(1), &[0; 1_200]);
         }
-        assert_eq!(sent(&mut outbox), [(1, 54 * 1_200, 1_200), (1, 6 * 1_200, 1_200)]);
+        assert_eq!(
+            sent(&mut outbox),
+            [(1, 54 * 1_200, 1_200), (1, 6 * 1_200, 1_200)]
+        );
     }
 
     #[test]

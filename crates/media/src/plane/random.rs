@@ -2,19 +2,18 @@
 
 /// Source of all random choices of a plane.
 #[derive(Clone, Debug)]
-pub enum Random {
+pub(super) enum Random {
     System,
     /// SplitMix64: for simulations only, as its output can be guessed.
     Seeded(u64),
 }
 
 impl Random {
-    #[must_use]
-    pub fn new(seed: Option<u64>) -> Self {
+    pub(super) fn new(seed: Option<u64>) -> Self {
         seed.map_or(Self::System, Self::Seeded)
     }
 
-    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    pub(super) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         match self {
             // The generator fails only before the system has seeded it; a repeated number is then the
@@ -23,22 +22,25 @@ impl Random {
             Self::Seeded(state) => {
                 for chunk in bytes.chunks_mut(8) {
                     let word = split_mix(state).to_le_bytes();
-                    chunk.iter_mut().zip(word).for_each(|(into, from)| *into = from);
+                    chunk
+                        .iter_mut()
+                        .zip(word)
+                        .for_each(|(into, from)| *into = from);
                 }
             }
         }
         bytes
     }
 
-    pub fn u64(&mut self) -> u64 {
+    pub(super) fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.bytes())
     }
 
-    pub fn u32(&mut self) -> u32 {
+    pub(super) fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.bytes())
     }
 
-    pub fn u16(&mut self) -> u16 {
+    pub(super) fn u16(&mut self) -> u16 {
         u16::from_le_bytes(self.bytes())
     }
 }

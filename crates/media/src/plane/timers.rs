@@ -65,7 +65,16 @@ mod tests {
         timers.arm(start + Duration::from_secs(1), Timer::Connection(2));
         assert_eq!(timers.pop(start), None);
         let later = start + Duration::from_secs(2);
-        let fired: Vec<_> = std::iter::from_fn(|| timers.pop(later)).map(|(_, timer)| timer).collect();
-        assert_eq!(fired, [Timer::Connection(3), Timer::Connection(2), Timer::Connection(1)]);
+        let fired: Vec<_> = std::iter::from_fn(|| timers.pop(later))
+            .map(|(_, timer)| timer)
+            .collect();
+        assert_eq!(
+            fired,
+            [
+                Timer::Connection(3),
+                Timer::Connection(2),
+                Timer::Connection(1)
+            ]
+        );
     }
 }

@@ -48,7 +48,9 @@ impl Codec {
 
     /// Takes a MIME type in any case.
     pub fn from_mime(mime: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|codec| codec.mime().eq_ignore_ascii_case(mime))
+        Self::ALL
+            .into_iter()
+            .find(|codec| codec.mime().eq_ignore_ascii_case(mime))
     }
 
     pub fn kind(self) -> MediaKind {
@@ -148,7 +150,9 @@ impl Fmtp {
 
     /// The value of a parameter. Names are case-insensitive.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.parameters().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.parameters()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     /// Sets a parameter, in its place when it is there.
@@ -175,12 +179,16 @@ impl Fmtp {
 
     /// H.264 packetization mode (0 when absent).
     pub fn packetization_mode(&self) -> u8 {
-        self.get("packetization-mode").and_then(|v| v.parse().ok()).unwrap_or(0)
+        self.get("packetization-mode")
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0)
     }
 
     /// H.264 profile. Absent means Baseline (RFC 6184 §8.1); `None` is one that we don't know.
     pub fn h264_profile(&self) -> Option<H264Profile> {
-        let Some(id) = self.get("profile-level-id") else { return Some(H264Profile::Baseline) };
+        let Some(id) = self.get("profile-level-id") else {
+            return Some(H264Profile::Baseline);
+        };
         if id.len() != 6 {
             return None;
         }
@@ -207,7 +215,9 @@ impl Fmtp {
             Codec::Av1 => ("profile", 0),
             _ => ("profile-id", 0),
         };
-        self.get(name).and_then(|v| v.parse().ok()).unwrap_or(default)
+        self.get(name)
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(default)
     }
 }
 

@@ -1,8 +1,8 @@
 //! A session description with the attributes WebRTC gives a meaning to.
 
 use super::{
-    ExtensionMap, Fingerprint, IceCredentials, Msid, PayloadFormat, Rid, SdpError, Setup, Simulcast,
-    SsrcGroup, SsrcInfo,
+    ExtensionMap, Fingerprint, IceCredentials, Msid, PayloadFormat, Rid, SdpError, Setup,
+    Simulcast, SsrcGroup, SsrcInfo,
 };
 use crate::api::MediaKind;
 
@@ -94,7 +94,10 @@ pub enum SectionMedia {
     Media(Box<MediaMedia>),
     Data(DataMedia),
     /// Of no use to us: always rejected. The media type and formats go back as they came.
-    Other { media: String, formats: String },
+    Other {
+        media: String,
+        formats: String,
+    },
 }
 
 /// What audio and video sections hold.

@@ -13,7 +13,10 @@ pub enum SdpError {
     #[error("not a session description: {0}")]
     Syntax(String),
     #[error("invalid {attribute} attribute in section {section}")]
-    Attribute { attribute: &'static str, section: usize },
+    Attribute {
+        attribute: &'static str,
+        section: usize,
+    },
     #[error("section {section} has no mid")]
     MissingMid { section: usize },
     #[error("mid {mid:?} is used twice")]

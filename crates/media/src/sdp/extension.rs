@@ -54,7 +54,9 @@ impl Extension {
     }
 
     pub fn from_uri(uri: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|extension| extension.uri() == uri)
+        Self::ALL
+            .into_iter()
+            .find(|extension| extension.uri() == uri)
     }
 
     /// The id in our own offers. All below 15, so that one-byte headers do.

@@ -45,15 +45,21 @@ pub(super) fn description(text: &str) -> Result<Description, SdpError> {
     }
     let bundle = session.attributes.iter().find_map(|attribute| {
         let mids = attribute.value.as_deref()?.strip_prefix("BUNDLE")?;
-        (attribute.attribute == "group")
-            .then(|| mids.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        (attribute.attribute == "group").then(|| {
+            mids.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
     });
     Ok(Description {
         session_id: session.origin.sess_id,
         version: session.origin.sess_version,
         bundle,
         ice_lite: session.attributes.iter().any(|a| a.attribute == "ice-lite"),
-        extmap_allow_mixed: session.attributes.iter().any(|a| a.attribute == "extmap-allow-mixed"),
+        extmap_allow_mixed: session
+            .attributes
+            .iter()
+            .any(|a| a.attribute == "extmap-allow-mixed"),
         sections,
     })
 }
@@ -61,11 +67,18 @@ pub(super) fn description(text: &str) -> Result<Description, SdpError> {
 /// Checks the size and normalises line endings, which `sdp-types` is strict about.
 fn syntax(text: &str) -> Result<sdp_types::Session, SdpError> {
     if text.len() > MAX_BYTES {
-        return Err(SdpError::TooLarge { size: text.len(), limit: MAX_BYTES });
+        return Err(SdpError::TooLarge {
+            size: text.len(),
+            limit: MAX_BYTES,
+        });
     }
     let mut normal = String::with_capacity(text.len());
     let (mut lines, mut sections) = (0, 0);
-    for line in text.split(['\r', '\n']).map(str::trim_end).filter(|line| !line.is_empty()) {
+    for line in text
+        .split(['\r', '\n'])
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+    {
         lines += 1;
         if line.starts_with("m=") {
             sections += 1;
@@ -75,11 +88,16 @@ fn syntax(text: &str) -> Result<sdp_types::Session, SdpError> {
     }
     limit("lines", lines, MAX_LINES)?;
     limit("sections", sections, MAX_SECTIONS)?;
-    sdp_types::Session::parse(normal.as_bytes()).map_err(|error| SdpError::Syntax(error.to_string()))
+    sdp_types::Session::parse(normal.as_bytes())
+        .map_err(|error| SdpError::Syntax(error.to_string()))
 }
 
 fn limit(what: &'static str, count: usize, limit: usize) -> Result<(), SdpError> {
-    if count > limit { Err(SdpError::TooMany { what, limit }) } else { Ok(()) }
+    if count > limit {
+        Err(SdpError::TooMany { what, limit })
+    } else {
+        Ok(())
+    }
 }
 
 /// Session-level attributes that hold for every section without its own.
@@ -102,22 +120,36 @@ impl Defaults {
             direction: None,
             extensions: Vec::new(),
         };
-        limit("session attributes", session.attributes.len(), MAX_SECTION_ATTRIBUTES)?;
+        limit(
+            "session attributes",
+            session.attributes.len(),
+            MAX_SECTION_ATTRIBUTES,
+        )?;
         for attribute in &session.attributes {
             let value = attribute.value.as_deref().unwrap_or_default();
             match attribute.attribute.as_str() {
                 "ice-ufrag" => defaults.ufrag = Some(value.to_owned()),
                 "ice-pwd" => defaults.pwd = Some(value.to_owned()),
                 "fingerprint" => {
-                    limit("fingerprints", defaults.fingerprints.len() + 1, MAX_FINGERPRINTS)?;
-                    defaults.fingerprints.push(
-                        Fingerprint::parse(value)
-                            .ok_or(SdpError::Attribute { attribute: "fingerprint", section: 0 })?,
-                    );
+                    limit(
+                        "fingerprints",
+                        defaults.fingerprints.len() + 1,
+                        MAX_FINGERPRINTS,
+                    )?;
+                    defaults.fingerprints.push(Fingerprint::parse(value).ok_or(
+                        SdpError::Attribute {
+                            attribute: "fingerprint",
+                            section: 0,
+                        },
+                    )?);
                 }
                 "setup" => defaults.setup = Setup::parse(value),
                 "extmap" => {
-                    limit("header extensions", defaults.extensions.len() + 1, MAX_EXTENSIONS)?;
+                    limit(
+                        "header extensions",
+                        defaults.extensions.len() + 1,
+                        MAX_EXTENSIONS,
+                    )?;
                     if let Some((id, uri)) = value.split_once(' ') {
                         defaults.extensions.push((id.to_owned(), uri.to_owned()));
                     }
@@ -135,8 +167,15 @@ fn section(
     defaults: &Defaults,
     candidates: &mut usize,
 ) -> Result<Section, SdpError> {
-    limit("attributes in a section", media.attributes.len(), MAX_SECTION_ATTRIBUTES)?;
-    let bad = |attribute| SdpError::Attribute { attribute, section: index };
+    limit(
+        "attributes in a section",
+        media.attributes.len(),
+        MAX_SECTION_ATTRIBUTES,
+    )?;
+    let bad = |attribute| SdpError::Attribute {
+        attribute,
+        section: index,
+    };
     let mut mid = None;
     let (mut ufrag, mut pwd, mut setup) = (None, None, None);
     let mut section = Section {
@@ -160,14 +199,19 @@ fn section(
             "ice-pwd" => pwd = Some(value.to_owned()),
             "setup" => setup = Some(Setup::parse(value).ok_or_else(|| bad("setup"))?),
             "fingerprint" => {
-                limit("fingerprints", section.fingerprints.len() + 1, MAX_FINGERPRINTS)?;
+                limit(
+                    "fingerprints",
+                    section.fingerprints.len() + 1,
+                    MAX_FINGERPRINTS,
+                )?;
                 let fingerprint = Fingerprint::parse(value).ok_or_else(|| bad("fingerprint"))?;
                 section.fingerprints.push(fingerprint);
             }
             "candidate" => {
                 *candidates += 1;
                 limit("candidates", *candidates, MAX_CANDIDATES)?;
-                if section.candidates.len() < KEPT_CANDIDATES && value.len() <= MAX_CANDIDATE_BYTES {
+                if section.candidates.len() < KEPT_CANDIDATES && value.len() <= MAX_CANDIDATE_BYTES
+                {
                     section.candidates.push(format!("candidate:{value}"));
                 }
             }
@@ -186,7 +230,10 @@ fn section(
     if section.fingerprints.is_empty() {
         section.fingerprints.clone_from(&defaults.fingerprints);
     }
-    section.ice = match (ufrag.or_else(|| defaults.ufrag.clone()), pwd.or_else(|| defaults.pwd.clone())) {
+    section.ice = match (
+        ufrag.or_else(|| defaults.ufrag.clone()),
+        pwd.or_else(|| defaults.pwd.clone()),
+    ) {
         (Some(ufrag), Some(pwd)) => {
             if !valid_credential(&ufrag, 4) {
                 return Err(bad("ice-ufrag"));
@@ -218,12 +265,18 @@ fn section_media(
         "audio" if rtp => rtp_media(index, MediaKind::Audio, media, defaults),
         "video" if rtp => rtp_media(index, MediaKind::Video, media, defaults),
         "application" if media.proto.contains("SCTP") => data_media(index, media),
-        other => Ok(SectionMedia::Other { media: other.to_owned(), formats: media.fmt.clone() }),
+        other => Ok(SectionMedia::Other {
+            media: other.to_owned(),
+            formats: media.fmt.clone(),
+        }),
     }
 }
 
 fn data_media(index: usize, media: &sdp_types::Media) -> Result<SectionMedia, SdpError> {
-    let bad = |attribute| SdpError::Attribute { attribute, section: index };
+    let bad = |attribute| SdpError::Attribute {
+        attribute,
+        section: index,
+    };
     let mut data = DataMedia {
         sctp_port: 5_000,
         max_message_size: DEFAULT_MAX_MESSAGE_SIZE,
@@ -253,7 +306,10 @@ fn rtp_media(
     section: &sdp_types::Media,
     defaults: &Defaults,
 ) -> Result<SectionMedia, SdpError> {
-    let bad = |attribute| SdpError::Attribute { attribute, section: index };
+    let bad = |attribute| SdpError::Attribute {
+        attribute,
+        section: index,
+    };
     let mut formats = Formats::default();
     let mut media = MediaMedia {
         kind,
@@ -280,10 +336,16 @@ fn rtp_media(
             "fmtp" => formats.fmtp(value),
             "rtcp-fb" => formats.feedback(value),
             "extmap" => {
-                limit("header extensions", media.extensions.len() + 1, MAX_EXTENSIONS)?;
+                limit(
+                    "header extensions",
+                    media.extensions.len() + 1,
+                    MAX_EXTENSIONS,
+                )?;
                 let (id, uri) = value.split_once(' ').ok_or_else(|| bad("extmap"))?;
                 if let Some(map) = extension(id, uri) {
-                    media.extensions.retain(|other| other.extension != map.extension);
+                    media
+                        .extensions
+                        .retain(|other| other.extension != map.extension);
                     media.extensions.push(map);
                 }
             }
@@ -296,14 +358,22 @@ fn rtp_media(
             }
             "ssrc" => ssrc(value, &mut media.ssrcs).ok_or_else(|| bad("ssrc"))?,
             "ssrc-group" => {
-                media.ssrc_groups.push(ssrc_group(value).ok_or_else(|| bad("ssrc-group"))?);
-                limit("SSRC groups in a section", media.ssrc_groups.len(), MAX_SSRC_GROUPS)?;
+                media
+                    .ssrc_groups
+                    .push(ssrc_group(value).ok_or_else(|| bad("ssrc-group"))?);
+                limit(
+                    "SSRC groups in a section",
+                    media.ssrc_groups.len(),
+                    MAX_SSRC_GROUPS,
+                )?;
             }
             "rid" => {
                 media.rids.push(rid(value).ok_or_else(|| bad("rid"))?);
                 limit("rids in a section", media.rids.len(), MAX_RIDS)?;
             }
-            "simulcast" => media.simulcast = Some(simulcast(value).ok_or_else(|| bad("simulcast"))?),
+            "simulcast" => {
+                media.simulcast = Some(simulcast(value).ok_or_else(|| bad("simulcast"))?)
+            }
             name => media.direction = Direction::parse(name).unwrap_or(media.direction),
         }
         limit("SSRCs in a section", media.ssrcs.len(), MAX_SSRCS)?;
@@ -320,22 +390,36 @@ fn extension(id: &str, uri: &str) -> Option<ExtensionMap> {
     };
     let id = id.parse().ok().filter(|id| *id != 0)?;
     let extension = Extension::from_uri(uri.split_whitespace().next()?)?;
-    Some(ExtensionMap { id, extension, direction })
+    Some(ExtensionMap {
+        id,
+        extension,
+        direction,
+    })
 }
 
 fn msid(value: &str) -> Option<Msid> {
     let mut parts = value.split_whitespace();
     let stream = parts.next()?.to_owned();
-    Some(Msid { stream, track: parts.next().unwrap_or_default().to_owned() })
+    Some(Msid {
+        stream,
+        track: parts.next().unwrap_or_default().to_owned(),
+    })
 }
 
 fn ssrc(value: &str, ssrcs: &mut Vec<SsrcInfo>) -> Option<()> {
     let (ssrc, attribute) = value.split_once(' ').unwrap_or((value, ""));
     let ssrc = ssrc.parse().ok()?;
-    let position = ssrcs.iter().position(|info| info.ssrc == ssrc).unwrap_or_else(|| {
-        ssrcs.push(SsrcInfo { ssrc, cname: None, msid: None });
-        ssrcs.len() - 1
-    });
+    let position = ssrcs
+        .iter()
+        .position(|info| info.ssrc == ssrc)
+        .unwrap_or_else(|| {
+            ssrcs.push(SsrcInfo {
+                ssrc,
+                cname: None,
+                msid: None,
+            });
+            ssrcs.len() - 1
+        });
     let info = ssrcs.get_mut(position)?;
     match attribute.split_once(':') {
         Some(("cname", cname)) => info.cname = Some(cname.to_owned()),
@@ -348,7 +432,10 @@ fn ssrc(value: &str, ssrcs: &mut Vec<SsrcInfo>) -> Option<()> {
 fn ssrc_group(value: &str) -> Option<SsrcGroup> {
     let mut parts = value.split_whitespace();
     let semantics = parts.next()?.to_owned();
-    let ssrcs = parts.take(MAX_SSRCS).map(|ssrc| ssrc.parse().ok()).collect::<Option<Vec<_>>>()?;
+    let ssrcs = parts
+        .take(MAX_SSRCS)
+        .map(|ssrc| ssrc.parse().ok())
+        .collect::<Option<Vec<_>>>()?;
     Some(SsrcGroup { semantics, ssrcs })
 }
 
@@ -360,14 +447,20 @@ fn rid(value: &str) -> Option<Rid> {
         "recv" => false,
         _ => return None,
     };
-    valid_rid(id).then(|| Rid { id: id.to_owned(), send, restrictions: restrictions.to_owned() })
+    valid_rid(id).then(|| Rid {
+        id: id.to_owned(),
+        send,
+        restrictions: restrictions.to_owned(),
+    })
 }
 
 /// RFC 8851 §10, plus the underscore and dash that libwebrtc allows, as long as fits a one-byte header.
 fn valid_rid(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= 16
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn simulcast(value: &str) -> Option<Simulcast> {
@@ -420,8 +513,15 @@ impl Formats {
         let mut parts = encoding.trim().split('/');
         let name = parts.next()?.to_ascii_lowercase();
         let clock_rate = parts.next()?.parse().ok()?;
-        let channels = parts.next().map_or(Some(1), |channels| channels.parse().ok())?;
-        self.maps.push(RtpMap { payload_type, name, clock_rate, channels });
+        let channels = parts
+            .next()
+            .map_or(Some(1), |channels| channels.parse().ok())?;
+        self.maps.push(RtpMap {
+            payload_type,
+            name,
+            clock_rate,
+            channels,
+        });
         Some(())
     }
 
@@ -456,7 +556,10 @@ impl Formats {
     }
 
     fn fmtp_of(&self, payload_type: u8) -> Option<&Fmtp> {
-        self.fmtp.iter().find(|(pt, _)| *pt == payload_type).map(|(_, fmtp)| fmtp)
+        self.fmtp
+            .iter()
+            .find(|(pt, _)| *pt == payload_type)
+            .map(|(_, fmtp)| fmtp)
     }
 
     fn feedback_of(&self, payload_type: u8) -> Feedback {
@@ -471,11 +574,19 @@ impl Formats {
         let mut payloads: Vec<PayloadFormat> = Vec::new();
         for (index, payload_type) in order.split_whitespace().enumerate() {
             limit("payload types in a section", index + 1, MAX_PAYLOADS)?;
-            let Ok(payload_type) = payload_type.parse::<u8>() else { continue };
-            if payloads.iter().any(|payload| payload.payload_type == payload_type) {
+            let Ok(payload_type) = payload_type.parse::<u8>() else {
+                continue;
+            };
+            if payloads
+                .iter()
+                .any(|payload| payload.payload_type == payload_type)
+            {
                 continue;
             }
-            let map = self.maps.iter().find(|map| map.payload_type == payload_type);
+            let map = self
+                .maps
+                .iter()
+                .find(|map| map.payload_type == payload_type);
             let (codec, clock_rate, channels) = match map {
                 Some(map) => {
                     let codec = Codec::ALL.into_iter().find(|codec| {
@@ -486,8 +597,12 @@ impl Formats {
                     (codec, map.clock_rate, map.channels)
                 }
                 // The static types need no rtpmap (RFC 3551).
-                None if kind == MediaKind::Audio && payload_type == 0 => (Some(Codec::Pcmu), 8_000, 1),
-                None if kind == MediaKind::Audio && payload_type == 8 => (Some(Codec::Pcma), 8_000, 1),
+                None if kind == MediaKind::Audio && payload_type == 0 => {
+                    (Some(Codec::Pcmu), 8_000, 1)
+                }
+                None if kind == MediaKind::Audio && payload_type == 8 => {
+                    (Some(Codec::Pcma), 8_000, 1)
+                }
                 None => (None, 0, 0),
             };
             let Some(codec) = codec else { continue };
@@ -503,10 +618,14 @@ impl Formats {
         }
         let listed: HashSet<&str> = order.split_whitespace().collect();
         for map in self.maps.iter().filter(|map| map.name == "rtx") {
-            let apt = self.fmtp_of(map.payload_type).and_then(|fmtp| fmtp.get("apt")?.parse().ok());
+            let apt = self
+                .fmtp_of(map.payload_type)
+                .and_then(|fmtp| fmtp.get("apt")?.parse().ok());
             if let Some(apt) = apt
                 && listed.contains(map.payload_type.to_string().as_str())
-                && let Some(payload) = payloads.iter_mut().find(|payload| payload.payload_type == apt)
+                && let Some(payload) = payloads
+                    .iter_mut()
+                    .find(|payload| payload.payload_type == apt)
                 && payload.rtx.is_none()
             {
                 payload.rtx = Some(map.payload_type);

@@ -12,7 +12,9 @@ pub struct IceCredentials {
 impl fmt::Debug for IceCredentials {
     /// Leaves the password out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+        f.debug_struct("IceCredentials")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
     }
 }
 
@@ -31,11 +33,19 @@ impl Fingerprint {
         let digest = digest
             .trim()
             .split(':')
-            .map(|byte| if byte.len() == 2 { u8::from_str_radix(byte, 16).ok() } else { None })
+            .map(|byte| {
+                if byte.len() == 2 {
+                    u8::from_str_radix(byte, 16).ok()
+                } else {
+                    None
+                }
+            })
             .collect::<Option<Vec<u8>>>()?;
         // The longest in use is sha-512.
-        (digest.len() >= 16 && digest.len() <= 64)
-            .then(|| Self { algorithm: algorithm.to_ascii_lowercase(), digest })
+        (digest.len() >= 16 && digest.len() <= 64).then(|| Self {
+            algorithm: algorithm.to_ascii_lowercase(),
+            digest,
+        })
     }
 }
 

@@ -80,7 +80,10 @@ fn media(section: &Section) -> Media {
         SectionMedia::Media(media) if section.is_rejected() => {
             attributes.flag(Direction::Inactive.as_str());
             // A rejected line still explains the formats it lists.
-            media.payloads.iter().for_each(|payload| format(payload, &mut attributes));
+            media
+                .payloads
+                .iter()
+                .for_each(|payload| format(payload, &mut attributes));
         }
         SectionMedia::Media(media) => rtp(media, &mut attributes),
         SectionMedia::Data(data) => self::data(data, &mut attributes),
@@ -120,7 +123,10 @@ fn transport(section: &Section, attributes: &mut Attributes) {
 
 fn data(data: &DataMedia, attributes: &mut Attributes) {
     if data.draft {
-        attributes.value("sctpmap", format!("{} webrtc-datachannel 1024", data.sctp_port));
+        attributes.value(
+            "sctpmap",
+            format!("{} webrtc-datachannel 1024", data.sctp_port),
+        );
     } else {
         attributes.value("sctp-port", data.sctp_port);
     }
@@ -144,17 +150,26 @@ fn rtp(media: &MediaMedia, attributes: &mut Attributes) {
             }
         }
     }
-    media.payloads.iter().for_each(|payload| format(payload, attributes));
+    media
+        .payloads
+        .iter()
+        .for_each(|payload| format(payload, attributes));
     for rid in &media.rids {
         let direction = if rid.send { "send" } else { "recv" };
-        attributes.value("rid", format!("{} {direction} {}", rid.id, rid.restrictions).trim_end());
+        attributes.value(
+            "rid",
+            format!("{} {direction} {}", rid.id, rid.restrictions).trim_end(),
+        );
     }
     if let Some(simulcast) = &media.simulcast {
         attributes.value("simulcast", self::simulcast(simulcast));
     }
     for group in &media.ssrc_groups {
         let ssrcs: Vec<String> = group.ssrcs.iter().map(u32::to_string).collect();
-        attributes.value("ssrc-group", format!("{} {}", group.semantics, ssrcs.join(" ")));
+        attributes.value(
+            "ssrc-group",
+            format!("{} {}", group.semantics, ssrcs.join(" ")),
+        );
     }
     for info in &media.ssrcs {
         if let Some(cname) = &info.cname {
@@ -167,7 +182,9 @@ fn rtp(media: &MediaMedia, attributes: &mut Attributes) {
 }
 
 fn msid(msid: &Msid) -> String {
-    format!("{} {}", msid.stream, msid.track).trim_end().to_owned()
+    format!("{} {}", msid.stream, msid.track)
+        .trim_end()
+        .to_owned()
 }
 
 fn simulcast(simulcast: &Simulcast) -> String {
@@ -184,9 +201,19 @@ fn simulcast(simulcast: &Simulcast) -> String {
 fn format(payload: &PayloadFormat, attributes: &mut Attributes) {
     let pt = payload.payload_type;
     let (name, clock) = (payload.codec.encoding_name(), payload.clock_rate);
-    let channels = if payload.channels > 1 { format!("/{}", payload.channels) } else { String::new() };
+    let channels = if payload.channels > 1 {
+        format!("/{}", payload.channels)
+    } else {
+        String::new()
+    };
     attributes.value("rtpmap", format!("{pt} {name}/{clock}{channels}"));
-    let Feedback { nack, pli, fir, transport_cc, remb } = payload.feedback;
+    let Feedback {
+        nack,
+        pli,
+        fir,
+        transport_cc,
+        remb,
+    } = payload.feedback;
     for (present, feedback) in [
         (remb, "goog-remb"),
         (transport_cc, "transport-cc"),

@@ -13,7 +13,10 @@ pub(super) const GCM_TAG_LEN: usize = 16;
 pub(super) const SHA1_TAG_LEN: usize = 10;
 
 /// Session keys of one direction, for RTP and RTCP.
-#[expect(clippy::large_enum_variant, reason = "one a direction, and no indirection on a packet's way")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a direction, and no indirection on a packet's way"
+)]
 pub(super) enum Cipher {
     Gcm { rtp: GcmKeys, rtcp: GcmKeys },
     CmSha1 { rtp: CmKeys, rtcp: CmKeys },

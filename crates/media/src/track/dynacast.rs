@@ -64,6 +64,12 @@ impl Dynacast {
             .find(|quality| self.counts[usize::from(*quality)] > 0)
     }
 
+    /// What the publisher was told last.
+    #[must_use]
+    pub fn told(&self) -> Wanted {
+        self.told.flatten()
+    }
+
     /// When [`Self::poll`] may have something.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {

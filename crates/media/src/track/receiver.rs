@@ -742,6 +742,12 @@ impl Receiver {
         })
     }
 
+    /// The name we give ourselves in RTCP.
+    #[must_use]
+    pub fn cname(&self) -> &str {
+        &self.cname
+    }
+
     /// The SSRC our RTCP comes from.
     #[must_use]
     pub fn ssrc(&self) -> u32 {

@@ -10,8 +10,7 @@ use super::{
 use crate::api::MediaKind;
 use crate::sdp::{
     Codec, DataMedia, Description, Direction, Extension, ExtensionMap, Feedback, MediaMedia,
-    PayloadFormat, Rid, Section, SectionMedia, Simulcast,
-    write::format_list,
+    PayloadFormat, Rid, Section, SectionMedia, Simulcast, write::format_list,
 };
 
 /// What an answer does with an offered section.
@@ -22,7 +21,10 @@ enum Verdict {
 }
 
 /// The sections of an offer that the peer wants to send in.
-pub(super) fn offered_sections(negotiator: &Negotiator, offer: &Description) -> Vec<OfferedSection> {
+pub(super) fn offered_sections(
+    negotiator: &Negotiator,
+    offer: &Description,
+) -> Vec<OfferedSection> {
     let sections = offer.sections.iter().filter_map(|section| {
         let media = section.media()?;
         let msid = line::msid_of(media);
@@ -52,9 +54,16 @@ impl Negotiator {
     /// Computes the answer and the lines in force with it; changes nothing here.
     pub(super) fn answer_to(&self, offer: &Description) -> (Description, Vec<Line>, Outcome) {
         let mut outcome = Outcome::default();
-        let bundle: Option<HashSet<&str>> =
-            offer.bundle.as_ref().map(|mids| mids.iter().map(String::as_str).collect());
-        let alone = offer.sections.iter().filter(|section| !section.is_rejected()).count() == 1;
+        let bundle: Option<HashSet<&str>> = offer
+            .bundle
+            .as_ref()
+            .map(|mids| mids.iter().map(String::as_str).collect());
+        let alone = offer
+            .sections
+            .iter()
+            .filter(|section| !section.is_rejected())
+            .count()
+            == 1;
         let verdicts: Vec<Verdict> = offer
             .sections
             .iter()
@@ -72,9 +81,9 @@ impl Negotiator {
         let mut sections = Vec::with_capacity(offer.sections.len());
         for ((section, verdict), line) in offer.sections.iter().zip(&verdicts).zip(&mut lines) {
             let media = match (verdict, &section.media) {
-                (Verdict::Media, SectionMedia::Media(media)) => {
-                    SectionMedia::Media(Box::new(self.answer_media(section, media, line, &mut outcome)))
-                }
+                (Verdict::Media, SectionMedia::Media(media)) => SectionMedia::Media(Box::new(
+                    self.answer_media(section, media, line, &mut outcome),
+                )),
                 (Verdict::Data, SectionMedia::Data(data)) => {
                     outcome.negotiated.data = Some(DataSection {
                         mid: section.mid.clone(),
@@ -100,7 +109,10 @@ impl Negotiator {
         let answer = Description {
             session_id: self.config.session_id.to_string(),
             version: self.version + 1,
-            bundle: offer.bundle.is_some().then(|| accepted.map(|section| section.mid.clone()).collect()),
+            bundle: offer
+                .bundle
+                .is_some()
+                .then(|| accepted.map(|section| section.mid.clone()).collect()),
             ice_lite: self.local.ice_lite,
             extmap_allow_mixed: offer.extmap_allow_mixed,
             sections,
@@ -118,7 +130,9 @@ impl Negotiator {
         }
         match &section.media {
             SectionMedia::Data(_) => Verdict::Data,
-            SectionMedia::Other { media, .. } => reject(&format!("media of type {media:?} is not supported")),
+            SectionMedia::Other { media, .. } => {
+                reject(&format!("media of type {media:?} is not supported"))
+            }
             SectionMedia::Media(media) if !media.rtcp_mux => reject("rtcp-mux is required"),
             SectionMedia::Media(media) => {
                 if formats::enabled(&self.config, media).is_empty() {
@@ -129,7 +143,10 @@ impl Negotiator {
                         .filter(|codec| codec.kind() == media.kind)
                         .map(|codec| codec.mime())
                         .collect();
-                    reject(&format!("none of the offered codecs is enabled ({})", enabled.join(", ")))
+                    reject(&format!(
+                        "none of the offered codecs is enabled ({})",
+                        enabled.join(", ")
+                    ))
                 } else {
                     Verdict::Media
                 }
@@ -138,13 +155,20 @@ impl Negotiator {
     }
 
     /// The lines as the offer leaves them: new ones, replaced ones, and senders turned out.
-    fn lines_of(&self, offer: &Description, verdicts: &[Verdict], outcome: &mut Outcome) -> Vec<Line> {
+    fn lines_of(
+        &self,
+        offer: &Description,
+        verdicts: &[Verdict],
+        outcome: &mut Outcome,
+    ) -> Vec<Line> {
         let mut lines = self.lines.clone();
         for (index, (section, verdict)) in offer.sections.iter().zip(verdicts).enumerate() {
             let kind = match &section.media {
                 SectionMedia::Media(media) => LineKind::Media(media.kind),
                 SectionMedia::Data(_) => LineKind::Data,
-                SectionMedia::Other { media, formats } => LineKind::Other(media.clone(), formats.clone()),
+                SectionMedia::Other { media, formats } => {
+                    LineKind::Other(media.clone(), formats.clone())
+                }
             };
             let fresh = Line::new(section.mid.clone(), kind.clone());
             match lines.get_mut(index) {
@@ -156,9 +180,13 @@ impl Negotiator {
                 }
                 Some(_) => {}
             }
-            let Some(line) = lines.get_mut(index) else { continue };
+            let Some(line) = lines.get_mut(index) else {
+                continue;
+            };
             line.stopped = matches!(verdict, Verdict::Reject(_));
-            let receives = section.media().is_some_and(|media| media.direction.receives());
+            let receives = section
+                .media()
+                .is_some_and(|media| media.direction.receives());
             if line.stopped || !receives {
                 self.turn_out(line, outcome);
                 line.sending = false;
@@ -172,7 +200,10 @@ impl Negotiator {
         if let Some(spec) = line.sender.take().and_then(|id| self.sends.get(&id))
             && line.send.take().is_some()
         {
-            outcome.negotiated.send.push(SendChange::Stopped { key: spec.key });
+            outcome
+                .negotiated
+                .send
+                .push(SendChange::Stopped { key: spec.key });
         }
     }
 
@@ -199,13 +230,20 @@ impl Negotiator {
             }
             let waiting = self.sends.iter().filter(|(id, _)| !placed.contains(id));
             for (id, spec) in waiting.filter(|(_, spec)| spec.kind == kind) {
-                let Some(index) = sections.front().copied() else { break };
+                let Some(index) = sections.front().copied() else {
+                    break;
+                };
                 let media = offer.sections.get(index).and_then(Section::media);
-                let (Some(media), Some(line)) = (media, lines.get_mut(index)) else { break };
+                let (Some(media), Some(line)) = (media, lines.get_mut(index)) else {
+                    break;
+                };
                 let enabled = formats::enabled(&self.config, media);
                 if formats::select(&spec.codecs, &enabled).is_empty() {
                     outcome.unsupported.push(*id);
-                    outcome.negotiated.send.push(SendChange::Unsupported { key: spec.key });
+                    outcome
+                        .negotiated
+                        .send
+                        .push(SendChange::Unsupported { key: spec.key });
                 } else {
                     line.sender = Some(*id);
                     sections.pop_front();
@@ -236,7 +274,10 @@ impl Negotiator {
             let selected = formats::select(&wanted.codecs, &payloads);
             if selected.is_empty() {
                 outcome.unsupported.push(id);
-                outcome.negotiated.send.push(SendChange::Unsupported { key: wanted.key });
+                outcome
+                    .negotiated
+                    .send
+                    .push(SendChange::Unsupported { key: wanted.key });
                 line.sender = None;
                 spec = None;
             } else if !receives {
@@ -244,8 +285,14 @@ impl Negotiator {
             }
         }
         let extensions = self.answer_extensions(offered, receives, &payloads);
-        let has = |wanted| extensions.iter().any(|map: &ExtensionMap| map.extension == wanted);
-        let red = payloads.first().is_some_and(|format| format.codec == Codec::Red);
+        let has = |wanted| {
+            extensions
+                .iter()
+                .any(|map: &ExtensionMap| map.extension == wanted)
+        };
+        let red = payloads
+            .first()
+            .is_some_and(|format| format.codec == Codec::Red);
         for format in &mut payloads {
             let cc = has(Extension::TransportCc);
             format.feedback = if receives {
@@ -258,7 +305,10 @@ impl Negotiator {
             }
         }
 
-        let ids: Vec<(u8, Extension)> = extensions.iter().map(|map| (map.id, map.extension)).collect();
+        let ids: Vec<(u8, Extension)> = extensions
+            .iter()
+            .map(|map| (map.id, map.extension))
+            .collect();
         let received = receives
             .then(|| {
                 let before = line.receive.as_ref();
@@ -277,15 +327,25 @@ impl Negotiator {
         if let Some(sent) = &sent
             && line.send.as_ref() != Some(sent)
         {
-            outcome.negotiated.send.push(SendChange::Ready(Box::new(sent.clone())));
+            outcome
+                .negotiated
+                .send
+                .push(SendChange::Ready(Box::new(sent.clone())));
         }
         line.sending = sent.is_some();
         line.send = sent;
         line.payloads.clone_from(&payloads);
         line.extensions.clone_from(&extensions);
 
-        let rids = if receives { line::sent_rids(offered) } else { Vec::new() };
-        let simulcast = offered.simulcast.as_ref().filter(|simulcast| !simulcast.send.is_empty());
+        let rids = if receives {
+            line::sent_rids(offered)
+        } else {
+            Vec::new()
+        };
+        let simulcast = offered
+            .simulcast
+            .as_ref()
+            .filter(|simulcast| !simulcast.send.is_empty());
         let mut media = MediaMedia {
             kind,
             direction: Direction::new(spec.is_some(), receives),
@@ -298,14 +358,20 @@ impl Negotiator {
             msid: None,
             ssrcs: Vec::new(),
             ssrc_groups: Vec::new(),
-            simulcast: simulcast.filter(|_| !rids.is_empty()).map(|simulcast| Simulcast {
-                send: Vec::new(),
-                recv: rids.clone(),
-                draft: simulcast.draft,
-            }),
+            simulcast: simulcast
+                .filter(|_| !rids.is_empty())
+                .map(|simulcast| Simulcast {
+                    send: Vec::new(),
+                    recv: rids.clone(),
+                    draft: simulcast.draft,
+                }),
             rids: rids
                 .into_iter()
-                .map(|id| Rid { id, send: false, restrictions: String::new() })
+                .map(|id| Rid {
+                    id,
+                    send: false,
+                    restrictions: String::new(),
+                })
                 .collect(),
         };
         if let Some(spec) = spec {
@@ -333,14 +399,24 @@ impl Negotiator {
                 && (receives && map.direction.sends()
                     || offered.direction.receives() && map.direction.receives())
         });
-        let mut maps: Vec<ExtensionMap> =
-            maps.map(|map| ExtensionMap { direction: map.direction.reversed(), ..*map }).collect();
+        let mut maps: Vec<ExtensionMap> = maps
+            .map(|map| ExtensionMap {
+                direction: map.direction.reversed(),
+                ..*map
+            })
+            .collect();
         // One way of estimating: send times only where sequence numbers for the transport are not both
         // offered and allowed as feedback.
-        let transport_cc = maps.iter().any(|map| map.extension == Extension::TransportCc)
+        let transport_cc = maps
+            .iter()
+            .any(|map| map.extension == Extension::TransportCc)
             && payloads.iter().any(|format| format.feedback.transport_cc);
         if receives && offered.direction == Direction::SendOnly {
-            let dropped = if transport_cc { Extension::AbsSendTime } else { Extension::TransportCc };
+            let dropped = if transport_cc {
+                Extension::AbsSendTime
+            } else {
+                Extension::TransportCc
+            };
             maps.retain(|map| map.extension != dropped);
         }
         maps
@@ -357,7 +433,9 @@ pub(super) struct Outcome {
 
 impl Outcome {
     fn reject(&mut self, section: &Section, verdict: &Verdict) {
-        let Verdict::Reject(Some(reason)) = verdict else { return };
+        let Verdict::Reject(Some(reason)) = verdict else {
+            return;
+        };
         let media = section.media();
         if media.is_some_and(|media| !media.direction.sends()) {
             return;
@@ -382,7 +460,9 @@ pub(super) fn report_received(
     outcome: &mut Outcome,
 ) {
     let changes = &mut outcome.negotiated.receive;
-    let stopped = |mid: &str| ReceiveChange::Stopped { mid: mid.to_owned() };
+    let stopped = |mid: &str| ReceiveChange::Stopped {
+        mid: mid.to_owned(),
+    };
     match (&line.receive, &received) {
         (None, None) => {}
         (Some(before), None) => changes.push(stopped(&before.mid)),
@@ -390,7 +470,10 @@ pub(super) fn report_received(
         (Some(before), Some(now)) if before == now => {}
         (Some(before), Some(now)) => {
             let track = |section: &super::ReceiveSection| {
-                section.msid.as_ref().map(|msid| (msid.stream.clone(), msid.track.clone()))
+                section
+                    .msid
+                    .as_ref()
+                    .map(|msid| (msid.stream.clone(), msid.track.clone()))
             };
             if track(before) == track(now) {
                 changes.push(ReceiveChange::Changed(Box::new(now.clone())));
@@ -434,7 +517,10 @@ fn rejected(offered: &Section) -> Section {
             payloads: media
                 .payloads
                 .iter()
-                .map(|format| PayloadFormat { feedback: Feedback::default(), ..format.clone() })
+                .map(|format| PayloadFormat {
+                    feedback: Feedback::default(),
+                    ..format.clone()
+                })
                 .collect(),
             extensions: Vec::new(),
             rtcp_mux: false,

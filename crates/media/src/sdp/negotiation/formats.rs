@@ -14,7 +14,11 @@ pub(super) fn fitness(wish: &CodecWish, format: &PayloadFormat) -> Option<u8> {
         Codec::H264 => h264_fitness((!any).then_some(&wish.fmtp), &format.fmtp),
         Codec::Vp9 | Codec::H265 | Codec::Av1 => {
             let profile = format.fmtp.profile(format.codec);
-            if any { Some(profile) } else { (wish.fmtp.profile(wish.codec) == profile).then_some(0) }
+            if any {
+                Some(profile)
+            } else {
+                (wish.fmtp.profile(wish.codec) == profile).then_some(0)
+            }
         }
         _ => Some(0),
     }
@@ -55,7 +59,11 @@ pub(super) fn select(wishes: &[CodecWish], formats: &[PayloadFormat]) -> Vec<Pay
     for wish in wishes {
         let mut fitting: Vec<(u8, &PayloadFormat)> = formats
             .iter()
-            .filter(|format| selected.iter().all(|s| s.payload_type != format.payload_type))
+            .filter(|format| {
+                selected
+                    .iter()
+                    .all(|s| s.payload_type != format.payload_type)
+            })
             .filter_map(|format| Some((fitness(wish, format)?, format)))
             .collect();
         fitting.sort_by_key(|(fitness, _)| *fitness);
@@ -67,12 +75,16 @@ pub(super) fn select(wishes: &[CodecWish], formats: &[PayloadFormat]) -> Vec<Pay
 
 /// RED needs the format that it carries.
 fn drop_orphaned_red(formats: &mut Vec<PayloadFormat>) {
-    let opus: Vec<u8> =
-        formats.iter().filter(|f| f.codec == Codec::Opus).map(|f| f.payload_type).collect();
+    let opus: Vec<u8> = formats
+        .iter()
+        .filter(|f| f.codec == Codec::Opus)
+        .map(|f| f.payload_type)
+        .collect();
     formats.retain(|format| {
         let carries = |part: &str| part.parse().is_ok_and(|pt| opus.contains(&pt));
         format.codec != Codec::Red
-            || !opus.is_empty() && (format.fmtp.is_empty() || format.fmtp.as_str().split('/').all(carries))
+            || !opus.is_empty()
+                && (format.fmtp.is_empty() || format.fmtp.as_str().split('/').all(carries))
     });
 }
 
@@ -100,8 +112,7 @@ pub(super) fn order(formats: &mut Vec<PayloadFormat>, preferences: &ReceivePrefe
     {
         let red = codec == Codec::Opus || codec == Codec::Red;
         formats.retain(|format| {
-            format.codec == codec
-                || red && matches!(format.codec, Codec::Red | Codec::Opus)
+            format.codec == codec || red && matches!(format.codec, Codec::Red | Codec::Opus)
         });
     }
     let red_first = !matches!(preferences.codec, Some(Codec::Pcmu | Codec::Pcma));
@@ -116,10 +127,17 @@ pub(super) fn order(formats: &mut Vec<PayloadFormat>, preferences: &ReceivePrefe
     // Among H.264 formats the one that most viewers decode comes first; they trade places among
     // themselves only.
     let slots: Vec<usize> = (0..formats.len())
-        .filter(|i| formats.get(*i).is_some_and(|format| format.codec == Codec::H264))
+        .filter(|i| {
+            formats
+                .get(*i)
+                .is_some_and(|format| format.codec == Codec::H264)
+        })
         .collect();
-    let mut h264: Vec<PayloadFormat> =
-        formats.iter().filter(|format| format.codec == Codec::H264).cloned().collect();
+    let mut h264: Vec<PayloadFormat> = formats
+        .iter()
+        .filter(|format| format.codec == Codec::H264)
+        .cloned()
+        .collect();
     h264.sort_by_key(|format| h264_fitness(None, &format.fmtp));
     for (slot, format) in slots.into_iter().zip(h264) {
         if let Some(place) = formats.get_mut(slot) {
@@ -131,10 +149,17 @@ pub(super) fn order(formats: &mut Vec<PayloadFormat>, preferences: &ReceivePrefe
 /// Feedback for what the peer sends us. REMB is for peers without transport-wide feedback.
 pub(super) fn receive_feedback(kind: MediaKind, offered: Feedback, transport_cc: bool) -> Feedback {
     match kind {
-        MediaKind::Audio => Feedback { nack: offered.nack, ..Feedback::default() },
+        MediaKind::Audio => Feedback {
+            nack: offered.nack,
+            ..Feedback::default()
+        },
         MediaKind::Video => {
             let transport_cc = transport_cc && offered.transport_cc;
-            Feedback { transport_cc, remb: offered.remb && !transport_cc, ..offered }
+            Feedback {
+                transport_cc,
+                remb: offered.remb && !transport_cc,
+                ..offered
+            }
         }
     }
 }
@@ -148,12 +173,19 @@ pub(super) fn send_feedback(
     transport_cc: bool,
 ) -> Feedback {
     match kind {
-        MediaKind::Audio => Feedback { nack: offered.nack && !red, ..Feedback::default() },
+        MediaKind::Audio => Feedback {
+            nack: offered.nack && !red,
+            ..Feedback::default()
+        },
         MediaKind::Video => {
             let available = transport_cc && offered.transport_cc;
             let wanted = config.congestion == CongestionFeedback::TransportCc || !offered.remb;
             let transport_cc = available && wanted;
-            Feedback { transport_cc, remb: offered.remb && !transport_cc, ..offered }
+            Feedback {
+                transport_cc,
+                remb: offered.remb && !transport_cc,
+                ..offered
+            }
         }
     }
 }
@@ -161,9 +193,12 @@ pub(super) fn send_feedback(
 /// Extensions of what the peer sends us.
 pub(super) fn receive_extensions(kind: MediaKind) -> &'static [Extension] {
     match kind {
-        MediaKind::Audio => {
-            &[Extension::Mid, Extension::Rid, Extension::AudioLevel, Extension::AbsCaptureTime]
-        }
+        MediaKind::Audio => &[
+            Extension::Mid,
+            Extension::Rid,
+            Extension::AudioLevel,
+            Extension::AbsCaptureTime,
+        ],
         MediaKind::Video => &[
             Extension::Mid,
             Extension::Rid,
@@ -205,14 +240,46 @@ const OWN: [(Codec, u8, &str); 17] = [
     (Codec::Vp8, 96, ""),
     (Codec::Vp9, 98, "profile-id=0"),
     (Codec::Vp9, 100, "profile-id=1"),
-    (Codec::H264, 108, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
-    (Codec::H264, 102, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f"),
-    (Codec::H264, 125, "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f"),
-    (Codec::H264, 104, "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42001f"),
-    (Codec::H264, 39, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f"),
-    (Codec::H264, 106, "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=4d001f"),
-    (Codec::H264, 123, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640032"),
-    (Codec::H265, 116, "level-id=180;profile-id=1;tier-flag=0;tx-mode=SRST"),
+    (
+        Codec::H264,
+        108,
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+    ),
+    (
+        Codec::H264,
+        102,
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f",
+    ),
+    (
+        Codec::H264,
+        125,
+        "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f",
+    ),
+    (
+        Codec::H264,
+        104,
+        "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42001f",
+    ),
+    (
+        Codec::H264,
+        39,
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f",
+    ),
+    (
+        Codec::H264,
+        106,
+        "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=4d001f",
+    ),
+    (
+        Codec::H264,
+        123,
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640032",
+    ),
+    (
+        Codec::H265,
+        116,
+        "level-id=180;profile-id=1;tier-flag=0;tx-mode=SRST",
+    ),
     (Codec::Av1, 35, "level-idx=5;profile=0;tier=0"),
     (Codec::Av1, 37, "level-idx=5;profile=1;tier=0"),
 ];
@@ -223,9 +290,10 @@ pub(super) fn own(config: &NegotiatorConfig, kind: MediaKind) -> Vec<PayloadForm
     for codec in config.codecs.iter().filter(|codec| codec.kind() == kind) {
         for (_, payload_type, fmtp) in OWN.iter().filter(|(own, _, _)| own == codec) {
             let feedback = match kind {
-                MediaKind::Audio if *codec == Codec::Opus => {
-                    Feedback { nack: true, ..Feedback::default() }
-                }
+                MediaKind::Audio if *codec == Codec::Opus => Feedback {
+                    nack: true,
+                    ..Feedback::default()
+                },
                 MediaKind::Audio => Feedback::default(),
                 MediaKind::Video => Feedback {
                     nack: true,
@@ -239,7 +307,11 @@ pub(super) fn own(config: &NegotiatorConfig, kind: MediaKind) -> Vec<PayloadForm
                 payload_type: *payload_type,
                 codec: *codec,
                 clock_rate: codec.clock_rate(),
-                channels: if matches!(codec, Codec::Opus | Codec::Red) { 2 } else { 1 },
+                channels: if matches!(codec, Codec::Opus | Codec::Red) {
+                    2
+                } else {
+                    1
+                },
                 fmtp: Fmtp::new(fmtp),
                 feedback,
                 rtx: (kind == MediaKind::Video).then_some(payload_type + 1),
@@ -251,13 +323,21 @@ pub(super) fn own(config: &NegotiatorConfig, kind: MediaKind) -> Vec<PayloadForm
 
 /// The formats that our own offer has for a track: of each codec those that decode it with the least
 /// demand on the peer. High is offered only to carry High.
-pub(super) fn own_for(config: &NegotiatorConfig, kind: MediaKind, wishes: &[CodecWish]) -> Vec<PayloadFormat> {
+pub(super) fn own_for(
+    config: &NegotiatorConfig,
+    kind: MediaKind,
+    wishes: &[CodecWish],
+) -> Vec<PayloadFormat> {
     let all = own(config, kind);
     let mut selected = Vec::new();
     for wish in wishes {
         let mut fitting = select(std::slice::from_ref(wish), &all);
         if wish.codec == Codec::Red {
-            fitting = all.iter().filter(|format| format.codec == Codec::Red).cloned().collect();
+            fitting = all
+                .iter()
+                .filter(|format| format.codec == Codec::Red)
+                .cloned()
+                .collect();
         }
         if wish.codec == Codec::H264 {
             let rank = |format: &PayloadFormat| format.fmtp.h264_profile().map(h264_rank);

@@ -63,16 +63,24 @@ impl Line {
 
 /// The msid of a section, also the old way, by SSRC.
 pub(super) fn msid_of(media: &MediaMedia) -> Option<Msid> {
-    media.msid.clone().or_else(|| media.ssrcs.iter().find_map(|info: &SsrcInfo| info.msid.clone()))
+    media.msid.clone().or_else(|| {
+        media
+            .ssrcs
+            .iter()
+            .find_map(|info: &SsrcInfo| info.msid.clone())
+    })
 }
 
 /// Rids that the writer of a section sends, in its order of preference.
 pub(super) fn sent_rids(media: &MediaMedia) -> Vec<String> {
     let declared = || media.rids.iter().filter(|rid| rid.send).map(|rid| &rid.id);
     match &media.simulcast {
-        Some(simulcast) if !simulcast.send.is_empty() => {
-            simulcast.send.iter().filter(|id| declared().any(|rid| rid == *id)).cloned().collect()
-        }
+        Some(simulcast) if !simulcast.send.is_empty() => simulcast
+            .send
+            .iter()
+            .filter(|id| declared().any(|rid| rid == *id))
+            .cloned()
+            .collect(),
         _ => declared().cloned().collect(),
     }
 }
@@ -80,23 +88,40 @@ pub(super) fn sent_rids(media: &MediaMedia) -> Vec<String> {
 /// Primary streams with their retransmission streams.
 pub(super) fn streams_of(media: &MediaMedia) -> Vec<StreamSsrc> {
     let groups = |semantics: &'static str| {
-        media.ssrc_groups.iter().filter(move |group| group.semantics == semantics)
+        media
+            .ssrc_groups
+            .iter()
+            .filter(move |group| group.semantics == semantics)
     };
     let rtx_of = |ssrc: u32| {
-        groups("FID").find(|group| group.ssrcs.first() == Some(&ssrc)).and_then(|g| g.ssrcs.get(1).copied())
+        groups("FID")
+            .find(|group| group.ssrcs.first() == Some(&ssrc))
+            .and_then(|g| g.ssrcs.get(1).copied())
     };
     let primary: Vec<u32> = match groups("SIM").next() {
         Some(group) => group.ssrcs.clone(),
         None => {
             let repair = |ssrc: u32| {
-                groups("FID").chain(groups("FEC-FR")).chain(groups("FEC")).any(|group| {
-                    group.ssrcs.iter().skip(1).any(|other| *other == ssrc)
-                })
+                groups("FID")
+                    .chain(groups("FEC-FR"))
+                    .chain(groups("FEC"))
+                    .any(|group| group.ssrcs.iter().skip(1).any(|other| *other == ssrc))
             };
-            media.ssrcs.iter().map(|info| info.ssrc).filter(|ssrc| !repair(*ssrc)).collect()
+            media
+                .ssrcs
+                .iter()
+                .map(|info| info.ssrc)
+                .filter(|ssrc| !repair(*ssrc))
+                .collect()
         }
     };
-    primary.into_iter().map(|ssrc| StreamSsrc { ssrc, rtx: rtx_of(ssrc) }).collect()
+    primary
+        .into_iter()
+        .map(|ssrc| StreamSsrc {
+            ssrc,
+            rtx: rtx_of(ssrc),
+        })
+        .collect()
 }
 
 /// What the peer sends in a section of its description, if it does.

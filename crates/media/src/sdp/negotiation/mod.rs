@@ -114,7 +114,12 @@ impl Negotiator {
     /// Ends a sending track; its line falls silent in the next description and can then be taken by
     /// another. `false` when the track is not known.
     pub fn remove_send(&mut self, key: TrackId) -> bool {
-        let Some(id) = self.sends.iter().find(|(_, spec)| spec.key == key).map(|(id, _)| *id) else {
+        let Some(id) = self
+            .sends
+            .iter()
+            .find(|(_, spec)| spec.key == key)
+            .map(|(id, _)| *id)
+        else {
             return false;
         };
         self.sends.remove(&id);
@@ -141,7 +146,10 @@ impl Negotiator {
     /// peer at our request. False while any description is outstanding.
     pub fn needs_offer(&self) -> bool {
         matches!(self.outstanding, Outstanding::None)
-            && (self.negotiated_ice.as_ref().is_some_and(|ice| *ice != self.local.ice)
+            && (self
+                .negotiated_ice
+                .as_ref()
+                .is_some_and(|ice| *ice != self.local.ice)
                 || self.data && !self.has_line(&LineKind::Data)
                 || self.missing_receivers() != Unplaced::default()
                 || self.lines.iter().any(Line::releasing)
@@ -187,7 +195,10 @@ impl Negotiator {
             change,
             sections: answer::offered_sections(self, &description),
         };
-        self.outstanding = Outstanding::Remote(Box::new(RemoteOffer { description, remote }));
+        self.outstanding = Outstanding::Remote(Box::new(RemoteOffer {
+            description,
+            remote,
+        }));
         Ok(offered)
     }
 
@@ -201,9 +212,13 @@ impl Negotiator {
         mid: &str,
         preferences: ReceivePreferences,
     ) -> Result<(), SdpError> {
-        let Outstanding::Remote(offer) = &self.outstanding else { return Err(SdpError::NothingToAnswer) };
+        let Outstanding::Remote(offer) = &self.outstanding else {
+            return Err(SdpError::NothingToAnswer);
+        };
         if offer.description.section(mid).is_none() {
-            return Err(SdpError::UnknownMid { mid: mid.to_owned() });
+            return Err(SdpError::UnknownMid {
+                mid: mid.to_owned(),
+            });
         }
         self.preferences.insert(mid.to_owned(), preferences);
         Ok(())
@@ -229,7 +244,10 @@ impl Negotiator {
         }
         self.version += 1;
         self.commit(lines, offer.remote, Some(self.local.ice.clone()));
-        Ok(Answered { description, negotiated: outcome.negotiated })
+        Ok(Answered {
+            description,
+            negotiated: outcome.negotiated,
+        })
     }
 
     /// Makes an offer of all that is wanted now. It is outstanding until answered or rolled back.
@@ -247,7 +265,11 @@ impl Negotiator {
         self.write_transport(&mut description, Setup::ActPass);
         let local = self.local_description(&description, &lines);
         self.version += 1;
-        self.outstanding = Outstanding::Local(Box::new(LocalOffer { description, lines, next_mid }));
+        self.outstanding = Outstanding::Local(Box::new(LocalOffer {
+            description,
+            lines,
+            next_mid,
+        }));
         Ok(local)
     }
 
@@ -270,7 +292,11 @@ impl Negotiator {
         let change = self.change(&remote);
         let (lines, mut outcome) = self.answered(offer, &answer);
         outcome.negotiated.remote = Some((remote.clone(), change));
-        let offered_ice = offer.description.sections.iter().find_map(|section| section.ice.clone());
+        let offered_ice = offer
+            .description
+            .sections
+            .iter()
+            .find_map(|section| section.ice.clone());
         self.next_mid = offer.next_mid;
         for id in &outcome.unsupported {
             self.sends.remove(id);
@@ -291,17 +317,24 @@ impl Negotiator {
             _ => &self.lines,
         };
         let placed: HashSet<SendId> = lines.iter().filter_map(|line| line.sender).collect();
-        self.sends.iter().filter(move |(id, _)| !placed.contains(id))
+        self.sends
+            .iter()
+            .filter(move |(id, _)| !placed.contains(id))
     }
 
     fn has_line(&self, kind: &LineKind) -> bool {
-        self.lines.iter().any(|line| line.kind == *kind && !line.stopped)
+        self.lines
+            .iter()
+            .any(|line| line.kind == *kind && !line.stopped)
     }
 
     fn missing_receivers(&self) -> Unplaced {
         let have = |kind| {
             let kind = LineKind::Media(kind);
-            self.lines.iter().filter(|line| line.receiver && line.kind == kind && !line.stopped).count()
+            self.lines
+                .iter()
+                .filter(|line| line.receiver && line.kind == kind && !line.stopped)
+                .count()
         };
         Unplaced {
             audio: self.receivers.audio.saturating_sub(have(MediaKind::Audio)),
@@ -310,29 +343,45 @@ impl Negotiator {
     }
 
     fn mids_of(&self, lines: &[Line]) -> Vec<(String, TrackId)> {
-        let sending = lines.iter().filter(|line| !line.stopped).filter_map(|line| {
-            let spec = self.sends.get(&line.sender?)?;
-            Some((line.mid.clone(), spec.key))
-        });
+        let sending = lines
+            .iter()
+            .filter(|line| !line.stopped)
+            .filter_map(|line| {
+                let spec = self.sends.get(&line.sender?)?;
+                Some((line.mid.clone(), spec.key))
+            });
         sending.collect()
     }
 
     fn local_description(&self, description: &Description, lines: &[Line]) -> LocalDescription {
         let live = |section: &&Section| !section.is_rejected();
-        let line = description.sections.iter().position(|section| live(&section)).unwrap_or(0);
+        let line = description
+            .sections
+            .iter()
+            .position(|section| live(&section))
+            .unwrap_or(0);
         LocalDescription {
             sdp: description.to_string(),
             mids: self.mids_of(lines),
-            transport_mid: description.sections.get(line).map(|s| s.mid.clone()).unwrap_or_default(),
+            transport_mid: description
+                .sections
+                .get(line)
+                .map(|s| s.mid.clone())
+                .unwrap_or_default(),
             transport_line: u16::try_from(line).unwrap_or(0),
         }
     }
 
     fn commit(&mut self, lines: Vec<Line>, remote: RemoteTransport, ice: Option<IceCredentials>) {
         self.lines = lines;
-        let mids: HashSet<&str> =
-            self.lines.iter().filter(|line| !line.stopped).map(|line| line.mid.as_str()).collect();
-        self.preferences.retain(|mid, _| mids.contains(mid.as_str()));
+        let mids: HashSet<&str> = self
+            .lines
+            .iter()
+            .filter(|line| !line.stopped)
+            .map(|line| line.mid.as_str())
+            .collect();
+        self.preferences
+            .retain(|mid, _| mids.contains(mid.as_str()));
         self.remote = Some(remote);
         self.negotiated_ice = ice;
     }
@@ -342,14 +391,25 @@ impl Negotiator {
         &self,
         description: &Description,
     ) -> Result<(RemoteTransport, Option<Setup>), SdpError> {
-        let live = || description.sections.iter().filter(|section| !section.is_rejected());
+        let live = || {
+            description
+                .sections
+                .iter()
+                .filter(|section| !section.is_rejected())
+        };
         let tag = description.bundle.as_ref().and_then(|mids| {
             let tagged = mids.iter().take(1);
-            tagged.filter_map(|mid| live().find(|section| section.mid == *mid)).next()
+            tagged
+                .filter_map(|mid| live().find(|section| section.mid == *mid))
+                .next()
         });
         let Some(tag) = tag.or_else(|| live().next()) else {
             // Everything is stopped: the transport of before stays.
-            return self.remote.clone().map(|remote| (remote, None)).ok_or(SdpError::MissingIce);
+            return self
+                .remote
+                .clone()
+                .map(|remote| (remote, None))
+                .ok_or(SdpError::MissingIce);
         };
         if tag.fingerprints.is_empty() {
             return Err(SdpError::MissingFingerprint);
@@ -373,7 +433,10 @@ impl Negotiator {
 
     fn change(&self, remote: &RemoteTransport) -> TransportChange {
         match &self.remote {
-            None => TransportChange { first: true, ..TransportChange::default() },
+            None => TransportChange {
+                first: true,
+                ..TransportChange::default()
+            },
             Some(before) => TransportChange {
                 first: false,
                 ice_restarted: before.ice != remote.ice,
@@ -384,7 +447,10 @@ impl Negotiator {
 
     /// Fills our side of the transport into every live section; candidates go into the first.
     fn write_transport(&self, description: &mut Description, setup: Setup) {
-        let live = description.sections.iter_mut().filter(|section| !section.is_rejected());
+        let live = description
+            .sections
+            .iter_mut()
+            .filter(|section| !section.is_rejected());
         for (index, section) in live.enumerate() {
             section.ice = Some(self.local.ice.clone());
             section.fingerprints = vec![self.local.fingerprint.clone()];
@@ -398,7 +464,10 @@ impl Negotiator {
 
     /// Names the stream of a track in a section that sends it.
     fn write_stream(&self, media: &mut MediaMedia, spec: &SendSpec) {
-        let msid = Msid { stream: spec.stream.clone(), track: spec.track.clone() };
+        let msid = Msid {
+            stream: spec.stream.clone(),
+            track: spec.track.clone(),
+        };
         media.msid = Some(msid.clone());
         if !spec.rids.is_empty() {
             // The peer learns the SSRCs from the rids in the packets.
@@ -407,11 +476,15 @@ impl Negotiator {
                 send: true,
                 restrictions: String::new(),
             }));
-            media.simulcast =
-                Some(Simulcast { send: spec.rids.clone(), ..media.simulcast.take().unwrap_or_default() });
+            media.simulcast = Some(Simulcast {
+                send: spec.rids.clone(),
+                ..media.simulcast.take().unwrap_or_default()
+            });
             return;
         }
-        let rtx = spec.rtx_ssrc.filter(|_| media.payloads.iter().any(|format| format.rtx.is_some()));
+        let rtx = spec
+            .rtx_ssrc
+            .filter(|_| media.payloads.iter().any(|format| format.rtx.is_some()));
         media.ssrcs = [Some(spec.ssrc), rtx]
             .into_iter()
             .flatten()
@@ -423,7 +496,10 @@ impl Negotiator {
             .collect();
         if let Some(rtx) = rtx {
             let ssrcs = vec![spec.ssrc, rtx];
-            media.ssrc_groups = vec![SsrcGroup { semantics: "FID".to_owned(), ssrcs }];
+            media.ssrc_groups = vec![SsrcGroup {
+                semantics: "FID".to_owned(),
+                ssrcs,
+            }];
         }
     }
 }

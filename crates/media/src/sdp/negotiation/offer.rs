@@ -29,7 +29,11 @@ impl Negotiator {
             next_mid: self.next_mid,
         };
         if self.config.line_reuse == LineReuse::Recycle {
-            for line in lines.lines.iter_mut().filter(|line| line.releasing() && !line.receiver) {
+            for line in lines
+                .lines
+                .iter_mut()
+                .filter(|line| line.releasing() && !line.receiver)
+            {
                 line.stopped = true;
             }
         }
@@ -42,7 +46,10 @@ impl Negotiator {
             lines.add(LineKind::Data, &mut recyclable);
         }
         let missing = self.missing_receivers();
-        for (kind, count) in [(MediaKind::Audio, missing.audio), (MediaKind::Video, missing.video)] {
+        for (kind, count) in [
+            (MediaKind::Audio, missing.audio),
+            (MediaKind::Video, missing.video),
+        ] {
             for _ in 0..count {
                 lines.add(LineKind::Media(kind), &mut recyclable).receiver = true;
             }
@@ -58,8 +65,11 @@ impl Negotiator {
                         && !line.sending
                 })
             });
-            let waiting: Vec<u64> =
-                self.waiting().filter(|(_, spec)| spec.kind == kind).map(|(id, _)| *id).collect();
+            let waiting: Vec<u64> = self
+                .waiting()
+                .filter(|(_, spec)| spec.kind == kind)
+                .map(|(id, _)| *id)
+                .collect();
             for id in waiting {
                 let line = match free.next() {
                     Some(index) => lines.lines.get_mut(index),
@@ -70,10 +80,16 @@ impl Negotiator {
                 }
             }
         }
-        let Lines { mut lines, next_mid, .. } = lines;
+        let Lines {
+            mut lines,
+            next_mid,
+            ..
+        } = lines;
         let numbers = Numbers::of(&self.lines);
-        let sections: Vec<Section> =
-            lines.iter_mut().map(|line| self.offer_section(line, &numbers)).collect();
+        let sections: Vec<Section> = lines
+            .iter_mut()
+            .map(|line| self.offer_section(line, &numbers))
+            .collect();
         let live = sections.iter().filter(|section| !section.is_rejected());
         let description = Description {
             session_id: self.config.session_id.to_string(),
@@ -96,11 +112,22 @@ impl Negotiator {
             }
             LineKind::Data => {
                 let max_message_size = self.config.max_message_size;
-                (SCTP_PROTO, SectionMedia::Data(DataMedia { sctp_port: 5_000, max_message_size, draft: false }))
+                (
+                    SCTP_PROTO,
+                    SectionMedia::Data(DataMedia {
+                        sctp_port: 5_000,
+                        max_message_size,
+                        draft: false,
+                    }),
+                )
             }
-            LineKind::Other(media, formats) => {
-                (RTP_PROTO, SectionMedia::Other { media: media.clone(), formats: formats.clone() })
-            }
+            LineKind::Other(media, formats) => (
+                RTP_PROTO,
+                SectionMedia::Other {
+                    media: media.clone(),
+                    formats: formats.clone(),
+                },
+            ),
         };
         let mut section = bare_section(&line.mid, proto, media);
         if line.stopped {
@@ -110,7 +137,10 @@ impl Negotiator {
     }
 
     fn offer_media(&self, kind: MediaKind, line: &Line, numbers: &Numbers) -> MediaMedia {
-        let spec = line.sender.and_then(|id| self.sends.get(&id)).filter(|_| !line.stopped);
+        let spec = line
+            .sender
+            .and_then(|id| self.sends.get(&id))
+            .filter(|_| !line.stopped);
         let receives = (line.receiver || line.receive.is_some()) && !line.stopped;
         let mut payloads = match spec {
             Some(spec) if !receives => self.send_formats(kind, spec),
@@ -130,13 +160,20 @@ impl Negotiator {
         } else {
             wanted.sort_unstable();
             wanted.dedup();
-            wanted.into_iter().map(|extension| numbers.extension(extension)).collect()
+            wanted
+                .into_iter()
+                .map(|extension| numbers.extension(extension))
+                .collect()
         };
         let mut media = MediaMedia {
             kind,
             direction: Direction::new(spec.is_some(), receives),
             // A stopped line that never had formats still has to list one.
-            formats: if payloads.is_empty() { "0".to_owned() } else { format_list(&payloads) },
+            formats: if payloads.is_empty() {
+                "0".to_owned()
+            } else {
+                format_list(&payloads)
+            },
             payloads,
             extensions,
             rtcp_mux: true,
@@ -156,12 +193,15 @@ impl Negotiator {
 
     fn send_formats(&self, kind: MediaKind, spec: &SendSpec) -> Vec<PayloadFormat> {
         let mut payloads = formats::own_for(&self.config, kind, &spec.codecs);
-        let red = payloads.first().is_some_and(|format| format.codec == Codec::Red);
+        let red = payloads
+            .first()
+            .is_some_and(|format| format.codec == Codec::Red);
         let both = self.config.publishing;
         for format in &mut payloads {
             if !both {
                 let cc = self.config.congestion == CongestionFeedback::TransportCc;
-                format.feedback = formats::send_feedback(&self.config, kind, format.feedback, red, cc);
+                format.feedback =
+                    formats::send_feedback(&self.config, kind, format.feedback, red, cc);
             }
             if format.codec == Codec::Opus && spec.stereo {
                 format.fmtp.set("sprop-stereo", "1");
@@ -179,7 +219,11 @@ impl Negotiator {
     }
 
     /// The lines in force once the peer has answered.
-    pub(super) fn answered(&self, offer: &LocalOffer, answer: &Description) -> (Vec<Line>, Outcome) {
+    pub(super) fn answered(
+        &self,
+        offer: &LocalOffer,
+        answer: &Description,
+    ) -> (Vec<Line>, Outcome) {
         let mut outcome = Outcome::default();
         let mut lines = offer.lines.clone();
         let sections = offer.description.sections.iter().zip(&answer.sections);
@@ -212,7 +256,10 @@ impl Negotiator {
     ) {
         let mut payloads = formats::enabled(&self.config, answered);
         payloads.retain_mut(|format| {
-            let ours = offered.payloads.iter().find(|ours| ours.codec == format.codec);
+            let ours = offered
+                .payloads
+                .iter()
+                .find(|ours| ours.codec == format.codec);
             if let Some(ours) = ours {
                 format.feedback = format.feedback.intersect(ours.feedback);
             }
@@ -221,7 +268,12 @@ impl Negotiator {
         let extensions: Vec<(u8, Extension)> = answered
             .extensions
             .iter()
-            .filter(|map| offered.extensions.iter().any(|ours| ours.extension == map.extension))
+            .filter(|map| {
+                offered
+                    .extensions
+                    .iter()
+                    .any(|ours| ours.extension == map.extension)
+            })
             .map(|map| (map.id, map.extension))
             .collect();
 
@@ -239,7 +291,10 @@ impl Negotiator {
             let payloads = formats::select(&spec.codecs, &payloads);
             if section.is_rejected() || payloads.is_empty() {
                 outcome.unsupported.push(id);
-                outcome.negotiated.send.push(SendChange::Unsupported { key: spec.key });
+                outcome
+                    .negotiated
+                    .send
+                    .push(SendChange::Unsupported { key: spec.key });
                 return None;
             }
             accepted.then(|| SendSection {
@@ -253,10 +308,16 @@ impl Negotiator {
         let kept = spec.filter(|(id, _)| !outcome.unsupported.contains(id));
         match (&sent, kept) {
             (Some(sent), _) if line.send.as_ref() != Some(sent) => {
-                outcome.negotiated.send.push(SendChange::Ready(Box::new(sent.clone())));
+                outcome
+                    .negotiated
+                    .send
+                    .push(SendChange::Ready(Box::new(sent.clone())));
             }
             (None, Some((_, spec))) if line.send.is_some() => {
-                outcome.negotiated.send.push(SendChange::Stopped { key: spec.key });
+                outcome
+                    .negotiated
+                    .send
+                    .push(SendChange::Stopped { key: spec.key });
             }
             _ => {}
         }
@@ -273,9 +334,13 @@ impl Negotiator {
 fn accepted_rids(spec: &SendSpec, answered: &MediaMedia) -> Vec<String> {
     let taken = |id: &&String| answered.rids.iter().any(|rid| !rid.send && rid.id == **id);
     match &answered.simulcast {
-        Some(simulcast) => {
-            spec.rids.iter().filter(taken).filter(|id| simulcast.recv.contains(id)).cloned().collect()
-        }
+        Some(simulcast) => spec
+            .rids
+            .iter()
+            .filter(taken)
+            .filter(|id| simulcast.recv.contains(id))
+            .cloned()
+            .collect(),
         None => Vec::new(),
     }
 }
@@ -284,16 +349,25 @@ fn accepted_rids(spec: &SendSpec, answered: &MediaMedia) -> Vec<String> {
 pub(super) fn check_answer(offer: &Description, answer: &Description) -> Result<(), SdpError> {
     let (offered, answered) = (offer.sections.len(), answer.sections.len());
     if offered != answered {
-        return Err(SdpError::SectionCount { offer: offered, answer: answered });
+        return Err(SdpError::SectionCount {
+            offer: offered,
+            answer: answered,
+        });
     }
     for (index, (ours, theirs)) in offer.sections.iter().zip(&answer.sections).enumerate() {
-        let mismatch = |what| Err(SdpError::SectionMismatch { section: index, what });
+        let mismatch = |what| {
+            Err(SdpError::SectionMismatch {
+                section: index,
+                what,
+            })
+        };
         let same_kind = match (&ours.media, &theirs.media) {
             (SectionMedia::Media(ours), SectionMedia::Media(theirs)) => ours.kind == theirs.kind,
             (SectionMedia::Data(_), SectionMedia::Data(_)) => true,
-            (SectionMedia::Other { media: ours, .. }, SectionMedia::Other { media: theirs, .. }) => {
-                ours == theirs
-            }
+            (
+                SectionMedia::Other { media: ours, .. },
+                SectionMedia::Other { media: theirs, .. },
+            ) => ours == theirs,
             _ => false,
         };
         if !same_kind {
@@ -349,10 +423,17 @@ struct Numbers {
 
 impl Numbers {
     fn of(lines: &[Line]) -> Self {
-        let mut numbers = Self { payloads: Vec::new(), extensions: Vec::new() };
+        let mut numbers = Self {
+            payloads: Vec::new(),
+            extensions: Vec::new(),
+        };
         for line in lines.iter().filter(|line| !line.stopped) {
             for format in &line.payloads {
-                if numbers.payloads.iter().all(|known| known.payload_type != format.payload_type) {
+                if numbers
+                    .payloads
+                    .iter()
+                    .all(|known| known.payload_type != format.payload_type)
+                {
                     numbers.payloads.push(format.clone());
                 }
             }
@@ -381,22 +462,35 @@ impl Numbers {
     }
 
     fn renumber(&self, formats: &mut [PayloadFormat]) {
-        let mut taken: HashSet<u8> =
-            self.payloads.iter().flat_map(|known| [Some(known.payload_type), known.rtx]).flatten().collect();
+        let mut taken: HashSet<u8> = self
+            .payloads
+            .iter()
+            .flat_map(|known| [Some(known.payload_type), known.rtx])
+            .flatten()
+            .collect();
         if taken.is_empty() {
             return;
         }
-        let kept: HashSet<u8> = formats.iter().flat_map(|f| [Some(f.payload_type), f.rtx]).flatten().collect();
+        let kept: HashSet<u8> = formats
+            .iter()
+            .flat_map(|f| [Some(f.payload_type), f.rtx])
+            .flatten()
+            .collect();
         let mut opus = None;
         for format in formats.iter_mut() {
             if let Some(known) = self.payloads.iter().find(|known| Self::same(known, format)) {
                 format.payload_type = known.payload_type;
                 format.rtx = format.rtx.and(known.rtx);
             } else {
-                for number in [Some(&mut format.payload_type), format.rtx.as_mut()].into_iter().flatten() {
+                for number in [Some(&mut format.payload_type), format.rtx.as_mut()]
+                    .into_iter()
+                    .flatten()
+                {
                     if taken.contains(number) {
                         let mut free = DYNAMIC.into_iter().flatten();
-                        if let Some(other) = free.find(|pt| !taken.contains(pt) && !kept.contains(pt)) {
+                        if let Some(other) =
+                            free.find(|pt| !taken.contains(pt) && !kept.contains(pt))
+                        {
                             *number = other;
                         }
                     }
@@ -408,20 +502,35 @@ impl Numbers {
             }
         }
         if let Some(opus) = opus {
-            for format in formats.iter_mut().filter(|format| format.codec == Codec::Red) {
+            for format in formats
+                .iter_mut()
+                .filter(|format| format.codec == Codec::Red)
+            {
                 format.fmtp = Fmtp::new(&format!("{opus}/{opus}"));
             }
         }
     }
 
     fn extension(&self, extension: Extension) -> ExtensionMap {
-        let known = self.extensions.iter().find(|map| map.extension == extension).map(|map| map.id);
+        let known = self
+            .extensions
+            .iter()
+            .find(|map| map.extension == extension)
+            .map(|map| map.id);
         let id = known.unwrap_or_else(|| {
             let free = |id: &u8| self.extensions.iter().all(|map| map.id != *id);
             let own = extension.own_id();
             // All our ids lie below 15, so one taken by the peer moves above.
-            if free(&own) { own } else { (16 + own..=255).step_by(16).find(free).unwrap_or(own) }
+            if free(&own) {
+                own
+            } else {
+                (16 + own..=255).step_by(16).find(free).unwrap_or(own)
+            }
         });
-        ExtensionMap { id, extension, direction: Direction::SendRecv }
+        ExtensionMap {
+            id,
+            extension,
+            direction: Direction::SendRecv,
+        }
     }
 }

@@ -114,7 +114,13 @@ pub struct ReceivePreferences {
 
 impl Default for ReceivePreferences {
     fn default() -> Self {
-        Self { codec: None, only: false, stereo: false, dtx: true, red: true }
+        Self {
+            codec: None,
+            only: false,
+            stereo: false,
+            dtx: true,
+            red: true,
+        }
     }
 }
 
@@ -204,7 +210,9 @@ pub enum ReceiveChange {
     Started(Box<ReceiveSection>),
     /// Same mid and track, anything else differs (codecs, layers, SSRCs, …).
     Changed(Box<ReceiveSection>),
-    Stopped { mid: String },
+    Stopped {
+        mid: String,
+    },
 }
 
 /// A section that the peer sends in.
@@ -251,7 +259,10 @@ pub struct SendSection {
 impl ReceiveSection {
     /// Feedback that the first format allows.
     pub fn feedback(&self) -> Feedback {
-        self.payloads.first().map(|payload| payload.feedback).unwrap_or_default()
+        self.payloads
+            .first()
+            .map(|payload| payload.feedback)
+            .unwrap_or_default()
     }
 
     pub fn extension(&self, extension: Extension) -> Option<u8> {
@@ -271,5 +282,8 @@ impl SendSection {
 }
 
 fn id_of(extensions: &[(u8, Extension)], wanted: Extension) -> Option<u8> {
-    extensions.iter().find(|(_, extension)| *extension == wanted).map(|(id, _)| *id)
+    extensions
+        .iter()
+        .find(|(_, extension)| *extension == wanted)
+        .map(|(id, _)| *id)
 }

@@ -1,0 +1,255 @@
+//! A worker: one thread, its sockets, its plane.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::events::EventQueue;
+use super::socket::{ReceiveBuffers, UdpSocket};
+use crate::api::{Command, Event};
+use crate::plane::{Plane, PlaneConfig};
+use crate::transport::{FiveTuple, Protocol};
+
+const WAKE: Token = Token(usize::MAX);
+/// Batches read from a socket before commands and timers have their turn.
+const BATCHES_A_TURN: usize = 16;
+/// Turns that may fault one after the other before the worker gives up.
+const FAULTS_IN_A_ROW: u32 = 16;
+
+/// The sockets of a worker, all on one port.
+pub(super) struct Sockets(Vec<UdpSocket>);
+
+impl Sockets {
+    /// Binds `port` (0: any) on each address. An IPv6 wildcard that the system lacks is left out.
+    pub(super) fn bind(addresses: &[IpAddr], port: u16) -> io::Result<Self> {
+        let mut sockets: Vec<UdpSocket> = Vec::new();
+        for ip in addresses {
+            let port = sockets.first().map_or(port, |first| first.address().port());
+            match UdpSocket::bind(SocketAddr::new(*ip, port)) {
+                Ok(socket) => sockets.push(socket),
+                Err(_) if ip.is_ipv6() && ip.is_unspecified() && !sockets.is_empty() => {}
+                Err(error) => {
+                    let text = format!("cannot bind UDP {ip} port {port} (rtc.udp_port): {error}");
+                    return Err(io::Error::new(error.kind(), text));
+                }
+            }
+        }
+        Ok(Self(sockets))
+    }
+
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(UdpSocket::address).collect()
+    }
+
+    fn for_local(&self, local: SocketAddr) -> Option<&UdpSocket> {
+        let exact = self.0.iter().find(|it| it.address() == local);
+        exact.or_else(|| {
+            self.0
+                .iter()
+                .find(|it| it.address().is_ipv4() == local.is_ipv4())
+        })
+    }
+}
+
+/// The other threads' hold on a worker.
+pub(super) struct Worker {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    /// A wake-up is under way that the worker has not seen yet.
+    woken: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    pub(super) fn start(
+        index: usize,
+        mut sockets: Sockets,
+        config: PlaneConfig,
+        events: Arc<EventQueue>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        for (token, socket) in sockets.0.iter_mut().enumerate() {
+            poll.registry()
+                .register(socket.source(), Token(token), Interest::READABLE)?;
+        }
+        let (commands, received) = channel();
+        let woken = Arc::new(AtomicBool::new(false));
+        let turns = Turns {
+            plane: Plane::new(config, Instant::now()),
+            sockets,
+            buffers: ReceiveBuffers::new(),
+            commands: received,
+            woken: Arc::clone(&woken),
+            events,
+            batch: Vec::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("roomful-media-{index}"))
+            .spawn(move || turns.run(poll))?;
+        Ok(Self {
+            commands,
+            waker,
+            woken,
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn send(&self, command: Command) {
+        // A worker that has ended needs no commands.
+        let _ = self.commands.send(command);
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Waits for the thread; [`Command::Shutdown`] must have been sent.
+    pub(super) fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Turns {
+    plane: Plane,
+    sockets: Sockets,
+    buffers: ReceiveBuffers,
+    commands: Receiver<Command>,
+    woken: Arc<AtomicBool>,
+    events: Arc<EventQueue>,
+    batch: Vec<Event>,
+}
+
+impl Turns {
+    fn run(mut self, mut poll: Poll) {
+        let mut ready = Events::with_capacity(64);
+        let mut faults = 0;
+        loop {
+            let timeout = self.timeout(Instant::now());
+            if let Err(error) = poll.poll(&mut ready, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                log::error!("the media worker cannot wait for its sockets: {error}");
+                return;
+            }
+            for event in &ready {
+                if let Some(socket) = self.sockets.0.get_mut(event.token().0) {
+                    socket.readable = true;
+                }
+            }
+            match catch_unwind(AssertUnwindSafe(|| self.turn())) {
+                Ok(true) => faults = 0,
+                Ok(false) => return,
+                Err(_) => {
+                    faults += 1;
+                    log::error!("a fault in the media worker ended one turn of its loop");
+                    if faults >= FAULTS_IN_A_ROW {
+                        log::error!("the media worker faults at every turn and stops");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn timeout(&mut self, now: Instant) -> Option<Duration> {
+        if self.sockets.0.iter().any(|it| it.readable) {
+            return Some(Duration::ZERO);
+        }
+        self.plane
+            .poll_timeout()
+            .map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Everything that is due, once. False: shut down.
+    fn turn(&mut self) -> bool {
+        let open = self.take_commands();
+        self.take_datagrams();
+        let now = Instant::now();
+        if self.plane.poll_timeout().is_some_and(|at| at <= now) {
+            self.plane.handle_timeout(now);
+        }
+        let sockets = &self.sockets;
+        self.plane.drain(now, |datagrams| {
+            let FiveTuple {
+                protocol: Protocol::Udp,
+                local,
+                remote,
+            } = datagrams.tuple
+            else {
+                return;
+            };
+            if let Some(socket) = sockets.for_local(local) {
+                socket.send(local.ip(), remote, datagrams.contents, datagrams.segment);
+            }
+        });
+        while let Some(event) = self.plane.poll_event() {
+            self.batch.push(event);
+        }
+        if !self.batch.is_empty() {
+            self.events.push(self.batch.drain(..));
+        }
+        open
+    }
+
+    fn take_commands(&mut self) -> bool {
+        // Before reading: a command sent from here on wakes the worker again.
+        self.woken.store(false, Ordering::Release);
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Shutdown) => {
+                    self.plane.handle_command(Instant::now(), Command::Shutdown);
+                    return false;
+                }
+                Ok(command) => self.plane.handle_command(Instant::now(), command),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn take_datagrams(&mut self) {
+        let Self {
+            sockets,
+            buffers,
+            plane,
+            ..
+        } = self;
+        for socket in &mut sockets.0 {
+            for _ in 0..BATCHES_A_TURN {
+                if !socket.readable {
+                    break;
+                }
+                let now = Instant::now();
+                let result = socket.receive(buffers, |local, remote, datagram| {
+                    plane.handle_datagram(
+                        now,
+                        FiveTuple {
+                            protocol: Protocol::Udp,
+                            local,
+                            remote,
+                        },
+                        datagram,
+                    );
+                });
+                if let Err(error) = result {
+                    log::warn!("cannot receive: {error}");
+                }
+            }
+        }
+    }
+}

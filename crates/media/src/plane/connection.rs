@@ -1,0 +1,407 @@
+//! One peer connection: its transport, its negotiation, what it receives and what it sends.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
+
+use super::timers::Timer;
+use super::{Plane, SHORTEST_TIMER};
+use crate::api::{ConnectionState, Event, ParticipantId, Target};
+use crate::congestion::{SendQueue, SendQueueConfig};
+use crate::data::{Channel, MAX_MESSAGE_SIZE};
+use crate::rtp::rtcp::SenderInfo;
+use crate::rtp::rtcp::report::{write_cname, write_sender_report};
+use crate::sdp::{DtlsRole, LocalTransport, Negotiator, NegotiatorConfig, Unplaced};
+use crate::track::receiver::Receiver;
+use crate::transport::{
+    ChannelId, ChannelSpec, FiveTuple, IceCredentials, IceRole, Identity, Limits, LocalCandidate,
+    Protocol, Transport, TransportConfig, TransportEvent, TransportState,
+};
+
+use super::convert;
+
+/// Candidates that came before the description they belong to.
+const MOST_EARLY_CANDIDATES: usize = 32;
+/// Sender reports in one datagram: 28 bytes each and a name.
+const REPORTS_A_COMPOUND: usize = 10;
+
+pub(super) struct Connection {
+    pub(super) participant: ParticipantId,
+    pub(super) target: Target,
+    pub(super) ice_lite: bool,
+    pub(super) transport: Transport,
+    pub(super) negotiator: Negotiator,
+    pub(super) receiver: Receiver,
+    pub(super) queue: SendQueue,
+    /// Subscriptions sent over this connection, by their SSRC.
+    pub(super) by_ssrc: FxHashMap<u32, usize>,
+    pub(super) channels: BTreeMap<ChannelId, Channel>,
+    pub(super) tuples: Vec<FiveTuple>,
+    pub(super) connected: bool,
+    /// The client has described itself.
+    pub(super) described: bool,
+    pub(super) early_candidates: Vec<String>,
+    /// Candidates were told for the current ICE credentials.
+    pub(super) trickled: bool,
+    /// Number of our last offer.
+    pub(super) offer_id: u32,
+    /// Sections asked of the client since its last offer, and whether an offer was asked for at all.
+    pub(super) asked: Unplaced,
+    pub(super) offer_asked: bool,
+    pub(super) wants_negotiation: bool,
+    pub(super) touched: bool,
+    /// Nothing was heard of the participant for long, and the control plane knows.
+    pub(super) silent: bool,
+    /// Sender reports that leave at the end of the turn.
+    pub(super) reports: Vec<(u32, SenderInfo)>,
+    /// The deadline that is armed.
+    pub(super) armed: Option<Instant>,
+}
+
+impl Connection {
+    pub(super) fn channel(&self, wanted: Channel) -> Option<ChannelId> {
+        self.channels
+            .iter()
+            .find(|(_, channel)| **channel == wanted)
+            .map(|(id, _)| *id)
+    }
+
+    /// What descriptions say of our side.
+    pub(super) fn local(&self, identity: &Identity) -> LocalTransport {
+        LocalTransport {
+            ice: convert::local_credentials(self.transport.local_credentials()),
+            ice_lite: self.ice_lite,
+            fingerprint: convert::local_fingerprint(identity.fingerprint()),
+            candidates: self.transport.local_candidates(),
+            end_of_candidates: false,
+        }
+    }
+
+    /// Keeps a candidate for the description to come.
+    pub(super) fn keep_candidate(&mut self, candidate: &str) {
+        if self.early_candidates.len() < MOST_EARLY_CANDIDATES {
+            self.early_candidates.push(candidate.to_owned());
+        }
+    }
+
+    fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        [
+            self.transport.poll_timeout(),
+            self.queue.deadline(now),
+            self.receiver.deadline(now),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+impl Plane {
+    /// The participant's connection of that target, made when it is not there yet.
+    pub(super) fn connect(
+        &mut self,
+        now: Instant,
+        id: ParticipantId,
+        target: Target,
+    ) -> Option<usize> {
+        let participant = self.participants.get(&id)?;
+        if participant.closed || participant.is_single() && target == Target::Subscriber {
+            return None;
+        }
+        let existing = match target {
+            Target::Publisher => participant.publisher,
+            Target::Subscriber => participant.subscriber,
+        };
+        if existing.is_some() {
+            return existing;
+        }
+        let room = self.rooms.get(&participant.spec.room)?;
+        let spec = &participant.spec;
+        let mut candidates = self.config.candidates.clone();
+        if let Some(extra) = spec.extra_address
+            && let Some(like) = candidates
+                .iter()
+                .find(|it| it.address.is_ipv4() == extra.is_ipv4())
+            && candidates.iter().all(|it| it.address.ip() != extra)
+        {
+            let own = like.base.unwrap_or(like.address);
+            let address = SocketAddr::new(extra, own.port());
+            // Loopback is this machine itself; other addresses are mapped to it.
+            let base = (!extra.is_loopback()).then_some(own);
+            candidates.push(LocalCandidate {
+                protocol: Protocol::Udp,
+                address,
+                base,
+            });
+        }
+        let credentials = IceCredentials::from_random(self.random.bytes());
+        let transport = Transport::new(
+            TransportConfig {
+                identity: self.config.identity.clone(),
+                role: match target {
+                    Target::Publisher => IceRole::Controlled,
+                    Target::Subscriber => IceRole::Controlling,
+                },
+                lite: spec.ice_lite,
+                credentials: credentials.clone(),
+                tie_breaker: self.random.u64(),
+                candidates,
+                limits: Limits {
+                    receive_message: MAX_MESSAGE_SIZE,
+                    ..Limits::default()
+                },
+            },
+            now,
+        );
+        let local = LocalTransport {
+            ice: convert::local_credentials(&credentials),
+            ice_lite: spec.ice_lite,
+            fingerprint: convert::local_fingerprint(self.config.identity.fingerprint()),
+            candidates: transport.local_candidates(),
+            end_of_candidates: false,
+        };
+        let disabled = |codec: &crate::sdp::Codec| {
+            let of = |list: &[String]| list.iter().any(|mime| mime == codec.mime());
+            of(&spec.client.disabled_codecs)
+                || target == Target::Publisher
+                    && !participant.is_single()
+                    && of(&spec.client.disabled_publish_codecs)
+        };
+        let negotiator = Negotiator::new(
+            NegotiatorConfig {
+                session_id: (self.random.u64() >> 1).max(1),
+                cname: spec.sid.to_string(),
+                codecs: room
+                    .codecs
+                    .iter()
+                    .copied()
+                    .filter(|codec| !disabled(codec))
+                    .collect(),
+                // The client waits for our first flight otherwise.
+                answer_role: DtlsRole::Server,
+                max_message_size: MAX_MESSAGE_SIZE as u64,
+                ..NegotiatorConfig::default()
+            },
+            local,
+        );
+        let ssrc = self.random.u32().max(1);
+        let key = self.connections.insert(Connection {
+            participant: id,
+            target,
+            ice_lite: spec.ice_lite,
+            transport,
+            negotiator,
+            receiver: Receiver::new(self.clock, ssrc, spec.sid.clone()),
+            queue: SendQueue::new(SendQueueConfig::default(), self.clock),
+            by_ssrc: FxHashMap::default(),
+            channels: BTreeMap::new(),
+            tuples: Vec::new(),
+            connected: false,
+            described: false,
+            early_candidates: Vec::new(),
+            trickled: false,
+            offer_id: u32::from(self.random.u16() & 0xFF),
+            asked: Unplaced::default(),
+            offer_asked: false,
+            wants_negotiation: false,
+            touched: false,
+            silent: false,
+            reports: Vec::new(),
+            armed: None,
+        });
+        self.by_ufrag.insert(credentials.ufrag, key);
+        let participant = self.participants.get_mut(&id)?;
+        match target {
+            Target::Publisher => participant.publisher = Some(key),
+            Target::Subscriber => participant.subscriber = Some(key),
+        }
+        self.touch(key);
+        Some(key)
+    }
+
+    /// The channels that the server opens on a primary subscriber connection.
+    pub(super) fn open_channels(&mut self, now: Instant, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.negotiator.add_data();
+        connection.wants_negotiation = true;
+        let channels = [
+            ChannelSpec::reliable(Channel::Reliable.label()),
+            ChannelSpec::lossy(Channel::Lossy.label()),
+            ChannelSpec::lossy(Channel::DataTrack.label()),
+        ];
+        for spec in channels {
+            if let Err(error) = connection.transport.open_channel(now, spec) {
+                log::warn!("cannot open a data channel: {error}");
+            }
+        }
+        self.touch(key);
+    }
+
+    pub(super) fn connection_due(&mut self, now: Instant, key: usize, at: Instant) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        // An earlier deadline was armed after this one, or it belongs to a connection of before.
+        if connection.armed != Some(at) {
+            return;
+        }
+        connection.armed = None;
+        if connection
+            .transport
+            .poll_timeout()
+            .is_some_and(|due| due <= now)
+        {
+            connection.transport.handle_timeout(now);
+            if let Some(rtt) = connection.transport.round_trip() {
+                connection.receiver.set_rtt(rtt);
+            }
+        }
+        self.touch(key);
+    }
+
+    /// The end of a turn for one connection: negotiate, report, send, arm.
+    pub(super) fn settle(&mut self, now: Instant, key: usize) {
+        self.take_transport_events(now, key);
+        self.negotiate(now, key);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if let Some(tuple) = connection
+            .transport
+            .destination()
+            .filter(|_| connection.connected)
+        {
+            let Connection {
+                transport,
+                receiver,
+                queue,
+                reports,
+                ..
+            } = connection;
+            self.outbox.write(tuple, |buffer, ends| {
+                for reports in reports.chunks(REPORTS_A_COMPOUND) {
+                    let start = buffer.len();
+                    for (ssrc, info) in reports {
+                        write_sender_report(buffer, *ssrc, info, &[]);
+                    }
+                    for (ssrc, _) in reports {
+                        write_cname(buffer, *ssrc, receiver.cname());
+                    }
+                    let _ = transport.seal_rtcp_at(buffer, start);
+                    ends.push(buffer.len());
+                }
+                let start = buffer.len();
+                receiver.write_rtcp(now, buffer);
+                if buffer.len() > start {
+                    // Unsealed, it is cut off again.
+                    let _ = transport.seal_rtcp_at(buffer, start);
+                    ends.push(buffer.len());
+                }
+                queue.release(now, buffer, |buffer, start, header| {
+                    let _ = transport.seal_rtp_at(buffer, start, header);
+                    ends.push(buffer.len());
+                });
+            });
+        }
+        connection.reports.clear();
+        while let Some(transmit) = connection.transport.poll_transmit(now) {
+            self.outbox.push(transmit.tuple, &transmit.contents);
+            // The answer to a check of ours names nobody: it is found by its path, validated or not.
+            if let Entry::Vacant(entry) = self.by_tuple.entry(transmit.tuple) {
+                entry.insert(key);
+                connection.tuples.push(transmit.tuple);
+            }
+        }
+        self.arm(now, key);
+    }
+
+    fn arm(&mut self, now: Instant, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(deadline) = connection.deadline(now) else {
+            return;
+        };
+        let deadline = deadline.max(now + SHORTEST_TIMER);
+        if connection.armed.is_none_or(|armed| deadline < armed) {
+            connection.armed = Some(deadline);
+            self.timers.arm(deadline, Timer::Connection(key));
+        }
+    }
+
+    pub(super) fn take_transport_events(&mut self, now: Instant, key: usize) {
+        while let Some(connection) = self.connections.get_mut(key)
+            && let Some(event) = connection.transport.poll_event()
+        {
+            match event {
+                TransportEvent::StateChanged(state) => self.state_changed(now, key, state),
+                TransportEvent::TupleAdded(tuple) => {
+                    if !connection.tuples.contains(&tuple) {
+                        connection.tuples.push(tuple);
+                    }
+                    self.by_tuple.insert(tuple, key);
+                }
+                TransportEvent::TupleRemoved(tuple) => {
+                    connection.tuples.retain(|known| *known != tuple);
+                    if self.by_tuple.get(&tuple) == Some(&key) {
+                        self.by_tuple.remove(&tuple);
+                    }
+                }
+                TransportEvent::Selected(_) => {}
+                TransportEvent::ChannelOpen { channel, spec } => {
+                    self.channel_open(now, key, channel, &spec.label);
+                }
+                TransportEvent::ChannelMessage { channel, data, .. } => {
+                    self.channel_message(now, key, channel, &data);
+                }
+                TransportEvent::ChannelClosed { channel } => self.channel_closed(now, key, channel),
+                TransportEvent::Closed { reason } => {
+                    let (participant, target) = (connection.participant, connection.target);
+                    connection.connected = false;
+                    self.events.push_back(Event::Connection {
+                        participant,
+                        target,
+                        state: ConnectionState::Closed,
+                        detail: reason,
+                    });
+                }
+            }
+        }
+    }
+
+    fn state_changed(&mut self, now: Instant, key: usize, state: TransportState) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let (participant, target) = (connection.participant, connection.target);
+        connection.connected = state == TransportState::Connected
+            || connection.connected && state == TransportState::Disconnected;
+        let state = match state {
+            TransportState::Connecting => ConnectionState::Connecting,
+            TransportState::Connected => ConnectionState::Connected,
+            TransportState::Disconnected => ConnectionState::Disconnected,
+            TransportState::Failed => ConnectionState::Failed,
+            // Told by the event that says why.
+            TransportState::Closed => return,
+        };
+        let detail = match state {
+            ConnectionState::Connected => String::new(),
+            _ => connection.transport.diagnosis(),
+        };
+        self.events.push_back(Event::Connection {
+            participant,
+            target,
+            state,
+            detail,
+        });
+        if state == ConnectionState::Connected {
+            self.watch_liveness(now, participant);
+            self.connection_up(now, key);
+        }
+    }
+}
