@@ -264,6 +264,7 @@ impl Negotiator {
         let preferences = self.preferences.get(&section.mid).unwrap_or(&default);
         let receives = offered.direction.sends();
         let kind = offered.kind;
+        line.receive_only = offered.direction == Direction::RecvOnly;
 
         let mut payloads = formats::enabled(&self.config, offered);
         if receives {
@@ -284,7 +285,7 @@ impl Negotiator {
                 payloads = selected;
             }
         }
-        let extensions = self.answer_extensions(offered, receives, &payloads);
+        let extensions = self.answer_extensions(offered);
         let has = |wanted| {
             extensions
                 .iter()
@@ -305,24 +306,23 @@ impl Negotiator {
             }
         }
 
-        let ids: Vec<(u8, Extension)> = extensions
-            .iter()
-            .map(|map| (map.id, map.extension))
-            .collect();
         let received = receives
             .then(|| {
-                let before = line.receive.as_ref();
-                line::receive_section(before, section, payloads.clone(), ids.clone())
+                let ids = formats::receive_ids(kind, &extensions);
+                line::receive_section(line.receive.as_ref(), section, payloads.clone(), ids)
             })
             .flatten();
         report_received(line, received, outcome);
 
-        let sent = line.sender.zip(spec).map(|(_, spec)| SendSection {
-            key: spec.key,
-            mid: section.mid.clone(),
-            payloads: formats::select(&spec.codecs, &payloads),
-            extensions: ids,
-            rids: Vec::new(),
+        let sent = spec.map(|spec| {
+            let payloads = formats::select(&spec.codecs, &payloads);
+            SendSection {
+                key: spec.key,
+                mid: section.mid.clone(),
+                extensions: formats::send_ids(&self.config, kind, &extensions, &payloads),
+                payloads,
+                rids: Vec::new(),
+            }
         });
         if let Some(sent) = &sent
             && line.send.as_ref() != Some(sent)
@@ -380,46 +380,21 @@ impl Negotiator {
         media
     }
 
-    /// The offer's extensions that we use, with the offer's ids.
-    fn answer_extensions(
-        &self,
-        offered: &MediaMedia,
-        receives: bool,
-        payloads: &[PayloadFormat],
-    ) -> Vec<ExtensionMap> {
-        let mut wanted = Vec::new();
-        if receives {
-            wanted.extend_from_slice(formats::receive_extensions(offered.kind));
-        }
-        if offered.direction.receives() {
-            wanted.extend(formats::send_extensions(&self.config, offered.kind));
-        }
-        let maps = offered.extensions.iter().filter(|map| {
-            wanted.contains(&map.extension)
-                && (receives && map.direction.sends()
-                    || offered.direction.receives() && map.direction.receives())
-        });
-        let mut maps: Vec<ExtensionMap> = maps
-            .map(|map| ExtensionMap {
-                direction: map.direction.reversed(),
-                ..*map
-            })
-            .collect();
-        // One way of estimating: send times only where sequence numbers for the transport are not both
-        // offered and allowed as feedback.
-        let transport_cc = maps
-            .iter()
-            .any(|map| map.extension == Extension::TransportCc)
-            && payloads.iter().any(|format| format.feedback.transport_cc);
-        if receives && offered.direction == Direction::SendOnly {
-            let dropped = if transport_cc {
-                Extension::AbsSendTime
-            } else {
-                Extension::TransportCc
-            };
-            maps.retain(|map| map.extension != dropped);
-        }
-        maps
+    /// The offer's extensions that we use in either direction, with the offer's ids.
+    ///
+    /// Not only those of this section's direction: an extension that is refused once, libwebrtc never
+    /// offers again on the connection, so a section that only receives today would cost the publisher
+    /// its rids and sequence numbers tomorrow.
+    fn answer_extensions(&self, offered: &MediaMedia) -> Vec<ExtensionMap> {
+        let receive = formats::receive_extensions(offered.kind);
+        let send = formats::send_extensions(&self.config, offered.kind);
+        let used =
+            |map: &&ExtensionMap| receive.contains(&map.extension) || send.contains(&map.extension);
+        let answer = |map: &ExtensionMap| ExtensionMap {
+            direction: map.direction.reversed(),
+            ..*map
+        };
+        offered.extensions.iter().filter(used).map(answer).collect()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::{CodecWish, CongestionFeedback, NegotiatorConfig, ReceivePreferences};
 use crate::api::MediaKind;
-use crate::sdp::{Codec, Extension, Feedback, Fmtp, H264Profile, MediaMedia, PayloadFormat};
+use crate::sdp::{
+    Codec, Extension, ExtensionMap, Feedback, Fmtp, H264Profile, MediaMedia, PayloadFormat,
+};
 
 /// How well a format takes a stream of the wished codec: the lower the better, `None` not at all.
 pub(super) fn fitness(wish: &CodecWish, format: &PayloadFormat) -> Option<u8> {
@@ -229,6 +231,36 @@ pub(super) fn send_extensions(config: &NegotiatorConfig, kind: MediaKind) -> Vec
         }
     }
     extensions
+}
+
+/// The ids of what the peer sends us, of those negotiated in both directions. The peer writes an
+/// extension only where the direction of its map lets it.
+pub(super) fn receive_ids(kind: MediaKind, negotiated: &[ExtensionMap]) -> Vec<(u8, Extension)> {
+    let wanted = receive_extensions(kind);
+    let maps = negotiated.iter().filter(|map| map.direction.receives());
+    maps.filter(|map| wanted.contains(&map.extension))
+        .map(|map| (map.id, map.extension))
+        .collect()
+}
+
+/// The ids to write into what we send: transport-wide sequence numbers go out only where feedback for
+/// them comes back.
+pub(super) fn send_ids(
+    config: &NegotiatorConfig,
+    kind: MediaKind,
+    negotiated: &[ExtensionMap],
+    payloads: &[PayloadFormat],
+) -> Vec<(u8, Extension)> {
+    let transport_cc = payloads.iter().any(|format| format.feedback.transport_cc);
+    let mut wanted = send_extensions(config, kind);
+    wanted.retain(|extension| *extension != Extension::TransportCc);
+    if transport_cc {
+        wanted.push(Extension::TransportCc);
+    }
+    let maps = negotiated.iter().filter(|map| map.direction.sends());
+    maps.filter(|map| wanted.contains(&map.extension))
+        .map(|map| (map.id, map.extension))
+        .collect()
 }
 
 /// Our own payload types: codec, payload type, format parameters. Retransmission is one above.

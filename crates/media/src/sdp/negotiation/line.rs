@@ -29,6 +29,8 @@ pub(super) struct Line {
     /// The last negotiation has us sending here. Without a sender the line must first go inactive:
     /// a peer does not announce a new track on a line that never stopped.
     pub(super) sending: bool,
+    /// The peer's offer has it only receiving.
+    pub(super) receive_only: bool,
     /// Made by us to receive in.
     pub(super) receiver: bool,
     /// Formats of the last description.
@@ -47,12 +49,18 @@ impl Line {
             stopped: false,
             sender: None,
             sending: false,
+            receive_only: false,
             receiver: false,
             payloads: Vec::new(),
             extensions: Vec::new(),
             receive: None,
             send: None,
         }
+    }
+
+    /// A section of the peer's that the next answer can send in.
+    pub(super) fn free(&self) -> bool {
+        self.receive_only && !self.stopped && !self.sending && self.sender.is_none()
     }
 
     /// Was sending, and has nothing to send now.

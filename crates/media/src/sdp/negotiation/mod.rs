@@ -130,7 +130,7 @@ impl Negotiator {
         true
     }
 
-    /// Sends without a section. Counted after an answer, they are what the peer must add.
+    /// Sends that neither have a section nor find a free one: what the peer must add.
     pub fn unplaced(&self) -> Unplaced {
         let mut unplaced = Unplaced::default();
         for spec in self.waiting().map(|(_, spec)| spec) {
@@ -139,7 +139,14 @@ impl Negotiator {
                 MediaKind::Video => unplaced.video += 1,
             }
         }
-        unplaced
+        let free = |kind| {
+            let of_kind = |line: &&Line| line.kind == LineKind::Media(kind) && line.free();
+            self.lines.iter().filter(of_kind).count()
+        };
+        Unplaced {
+            audio: unplaced.audio.saturating_sub(free(MediaKind::Audio)),
+            video: unplaced.video.saturating_sub(free(MediaKind::Video)),
+        }
     }
 
     /// Whether something waits for a negotiation: one that this side starts, or in single mode the

@@ -265,21 +265,20 @@ impl Negotiator {
             }
             ours.is_some()
         });
-        let extensions: Vec<(u8, Extension)> = answered
-            .extensions
-            .iter()
-            .filter(|map| {
-                offered
-                    .extensions
-                    .iter()
-                    .any(|ours| ours.extension == map.extension)
-            })
-            .map(|map| (map.id, map.extension))
-            .collect();
+        let mut extensions = answered.extensions.clone();
+        extensions.retain(|map| {
+            offered
+                .extensions
+                .iter()
+                .any(|ours| ours.extension == map.extension)
+        });
+        for map in &mut extensions {
+            map.direction = map.direction.reversed();
+        }
 
         let received = if offered.direction.receives() {
-            let before = line.receive.as_ref();
-            line::receive_section(before, section, payloads.clone(), extensions.clone())
+            let ids = formats::receive_ids(offered.kind, &extensions);
+            line::receive_section(line.receive.as_ref(), section, payloads.clone(), ids)
         } else {
             None
         };
@@ -300,8 +299,8 @@ impl Negotiator {
             accepted.then(|| SendSection {
                 key: spec.key,
                 mid: line.mid.clone(),
+                extensions: formats::send_ids(&self.config, offered.kind, &extensions, &payloads),
                 payloads,
-                extensions: extensions.clone(),
                 rids: accepted_rids(spec, answered),
             })
         });
