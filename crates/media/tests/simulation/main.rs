@@ -1,10 +1,17 @@
 //! A whole room in one process: the media plane, clients on another WebRTC implementation, and the
 //! network between them, on a simulated clock and from a seed.
-
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
-#![allow(dead_code)] // The world uses the rest.
 
 mod link;
 mod media;
 mod peer;
 mod self_test;
+mod server;
+mod world;
+
+mod data;
+mod hostile;
+mod join;
+mod loss;
+mod replay;
+mod simulcast;
