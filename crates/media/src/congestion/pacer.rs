@@ -212,6 +212,9 @@ pub struct SendQueue {
     bytes: usize,
     /// The earliest next release of paced packets.
     next: Option<Instant>,
+    /// Stream of the last full group, and when it left: the next one keeps the gap, also when it comes in
+    /// another turn.
+    last_full: Option<(u32, Instant)>,
     ledger: SendLedger,
 }
 
@@ -235,6 +238,7 @@ impl SendQueue {
             video: VecDeque::new(),
             bytes: 0,
             next: None,
+            last_full: None,
             ledger: SendLedger::default(),
         }
     }
@@ -361,20 +365,27 @@ impl SendQueue {
             }
         }
         // Frames of different tracks may leave in one release, a second group of the same only after the gap.
-        let mut served = 0u32;
+        let mut served = None;
         while self.next.is_none()
             && let Some(front) = self.video.front()
         {
             let ssrc = front.outgoing.ssrc;
-            if served == ssrc && served != 0 {
-                self.next = Some(now + self.config.gap);
+            let full = self
+                .last_full
+                .filter(|(last, left)| *last == ssrc && now < *left + self.config.gap);
+            if served == Some(ssrc) || full.is_some() {
+                self.next = Some(full.map_or(now, |(_, left)| left) + self.config.gap);
                 break;
             }
             if now < front.since + self.config.hold && !self.group_is_ready() {
                 break;
             }
-            served = ssrc;
+            served = Some(ssrc);
+            let before = released.packets;
             let size = self.release_group(now, buffer, &mut seal, &mut released);
+            if (released.packets - before) as usize >= GROUP {
+                self.last_full = Some((ssrc, now));
+            }
             if self.config.rate.is_some() {
                 self.charge(now, size);
             }

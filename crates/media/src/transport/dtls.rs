@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use dimpl::{Config, Dtls, DtlsCertificate, Output};
+use dimpl::{Config, ConfigBuilder, Dtls, DtlsCertificate, Output};
 
 use super::{DtlsRole, TransportError};
 use crate::srtp::SrtpProfile;
@@ -40,9 +40,19 @@ impl fmt::Debug for Identity {
 impl Identity {
     /// A fresh self-signed ECDSA P-256 certificate.
     pub fn generate() -> Result<Arc<Self>, TransportError> {
+        Self::with(Config::builder())
+    }
+
+    /// For simulations only: timers and the handshake's random bytes (but no key) follow from `seed`, so
+    /// that a run can be repeated.
+    pub fn for_simulation(seed: u64) -> Result<Arc<Self>, TransportError> {
+        Self::with(Config::builder().dangerously_set_rng_seed(seed))
+    }
+
+    fn with(config: ConfigBuilder) -> Result<Arc<Self>, TransportError> {
         let certificate = dimpl::certificate::generate_self_signed_certificate()
             .map_err(|error| TransportError::Certificate(error.to_string()))?;
-        let config = Config::builder()
+        let config = config
             .handshake_timeout(HANDSHAKE_TIMEOUT)
             .flight_start_rto(RETRANSMISSION)
             .flight_retries(RETRIES)

@@ -73,6 +73,23 @@ fn who_is_there_already_hears_a_track_published_later() {
 }
 
 #[test]
+fn sections_that_are_there_are_used_before_more_are_asked_for() {
+    let mut world = World::new(10);
+    let alice = world.join("alice", Join::dual());
+    let bob = world.join("bob", Join::single());
+    world.run_for(SECOND);
+    let camera = world.publish_video(alice, &CAMERA);
+    let seen = world.run_until(2 * SECOND, |world| {
+        !world.watch(bob, camera).frames.is_empty()
+    });
+    assert!(seen, "{}", world.log.join("\n"));
+    let asked = world.events.iter().any(|(_, event)| {
+        matches!(event, Event::MediaSections { audios, videos, .. } if audios + videos > 0)
+    });
+    assert!(!asked, "{}", world.tail(200));
+}
+
+#[test]
 fn more_tracks_than_sections_are_asked_for() {
     let mut world = World::new(3);
     let publishers: Vec<Who> = (0..5)
@@ -137,11 +154,7 @@ fn a_description_stays_small_over_500_rounds_of_publishing() {
             world.run_for(Duration::from_millis(100));
             track = world.republish(alice, track, MediaKind::Audio);
             let heard = world.run_until(2 * SECOND, |world| !world.heard(bob, track).is_empty());
-            assert!(
-                heard,
-                "round {round}: {}",
-                world.log[world.log.len() - 60..].join("\n")
-            );
+            assert!(heard, "round {round}: {}", world.tail(60));
         }
         let (after, sections_after) = world.peer(bob).description_size;
         assert!(

@@ -116,8 +116,9 @@ fn a_publisher_is_asked_for_a_key_frame_at_most_as_often_as_it_helps() {
 #[test]
 fn key_frames_are_spread_so_that_a_bottleneck_holds_them() {
     let narrow = LinkConfig {
-        rate: Some(4_000_000),
-        queue: Duration::from_millis(60),
+        // A key frame at once would wait 7 ms here.
+        rate: Some(25_000_000),
+        queue: Duration::from_millis(4),
         ..LinkConfig::default()
     };
     let mut world = World::new(33);

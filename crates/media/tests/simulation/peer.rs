@@ -50,6 +50,8 @@ enum Change {
     Send(usize),
     Direction(Mid, Direction),
     RestartIce,
+    /// The server asked for an offer only.
+    Nothing,
 }
 
 /// One peer connection.
@@ -63,6 +65,8 @@ struct Connection {
     offer_id: u32,
     channels: Vec<(Channel, ChannelId)>,
     connected: bool,
+    /// Sections that only receive.
+    receivers: Vec<Mid>,
     /// Track sid of each section the server sends in.
     sids: BTreeMap<String, String>,
 }
@@ -87,6 +91,7 @@ impl Connection {
             offer_id: 0,
             channels: Vec::new(),
             connected: false,
+            receivers: Vec::new(),
             sids: BTreeMap::new(),
         }
     }
@@ -103,6 +108,10 @@ impl Connection {
             return None;
         }
         let mut api = self.rtc.sdp_api();
+        // A browser's transceiver wants to receive whatever the last answer said; str0m's remembers.
+        self.receivers
+            .iter()
+            .for_each(|mid| api.set_direction(*mid, Direction::RecvOnly));
         for change in self.changes.drain(..) {
             match change {
                 Change::Channels => {
@@ -112,8 +121,10 @@ impl Connection {
                     }
                 }
                 Change::Receive(kind) => {
-                    api.add_media(kind, Direction::RecvOnly, None, None, None);
+                    let mid = api.add_media(kind, Direction::RecvOnly, None, None, None);
+                    self.receivers.push(mid);
                 }
+                Change::Nothing => {}
                 Change::Send(index) => {
                     let publication = &mut publications[index];
                     let (kind, simulcast) = publication.source.section();
@@ -130,6 +141,10 @@ impl Connection {
                 Change::Direction(mid, direction) => api.set_direction(mid, direction),
                 Change::RestartIce => drop(api.ice_restart(true)),
             }
+        }
+        if !api.has_changes() {
+            // str0m has no offer without a change.
+            api.ice_restart(true);
         }
         let (offer, pending) = api.apply()?;
         self.pending = Some(pending);
@@ -250,6 +265,23 @@ impl Peer {
         for (kind, count) in [(MediaKind::Audio, audios), (MediaKind::Video, videos)] {
             (0..count).for_each(|_| self.publisher.changes.push(Change::Receive(kind)));
         }
+    }
+
+    /// Offers again, as the server asked.
+    pub fn offer_again(&mut self, now: Instant) {
+        self.publisher.changes.push(Change::Nothing);
+        self.negotiate(now);
+    }
+
+    /// A data channel can be written to.
+    pub fn is_open(&mut self, channel: Channel) -> bool {
+        let known = self
+            .publisher
+            .channels
+            .iter()
+            .find(|(c, _)| *c == channel)
+            .map(|(_, id)| *id);
+        known.is_some_and(|id| self.publisher.rtc.channel(id).is_some())
     }
 
     pub fn publish_audio(&mut self, now: Instant, track: TrackId, cid: &str, level: i8) {
@@ -421,9 +453,9 @@ impl Peer {
         }
     }
 
-    /// Every one of its connections is up.
+    /// Each of its connections is up.
     pub fn is_connected(&self) -> bool {
-        self.publisher.connected || self.subscriber.as_ref().is_some_and(|s| s.connected)
+        self.publisher.connected && self.subscriber.as_ref().is_none_or(|s| s.connected)
     }
 
     pub fn has_address(&self, address: SocketAddr) -> bool {
@@ -581,7 +613,17 @@ impl Peer {
             return;
         };
         loop {
-            match connection.rtc.poll_output().expect("str0m goes on") {
+            let output = match connection.rtc.poll_output() {
+                Ok(output) => output,
+                // What str0m says of a connection that the server closed.
+                Err(error) => {
+                    self.notes.push(format!("{target:?} ended: {error}"));
+                    connection.rtc.disconnect();
+                    connection.connected = false;
+                    continue;
+                }
+            };
+            match output {
                 Output::Timeout(at) => {
                     // Never at once again: time must move.
                     connection.timeout = at.max(now + Duration::from_millis(1));

@@ -30,7 +30,7 @@ impl Server {
             base: None,
         };
         let config = PlaneConfig {
-            identity: Identity::generate().expect("a certificate"),
+            identity: Identity::for_simulation(seed).expect("a certificate"),
             candidates: vec![candidate],
             seed: Some(seed),
             unix_time: Some(Duration::from_secs(1_800_000_000)),

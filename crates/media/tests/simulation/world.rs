@@ -154,6 +154,13 @@ impl World {
     pub fn join(&mut self, name: &str, join: Join) -> Who {
         let who = Who(self.peers.len());
         let id = ParticipantId(who.0 as u64 + 1);
+        let seed = self.seed.wrapping_mul(1_000).wrapping_add(id.0 * 10);
+        self.paths.push(Path {
+            up: Link::new(join.up, seed),
+            down: Link::new(join.down, seed + 1),
+        });
+        self.peers
+            .push(Peer::new(name, id, join.single, self.now, seed + 2));
         self.command(Command::AddParticipant {
             participant: id,
             spec: ParticipantSpec {
@@ -179,14 +186,6 @@ impl World {
                 extra_address: None,
             },
         });
-        let seed = self.seed.wrapping_mul(1_000).wrapping_add(id.0 * 10);
-        self.paths.push(Path {
-            up: Link::new(join.up, seed),
-            down: Link::new(join.down, seed + 1),
-        });
-        self.peers
-            .push(Peer::new(name, id, join.single, self.now, seed + 2));
-        self.settle();
         who
     }
 
@@ -205,6 +204,12 @@ impl World {
     pub fn mend(&mut self, who: Who) {
         self.paths[who.0].up.cut = false;
         self.paths[who.0].down.cut = false;
+    }
+
+    /// Other settings for both directions of a client's path.
+    pub fn set_links(&mut self, who: Who, config: LinkConfig) {
+        self.paths[who.0].up.config = config;
+        self.paths[who.0].down.config = config;
     }
 
     /// What the client's link up and the link down did.
@@ -451,7 +456,7 @@ impl World {
             }
             Cargo::Sections(who, audios, videos) => {
                 self.peers[who.0].add_receivers(audios, videos);
-                self.peers[who.0].negotiate(self.now);
+                self.peers[who.0].offer_again(self.now);
             }
         }
     }
@@ -564,6 +569,11 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The end of the log.
+    pub fn tail(&self, lines: usize) -> String {
+        self.log[self.log.len().saturating_sub(lines)..].join("\n")
     }
 
     fn note(&mut self, line: &str) {
