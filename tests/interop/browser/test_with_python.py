@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+from chromium import Chromium
+from peers import Peer
+from servers import Server
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
+
+BOTH_MODES = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
+
+
+@BOTH_MODES
+async def test_a_browser_and_a_program_hear_and_see_each_other(
+    chromium: Chromium, server: Server, python_peer: Peer, single: bool
+) -> None:
+    ada = await chromium.join(server, "ada", single=single)
+    await ada.publishTone(440)
+    await ada.publishColour("red")
+    await python_peer.publishTone(880)
+    await python_peer.publishColour("blue")
+    await python_peer.hears("ada", 440)
+    await python_peer.sees("ada", "red")
+    await ada.hears("python", 880)
+    await ada.sees("python", "camera", {"colour": [0, 0, 255]})
+    await ada.mute("microphone")
+    await python_peer.notices("trackMuted", "ada")
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9", "av1"])
+async def test_a_browser_and_a_program_see_each_codec(
+    chromium: Chromium, server: Server, python_peer: Peer, codec: str
+) -> None:
+    ada = await chromium.join(server, "ada")
+    await ada.publishColour("red", {"videoCodec": codec})
+    await python_peer.publishColour("blue", codec)
+    await python_peer.sees("ada", "red")
+    await ada.sees("python", "camera", {"codec": codec.upper(), "colour": [0, 0, 255]})
+
+
+@BOTH_MODES
+async def test_a_browser_and_a_program_exchange_data(
+    chromium: Chromium, server: Server, python_peer: Peer, single: bool
+) -> None:
+    ada = await chromium.join(server, "ada", single=single)
+    for one, other in ((ada, python_peer), (python_peer, ada)):
+        who = one.identity
+        await other.meets(who)
+        await one.send("a packet")
+        await other.receives({"kind": "packet", "from": who, "content": "a packet"})
+        await one.sendText("a text")
+        await other.receives({"kind": "text", "from": who, "content": "a text"})
+        await one.sendFile("a.png", 100_000)
+        await other.receives({"kind": "file", "from": who, "content": 100_000, "name": "a.png"})
+        assert await one.request(other.identity, "shout", "hello") == "HELLO"

@@ -1,0 +1,79 @@
+// A participant on server-sdk-go that gives back what it gets: Opus packets by a track named "echo", data
+// packets to whoever sent them, on the topic "echo". It reads nothing and leaves when its input ends.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	lksdk "github.com/livekit/server-sdk-go/v2"
+	"github.com/pion/webrtc/v4"
+	"github.com/pion/webrtc/v4/pkg/media"
+)
+
+const frame = 20 * time.Millisecond
+
+var room *lksdk.Room
+
+func main() {
+	callback := &lksdk.RoomCallback{ParticipantCallback: lksdk.ParticipantCallback{
+		OnTrackSubscribed: func(track *webrtc.TrackRemote, _ *lksdk.RemoteTrackPublication, _ *lksdk.RemoteParticipant) {
+			if track.Kind() == webrtc.RTPCodecTypeAudio {
+				go report(echoTrack(track))
+			}
+		},
+		OnDataPacket: func(data lksdk.DataPacket, from lksdk.DataReceiveParams) {
+			if packet, ok := data.(*lksdk.UserDataPacket); ok {
+				go report(echoData(packet, from.SenderIdentity))
+			}
+		},
+	}}
+	var err error
+	if room, err = lksdk.ConnectToRoomWithToken(os.Args[1], os.Args[2], callback); err != nil {
+		report(err)
+		os.Exit(1)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	room.Disconnect()
+}
+
+func echoTrack(heard *webrtc.TrackRemote) error {
+	capability := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}
+	echo, err := lksdk.NewLocalTrack(capability)
+	if err != nil {
+		return err
+	}
+	options := &lksdk.TrackPublicationOptions{Name: "echo"}
+	if _, err = room.LocalParticipant.PublishTrack(echo, options); err != nil {
+		return err
+	}
+	for {
+		packet, _, err := heard.ReadRTP()
+		if err != nil {
+			return nil // The track has ended.
+		}
+		if len(packet.Payload) == 0 {
+			continue
+		}
+		if err = echo.WriteSample(media.Sample{Data: packet.Payload, Duration: frame}, nil); err != nil {
+			return err
+		}
+	}
+}
+
+func echoData(packet *lksdk.UserDataPacket, sender string) error {
+	return room.LocalParticipant.PublishDataPacket(
+		lksdk.UserData(packet.Payload),
+		lksdk.WithDataPublishReliable(true),
+		lksdk.WithDataPublishTopic("echo"),
+		lksdk.WithDataPublishDestination([]string{sender}),
+	)
+}
+
+func report(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "go:", err)
+	}
+}

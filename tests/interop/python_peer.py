@@ -1,0 +1,213 @@
+"""A participant on PyPI's `livekit`, told what to do by lines on its input (see peers.run_program)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import numpy as np
+from livekit import rtc
+
+RATE = 48_000
+WAIT = 20.0  # Seconds.
+COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255)}
+CODECS = {"vp8": rtc.VideoCodec.VP8, "h264": rtc.VideoCodec.H264, "vp9": rtc.VideoCodec.VP9}
+CODECS["av1"] = rtc.VideoCodec.AV1
+
+
+class Peer:
+    def __init__(self) -> None:
+        self.room = rtc.Room()
+        self.data: list[dict[str, Any]] = []
+        self.events: list[tuple[str, str]] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+        #: Of each sender: the latest half second of sound, the latest picture's middle and the pictures seen.
+        self.sound: dict[str, np.ndarray[Any, Any]] = {}
+        self.colour: dict[str, list[int]] = {}
+        self.frames: dict[str, int] = {}
+
+    async def connect(self, url: str, token: str) -> None:
+        room = self.room
+        room.on("track_subscribed", self._subscribed)
+        room.on("data_received", self._data_received)
+        room.on("track_muted", lambda who, _: self.events.append(("trackMuted", who.identity)))
+        room.register_text_stream_handler(
+            "text", lambda reader, who: self._spawn(self._read_text(reader, who))
+        )
+        room.register_byte_stream_handler(
+            "file", lambda reader, who: self._spawn(self._read_file(reader, who))
+        )
+        await room.connect(url, token)
+
+        @room.local_participant.register_rpc_method("shout")
+        async def shout(call: rtc.RpcInvocationData) -> str:
+            return call.payload.upper()
+
+    async def meets(self, identity: str) -> None:
+        known = self.room.remote_participants
+        await self._until(f"meets {identity}", lambda: (identity in known, list(known)))
+
+    async def leave(self) -> None:
+        await self.room.disconnect()
+
+    # ---- publishing
+
+    async def publishTone(self, hz: int) -> None:
+        source = rtc.AudioSource(RATE, 1)
+        track = rtc.LocalAudioTrack.create_audio_track("tone", source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        await self.room.local_participant.publish_track(track, options)
+        self._spawn(self._play(source, hz))
+
+    async def _play(self, source: rtc.AudioSource, hz: int) -> None:
+        step, at = RATE // 100, 0
+        while True:
+            wave = np.sin(2 * np.pi * hz * np.arange(at, at + step) / RATE) * 8_000
+            at += step
+            await source.capture_frame(rtc.AudioFrame(wave.astype(np.int16).tobytes(), RATE, 1, step))
+
+    async def publishColour(self, colour: str, codec: str = "vp8") -> None:
+        width, height = 320, 180
+        source = rtc.VideoSource(width, height)
+        track = rtc.LocalVideoTrack.create_video_track("colour", source)
+        options = rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_CAMERA, video_codec=CODECS[codec], simulcast=False
+        )
+        await self.room.local_participant.publish_track(track, options)
+        self._spawn(self._show(source, width, height, colour))
+
+    async def _show(self, source: rtc.VideoSource, width: int, height: int, colour: str) -> None:
+        pixels = bytes((*COLOURS[colour], 255)) * (width * height)
+        frame = rtc.VideoFrame(width, height, rtc.VideoBufferType.RGBA, pixels)
+        while True:
+            source.capture_frame(frame)
+            await asyncio.sleep(1 / 20)
+
+    # ---- receiving
+
+    def _subscribed(
+        self, track: rtc.Track, publication: rtc.RemoteTrackPublication, who: rtc.RemoteParticipant
+    ) -> None:
+        if track.kind == rtc.TrackKind.KIND_AUDIO:
+            self._spawn(self._listen(track, who.identity))
+        else:
+            self._spawn(self._watch(track, who.identity))
+
+    async def _listen(self, track: rtc.Track, identity: str) -> None:
+        sound = np.zeros(0, np.int16)
+        async for event in rtc.AudioStream(track, sample_rate=RATE, num_channels=1):
+            sound = np.concatenate([sound, np.frombuffer(event.frame.data, np.int16)])[-RATE // 2 :]
+            self.sound[identity] = sound
+
+    async def _watch(self, track: rtc.Track, identity: str) -> None:
+        async for event in rtc.VideoStream(track, format=rtc.VideoBufferType.RGBA):
+            frame = event.frame
+            middle = (frame.height // 2 * frame.width + frame.width // 2) * 4
+            self.colour[identity] = list(frame.data[middle : middle + 3])
+            self.frames[identity] = self.frames.get(identity, 0) + 1
+
+    async def hears(self, identity: str, hz: int) -> None:
+        def probe() -> tuple[bool, object]:
+            sound = self.sound.get(identity)
+            if sound is None or len(sound) < RATE // 2:
+                return False, "no sound"
+            spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+            loudest = int(spectrum.argmax()) * 2  # Bins of 2 Hz.
+            return abs(loudest - hz) <= 20 and sound.std() > 100, (loudest, float(sound.std()))
+
+        await self._until(f"hears {identity} at {hz} Hz", probe)
+
+    async def sees(self, identity: str, colour: str) -> None:
+        def probe() -> tuple[bool, object]:
+            seen = self.colour.get(identity, [0, 0, 0])
+            close = all(abs(a - b) <= 40 for a, b in zip(seen, COLOURS[colour], strict=True))
+            return close and self.frames[identity] > 3, seen
+
+        await self._until(f"sees {colour} of {identity}", probe)
+
+    async def receives(self, wanted: dict[str, Any]) -> None:
+        await self._until(
+            f"receives {wanted}", lambda: (any(wanted.items() <= got.items() for got in self.data), self.data)
+        )
+
+    async def notices(self, name: str, detail: str) -> None:
+        await self._until(f"notices {name}", lambda: ((name, detail) in self.events, self.events))
+
+    # ---- data
+
+    async def send(self, text: str, reliable: bool = True) -> None:
+        await self.room.local_participant.publish_data(text, reliable=reliable)
+
+    async def sendText(self, text: str) -> None:
+        await self.room.local_participant.send_text(text, topic="text")
+
+    async def sendFile(self, name: str, size: int) -> None:
+        writer = await self.room.local_participant.stream_bytes(name, topic="file", total_size=size)
+        await writer.write(bytes(size))
+        await writer.aclose()
+
+    async def request(self, identity: str, method: str, payload: str) -> str:
+        return await self.room.local_participant.perform_rpc(
+            destination_identity=identity, method=method, payload=payload
+        )
+
+    def _data_received(self, packet: rtc.DataPacket) -> None:
+        who = packet.participant.identity if packet.participant else None
+        self.data.append({"kind": "packet", "from": who, "content": packet.data.decode(errors="replace")})
+
+    def _text_opened(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        self._spawn(self._read_text(reader, identity))
+
+    def _file_opened(self, reader: rtc.ByteStreamReader, identity: str) -> None:
+        self._spawn(self._read_file(reader, identity))
+
+    async def _read_text(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        self.data.append({"kind": "text", "from": identity, "content": await reader.read_all()})
+
+    async def _read_file(self, reader: rtc.ByteStreamReader, identity: str) -> None:
+        size = 0
+        async for chunk in reader:
+            size += len(chunk)
+        self.data.append({"kind": "file", "from": identity, "content": size, "name": reader.info.name})
+
+    # ---- everything else
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _until(self, what: str, probe: Any) -> None:
+        found: object = None
+        try:
+            async with asyncio.timeout(WAIT):
+                while True:
+                    ok, found = probe()
+                    if ok:
+                        return
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"Never {what}. Last: {found}") from None
+
+
+async def main() -> None:
+    peer = Peer()
+    reader = asyncio.StreamReader(limit=1 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    async for line in reader:
+        request = json.loads(line)
+        try:
+            result = await getattr(peer, request["method"])(*request["arguments"])
+            answer = {"result": result}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+    await peer.leave()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

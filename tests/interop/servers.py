@@ -1,0 +1,86 @@
+"""The server that the clients meet: ours or, to see how livekit-server does, that one."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from roomful.auth import AccessToken
+from roomful.testing import ThreadedServer
+
+#: The path of a livekit-server, to run the tests against it instead of ours.
+REFERENCE = os.environ.get("LIVEKIT_SERVER", "")
+KEY, SECRET = "devkey", "a secret of thirty-two characters"
+ROOM = "demo"  #: Where the peers of a test meet.
+START_TIMEOUT = 20.0
+
+
+class Server(Protocol):
+    @property
+    def url(self) -> str: ...
+
+    def token(self, *, identity: str, room: str, **grants: Any) -> str: ...
+
+
+class Reference:
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def token(self, *, identity: str, room: str, **grants: Any) -> str:
+        token = AccessToken(KEY, SECRET).with_identity(identity).with_name(grants.pop("name", ""))
+        return token.with_grants(room_join=True, room=room, **grants).to_jwt()
+
+
+@contextmanager
+def open_server(config: Mapping[str, Any] | None = None, address: str = "127.0.0.1") -> Iterator[Server]:
+    """A fresh server that listens on one address."""
+    if REFERENCE:
+        with _reference(address) as reference:
+            yield reference
+    else:
+        with ThreadedServer({"bind_addresses": [address], **(config or {})}) as server:
+            yield server
+
+
+@contextmanager
+def _reference(address: str) -> Iterator[Reference]:
+    port, udp, tcp = (free_port(address) for _ in range(3))
+    loopback = str(address.startswith("127.")).lower()
+    config = (
+        f"port: {port}\nbind_addresses: [{address}]\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: warn}}\n"
+        f"rtc: {{udp_port: {udp}, tcp_port: {tcp}, node_ip: {address}, use_external_ip: false, "
+        f"enable_loopback_candidate: {loopback}, stun_servers: []}}\n"
+    )
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([REFERENCE, "--config-body", config], stdout=log, stderr=log)
+        try:
+            _await_port(address, port, process)
+            yield Reference(f"ws://{address}:{port}")
+        finally:
+            process.kill()  # It would wait for the participants to leave.
+            process.wait(timeout=10)
+            log.seek(0)
+            print(re.sub(r"\x1b\[\d+m", "", log.read())[-5000:])
+
+
+def free_port(address: str) -> int:
+    with socket.create_server((address, 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def _await_port(address: str, port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_TIMEOUT
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            socket.create_connection((address, port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise RuntimeError("livekit-server does not start")
