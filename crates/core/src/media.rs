@@ -102,6 +102,19 @@ impl Media {
     }
 }
 
+impl Drop for Media {
+    /// The notifier thread may be waiting for the interpreter that we hold: let go while joining it.
+    fn drop(&mut self) {
+        let engine = self
+            .engine
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if Python::try_attach(|py| py.detach(|| engine.close())).is_none() {
+            engine.close();
+        }
+    }
+}
+
 // Each method mirrors one command with all its fields as keyword arguments.
 #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
 #[pymethods]

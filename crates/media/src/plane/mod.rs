@@ -325,3 +325,6 @@ impl Plane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

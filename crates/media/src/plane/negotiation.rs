@@ -153,6 +153,10 @@ impl Plane {
     }
 
     pub(super) fn restart_ice(&mut self, now: Instant, participant: ParticipantId, target: Target) {
+        // Where the client offers, the restart is its own.
+        if target == Target::Publisher {
+            return;
+        }
         let Some(key) = self.connect(now, participant, target) else {
             return;
         };
