@@ -39,7 +39,7 @@ def _requirements() -> list[str]:
 
 
 def _page_is_fresh() -> bool:
-    """Whether the built page is newer than everything it is made from (or there is nothing to make it from)."""
+    """Whether the built page is newer than everything it is made from, if that is here at all."""
     index = PAGE / "index.html"
     if not index.exists():
         return False
@@ -84,12 +84,16 @@ def prepare_metadata_for_build_wheel(directory: str, config_settings: Settings =
 prepare_metadata_for_build_editable = prepare_metadata_for_build_wheel
 
 
-def build_wheel(directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
+def build_wheel(
+    directory: str, config_settings: Settings = None, metadata_directory: str | None = None
+) -> str:
     build_page()
     return maturin.build_wheel(directory, config_settings, metadata_directory)
 
 
-def build_editable(directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
+def build_editable(
+    directory: str, config_settings: Settings = None, metadata_directory: str | None = None
+) -> str:
     build_page()
     return maturin.build_editable(directory, config_settings, metadata_directory)
 

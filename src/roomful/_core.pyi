@@ -1,17 +1,17 @@
 """The media plane. The caller chooses ids and never reuses them; commands on unknown ids are ignored."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, final
+from typing import Literal, TypeAlias, final
 
-type Target = Literal["publisher", "subscriber"]
-type SdpKind = Literal["offer", "answer"]
-type ConnectionState = Literal["connecting", "connected", "disconnected", "failed", "closed"]
-type MediaKind = Literal["audio", "video"]
-type Wish = Literal["default", "subscribed", "unsubscribed"]
-type LayerMode = Literal["unused", "one_spatial_layer_per_stream", "multiple_spatial_layers_per_stream"]
+Target: TypeAlias = Literal["publisher", "subscriber"]
+SdpKind: TypeAlias = Literal["offer", "answer"]
+ConnectionState: TypeAlias = Literal["connecting", "connected", "disconnected", "failed", "closed"]
+MediaKind: TypeAlias = Literal["audio", "video"]
+Wish: TypeAlias = Literal["default", "subscribed", "unsubscribed"]
+LayerMode: TypeAlias = Literal["unused", "one_spatial_layer_per_stream", "multiple_spatial_layers_per_stream"]
 
 class Event:
-    """Media plane → control plane; one subclass a kind, each also an attribute: `case Event.DataReady(p):`."""
+    """Media plane → control plane; one subclass a kind: `case Event.DataReady(participant):`."""
 
     @final
     class Description(Event):
@@ -282,7 +282,7 @@ class Event:
 
 @final
 class Layer:
-    """One declared layer of a simulcast or SVC track (`livekit.VideoLayer`); quality 0 LOW, 1 MEDIUM, 2 HIGH."""
+    """One declared layer of a track (`livekit.VideoLayer`); quality 0 LOW, 1 MEDIUM, 2 HIGH."""
 
     def __new__(
         cls, *, quality: int, rid: str = "", width: int = 0, height: int = 0, bitrate: int = 0, ssrc: int = 0
@@ -362,7 +362,7 @@ class Media:
         disabled_codecs: Sequence[str] = (),
         extra_address: str | None = None,
     ) -> None:
-        """`sdk`, `browser` and codecs in lower case. Dual mode with a primary subscriber connection offers at once."""
+        """`sdk`, `browser`, codecs in lower case. Dual mode with a primary subscriber offers at once."""
 
     def update_permissions(
         self,
@@ -423,4 +423,4 @@ class Media:
     def send_data(
         self, *, room: int, packet: bytes, reliable: bool, destinations: Sequence[int] = ()
     ) -> None:
-        """`packet`: a serialised `livekit.DataPacket`, sent as it is; no destinations: everybody in the room."""
+        """`packet`: a serialised `livekit.DataPacket`; no destinations: everybody in the room."""

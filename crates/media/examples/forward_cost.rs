@@ -123,7 +123,7 @@ fn packet(stream: u32, sequence: u16, timestamp: u32, key: bool, last: bool) -> 
     if header.write(&mut bytes, &[], &[(3, &number)]).is_err() {
         return bytes;
     }
-    let start = sequence % PACKETS_A_FRAME == 0;
+    let start = sequence.is_multiple_of(PACKETS_A_FRAME);
     bytes.extend_from_slice(&[0x80 | if start { 0x10 } else { 0 }, 0xF0, 0x80, 1, 1, 0x20]);
     bytes.resize(bytes.len() + PAYLOAD - 6, if key { 0 } else { 1 });
     bytes
