@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 #: Seconds; above what any method of a client may take.
@@ -49,6 +50,7 @@ async def run_program(identity: str, *command: str) -> AsyncIterator[Peer]:
         stdout=asyncio.subprocess.PIPE,
         env=environment,
         limit=1 << 20,
+        start_new_session=True,
     )
     assert process.stdin
     assert process.stdout
@@ -70,8 +72,10 @@ async def run_program(identity: str, *command: str) -> AsyncIterator[Peer]:
     finally:
         writing.close()
         try:
-            async with asyncio.timeout(END_TIMEOUT):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_TIMEOUT):
+                    await process.wait()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # What it has started and not ended, too.
             await process.wait()
