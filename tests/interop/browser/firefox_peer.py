@@ -19,6 +19,7 @@ from pages import serve_pages
 START_TIMEOUT = 60.0
 PREFERENCES = {
     "media.navigator.streams.fake": True,
+    "media.navigator.audio.fake_frequency": 880,
     "media.navigator.permission.disabled": True,
     "media.autoplay.default": 0,
     "media.autoplay.blocking_policy": 0,

@@ -6,6 +6,8 @@ const { LocalAudioTrack, LocalVideoTrack, Room, RoomEvent, Track, VideoQuality }
 
 livekit.setLogLevel("warn");
 const WAIT = 20_000;
+const RATE = 48_000; // Samples a second.
+const LOUD = 0.01; // Of full scale.
 const SOURCES = {
   camera: Track.Source.Camera,
   microphone: Track.Source.Microphone,
@@ -18,14 +20,14 @@ class Peer {
   events = []; // [name, detail], in the order in which they came
   data = []; // of packets, texts and files: {kind, from, topic, content}
   calls = []; // RPC requests that came
-  audio = new AudioContext();
-  analysers = new Map();
   cleanups = [];
 
   // ---- joining and leaving
 
   async connect(url, token, options = {}, connectOptions = {}) {
     this.room = new Room(options);
+    this.events = [];
+    this.data = [];
     this.record();
     this.room.registerTextStreamHandler("text", async (reader, { identity }) => {
       this.data.push({ kind: "text", from: identity, topic: "text", content: await reader.readAll() });
@@ -77,7 +79,7 @@ class Peer {
   // ---- publishing
 
   async publishTone(hz) {
-    await this.audio.resume();
+    this.audio ??= new AudioContext();
     const [oscillator, sink] = [this.audio.createOscillator(), this.audio.createMediaStreamDestination()];
     oscillator.frequency.value = hz;
     oscillator.connect(sink);
@@ -254,56 +256,58 @@ class Peer {
     return [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)];
   }
 
-  /** Until the microphone of somebody sounds at `hz`, the strongest frequency of a spectrum. */
+  /** Until the microphone of somebody sounds at `hz`. */
   async hears(identity, hz) {
     return await this.until(`hears ${identity} at ${hz} Hz`, async () => {
-      const found = await this.spectrum(identity);
-      return { ok: found.level > -60 && near(found.hz, hz, 20), ...found };
+      const found = await this.listen(identity);
+      return { ok: found.peak > LOUD && near(found.hz, hz, 20), ...found };
     });
   }
 
   /** Until sound comes that isn't silence, whatever it is. */
   async hearsSomething(identity) {
     return await this.until(`hears ${identity}`, async () => {
-      const found = await this.spectrum(identity);
-      return { ok: found.level > -60, ...found };
+      const found = await this.listen(identity);
+      return { ok: found.peak > LOUD, ...found };
     });
   }
 
   async hearsNothing(identity) {
-    let since = performance.now();
     return await this.until(`hears nothing of ${identity}`, async () => {
-      const found = await this.spectrum(identity);
-      if (found.level > -70) since = performance.now();
-      return { ok: performance.now() - since > 500, ...found };
+      const found = await this.listen(identity);
+      return { ok: found.peak < LOUD / 10, ...found };
     });
   }
 
-  /** The strongest frequency and its level in dB; -Infinity without sound. */
-  async spectrum(identity) {
+  /** The frequency and the peak of half a second; of music or speech only the peak says anything. */
+  async listen(identity) {
     const track = this.remote(identity, "microphone")?.audioTrack;
-    if (!track) return { hz: 0, level: -Infinity, problem: "no track" };
-    await this.audio.resume();
-    const analyser = this.analyserOf(track);
-    const bins = new Float32Array(analyser.frequencyBinCount);
-    analyser.getFloatFrequencyData(bins);
-    const loudest = bins.reduce((best, level, bin) => (level > bins[best] ? bin : best), 0);
+    if (!track) return { hz: 0, peak: 0, problem: "no track" };
+    if (!track.attachedElements.length) track.attach(); // Chromium decodes only what an element plays.
+    const samples = await this.recorded(track.mediaStreamTrack);
+    let rises = 0;
+    for (let i = 1; i < samples.length; i++) if (samples[i - 1] < 0 && samples[i] >= 0) rises++;
     return {
-      hz: Math.round((loudest * this.audio.sampleRate) / analyser.fftSize),
-      level: Math.round(bins[loudest]),
+      hz: Math.round((rises * RATE) / samples.length),
+      peak: samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0),
       ...(await this.receiving(track)),
     };
   }
 
-  analyserOf(track) {
-    if (!track.attachedElements.length) track.attach(); // Chromium decodes only what an element plays.
-    const known = this.analysers.get(track.mediaStreamTrack);
-    if (known) return known;
-    const analyser = new AnalyserNode(this.audio, { fftSize: 8192, smoothingTimeConstant: 0 });
-    const source = this.audio.createMediaStreamSource(new MediaStream([track.mediaStreamTrack]));
-    source.connect(analyser);
-    this.analysers.set(track.mediaStreamTrack, analyser);
-    return analyser;
+  /** Recorded and decoded: an AudioContext would not run in Firefox without an audio device. */
+  async recorded(mediaStreamTrack) {
+    const recorder = new MediaRecorder(new MediaStream([mediaStreamTrack]));
+    const chunks = [];
+    recorder.ondataavailable = ({ data }) => chunks.push(data);
+    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+    recorder.start();
+    await pause(500);
+    if (recorder.state !== "inactive") recorder.stop();
+    await stopped;
+    const file = await new Blob(chunks).arrayBuffer();
+    if (!file.byteLength) return new Float32Array(1);
+    const decoded = await new OfflineAudioContext(1, RATE, RATE).decodeAudioData(file);
+    return decoded.getChannelData(0).subarray(RATE / 10); // The codec's own start is left out.
   }
 
   // ---- data

@@ -41,7 +41,7 @@ async def test_firefox_hears_and_sees_and_is_heard_and_seen(
 ) -> None:
     token = server.token(identity="firefox", room=ROOM)
     await firefox.connect(server.url, token, {"singlePeerConnection": single})
-    await firefox.publishTone(880)
+    await firefox.publishMicrophone()  # A tone of 880 Hz.
     await firefox.publishColour("blue")
     await python_peer.publishTone(440)
     await python_peer.publishColour("red")
