@@ -14,7 +14,7 @@ use crate::congestion::{SendQueue, SendQueueConfig};
 use crate::data::{Channel, MAX_MESSAGE_SIZE};
 use crate::rtp::rtcp::SenderInfo;
 use crate::rtp::rtcp::report::{write_cname, write_sender_report};
-use crate::sdp::{DtlsRole, LocalTransport, Negotiator, NegotiatorConfig, Unplaced};
+use crate::sdp::{DtlsRole, LineReuse, LocalTransport, Negotiator, NegotiatorConfig, Unplaced};
 use crate::track::receiver::Receiver;
 use crate::transport::{
     ChannelId, ChannelSpec, FiveTuple, IceCredentials, IceRole, Identity, Limits, LocalCandidate,
@@ -183,6 +183,7 @@ impl Plane {
                 // The client waits for our first flight otherwise.
                 answer_role: DtlsRole::Server,
                 max_message_size: MAX_MESSAGE_SIZE as u64,
+                line_reuse: line_reuse(&spec.client.sdk),
                 ..NegotiatorConfig::default()
             },
             local,
@@ -403,5 +404,14 @@ impl Plane {
             self.watch_liveness(now, participant);
             self.connection_up(now, key);
         }
+    }
+}
+
+/// With two connections, the clients built on LiveKit's Rust core remember for good which stream they
+/// saw on which line: a track that is subscribed to again on its old line is never announced.
+fn line_reuse(sdk: &str) -> LineReuse {
+    match sdk {
+        "rust" | "python" | "node" | "cpp" | "unity" => LineReuse::Recycle,
+        _ => LineReuse::Inactive,
     }
 }
