@@ -5,7 +5,7 @@ PYTHON ?= python3
 RUST_SOURCES := $(shell find crates/media/src crates/core -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print 2>/dev/null)
 
-.PHONY: help run setup test interop lint format fuzz bench compare clean
+.PHONY: help run setup test interop compare lint format fuzz bench clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ test: $(VENV)/.dev ## Everything that must pass: Rust, Python, real clients, bro
 interop: $(VENV)/.dev ## Every test with official clients and browsers
 	$(BIN)/python tests/interop/setup.py
 	$(BIN)/pytest tests/interop
+
+compare: $(VENV)/.dev ## The order of events with livekit-server, recorded anew and compared with ours
+	$(BIN)/python tests/interop/compare.py
 
 lint: $(VENV)/.dev ## Formatting, types and lints of Rust and Python
 	cargo fmt --check

@@ -26,15 +26,22 @@ class Server(Protocol):
     @property
     def url(self) -> str: ...
 
+    @property
+    def keys(self) -> Mapping[str, str]: ...
+
     def token(self, *, identity: str, room: str, **grants: Any) -> str: ...
 
 
-class Reference:
-    def __init__(self, url: str) -> None:
+class ServerProcess:
+    """A server that runs as a program of its own."""
+
+    def __init__(self, url: str, key: str = KEY, secret: str = SECRET) -> None:
         self.url = url
+        self.keys = {key: secret}
 
     def token(self, *, identity: str, room: str, **grants: Any) -> str:
-        token = AccessToken(KEY, SECRET).with_identity(identity).with_name(grants.pop("name", ""))
+        key, secret = next(iter(self.keys.items()))
+        token = AccessToken(key, secret).with_identity(identity).with_name(grants.pop("name", ""))
         return token.with_grants(room_join=True, room=room, **grants).to_jwt()
 
 
@@ -42,7 +49,7 @@ class Reference:
 def open_server(config: Mapping[str, Any] | None = None, address: str = "127.0.0.1") -> Iterator[Server]:
     """A fresh server that listens on one address."""
     if REFERENCE:
-        with _reference(address) as reference:
+        with open_reference(REFERENCE, address) as reference:
             yield reference
     else:
         with ThreadedServer({"bind_addresses": [address], **(config or {})}) as server:
@@ -50,7 +57,8 @@ def open_server(config: Mapping[str, Any] | None = None, address: str = "127.0.0
 
 
 @contextmanager
-def _reference(address: str) -> Iterator[Reference]:
+def open_reference(binary: str, address: str = "127.0.0.1") -> Iterator[ServerProcess]:
+    """livekit-server, from its binary."""
     port, udp, tcp = (free_port(address) for _ in range(3))
     loopback = str(address.startswith("127.")).lower()
     config = (
@@ -59,15 +67,17 @@ def _reference(address: str) -> Iterator[Reference]:
         f"enable_loopback_candidate: {loopback}, stun_servers: []}}\n"
     )
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([REFERENCE, "--config-body", config], stdout=log, stderr=log)
+        process = subprocess.Popen([binary, "--config-body", config], stdout=log, stderr=log)
         try:
             _await_port(address, port, process)
-            yield Reference(f"ws://{address}:{port}")
+            yield ServerProcess(f"ws://{address}:{port}")
+        except BaseException:
+            log.seek(0)
+            print(re.sub(r"\x1b\[\d+m", "", log.read())[-5000:])
+            raise
         finally:
             process.kill()  # It would wait for the participants to leave.
             process.wait(timeout=10)
-            log.seek(0)
-            print(re.sub(r"\x1b\[\d+m", "", log.read())[-5000:])
 
 
 def free_port(address: str) -> int:

@@ -1,33 +1,63 @@
-"""PyPI's `livekit` against our server, in a process of its own: the SDK may end its process on a fault."""
+"""PyPI's `livekit`, unchanged, with itself: media by what is heard and seen, data, calls, rights, rooms.
+
+Each scenario (python/scenarios) runs in a process of its own, for the client may end its process on a fault.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import json
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from python import scenarios  # noqa: F401
+from python.performance import MODES, Record, perform
+from python.stage import SCENARIOS, Scenario
+from servers import REFERENCE, Server, ServerProcess, free_port, open_server
 
-import roomful
+from roomful.config import DEV_KEY, DEV_SECRET
 
-CALL = Path(__file__).parent / "tone_call.py"
+PLAYED = {name: one for name, one in SCENARIOS.items() if not (REFERENCE and one.ours)}
 
 
-@pytest.mark.parametrize("mode", ["single", "dual"])
-def test_one_client_hears_the_tone_and_gets_the_data_of_another(mode: str) -> None:
-    async def call() -> tuple[int | None, str, str]:
-        async with roomful.Server() as server:
-            tokens = [server.token(identity=identity, room="call") for identity in ("speaker", "listener")]
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, str(CALL), server.url, *tokens, mode,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-            out, err = await asyncio.wait_for(process.communicate(), 60)
-            return process.returncode, out.decode(), err.decode()
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("name", "scenario"), PLAYED.items(), ids=PLAYED)
+def test_clients_meet(name: str, scenario: Scenario, mode: str) -> None:
+    with open_server(scenario.config) as server:
+        performance = perform(server, name, mode)
+    if scenario.recorded:
+        assert not (differences := Record.load(name).differences(mode, performance)), "\n".join(differences)
 
-    code, out, err = asyncio.run(call())
-    assert code == 0, err
-    heard = json.loads(out.splitlines()[-1])
-    assert abs(heard["hz"] - 440) <= 5
-    assert (heard["data"], heard["topic"]) == ("hello", "greeting")
+
+@pytest.mark.skipif(bool(REFERENCE), reason="of our command")
+def test_the_command_serves_clients() -> None:
+    with command() as server:
+        perform(server, "everything_both_ways", "single")
+
+
+@contextmanager
+def command() -> Iterator[Server]:
+    """`roomful dev`, until it says that it runs."""
+    port, udp = free_port("127.0.0.1"), free_port("127.0.0.1")
+    program = Path(sys.executable).with_name("roomful")
+    process = subprocess.Popen(
+        [program, "dev", f"--port={port}", "--bind=127.0.0.1", f"--rtc.udp_port={udp}"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    try:
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "Ctrl-C" in line:
+                break
+        else:
+            raise AssertionError(said)
+        yield ServerProcess(f"ws://127.0.0.1:{port}", DEV_KEY, DEV_SECRET)
+    finally:
+        process.terminate()
+        assert process.wait(timeout=15) == 0
+        process.stdout.close()

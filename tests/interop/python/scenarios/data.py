@@ -1,0 +1,105 @@
+"""Data packets, of every kind that the client can send."""
+
+from __future__ import annotations
+
+from livekit import api
+
+from ..stage import Stage, scenario
+
+#: What clients allow in one packet, nearly.
+LARGE = 60_000
+RELIABLE = api.DataPacket.Kind.RELIABLE
+
+
+@scenario(recorded=True)
+async def data_packets(stage: Stage) -> None:
+    ada, bob = await stage.pair()
+    await ada.me.publish_data("by the sure channel")
+    assert await bob.receives(b"by the sure channel")
+    await ada.me.publish_data(b"by the quick one", reliable=False)
+    assert not await bob.receives(b"by the quick one")
+    await ada.me.publish_data("with a topic", topic="weather")
+    await bob.receives(b"with a topic", topic="weather")
+    await bob.me.publish_data("and back")
+    await ada.receives(b"and back", sender="bob")
+
+
+@scenario()
+async def only_its_destinations_get_a_packet(stage: Stage) -> None:
+    ada, bob = await stage.pair()
+    eve = await stage.join("eve")
+    await ada.meets("eve")
+    await ada.sees_event("participant_active", "eve")
+    await ada.me.publish_data("for bob", destination_identities=["bob"])
+    await ada.me.publish_data("for all")
+    await bob.receives(b"for bob")
+    await eve.receives(b"for all")
+    assert [data for _, data, _, _ in eve.packets] == [b"for all"]
+    assert ada.packets == []
+
+
+@scenario()
+async def in_order_and_all_of_them(stage: Stage) -> None:
+    ada, bob = await stage.pair()
+    for number in range(500):
+        await ada.me.publish_data(f"{number}")
+    await bob.receives(b"499")
+    assert [int(data) for _, data, _, _ in bob.packets] == list(range(500))
+
+
+@scenario()
+async def large_packets(stage: Stage) -> None:
+    ada, bob = await stage.pair()
+    for number in range(5):
+        content = bytes([number]) * LARGE
+        await ada.me.publish_data(content)
+        await bob.receives(content)
+        await bob.me.publish_data(content)
+        await ada.receives(content, sender="bob")
+    await ada.me.publish_data(b"l" * LARGE, reliable=False)
+    await bob.receives(b"l" * LARGE)
+
+
+@scenario()
+async def data_from_the_server(stage: Stage) -> None:
+    ada, bob = await stage.pair()
+    async with stage.api() as lk:
+        await lk.room.send_data(
+            api.SendDataRequest(room=stage.room, data=b"to all", kind=RELIABLE, topic="news")
+        )
+        await lk.room.send_data(
+            api.SendDataRequest(
+                room=stage.room, data=b"to bob", kind=RELIABLE, destination_identities=["bob"]
+            )
+        )
+    await ada.receives(b"to all", sender=None, topic="news")
+    await bob.receives(b"to all", sender=None, topic="news")
+    await bob.receives(b"to bob", sender=None)
+    assert len(ada.packets) == 1
+
+
+@scenario()
+async def telephone_tones(stage: Stage) -> None:
+    ada, bob = await stage.pair()
+    await ada.me.publish_dtmf(code=5, digit="5")
+    await bob.sees_event("sip_dtmf_received", "5")
+
+
+@scenario(ours=True)
+async def data_to_somebody_who_has_just_come(stage: Stage) -> None:
+    """Sent at the first news of them, long before their connection stands."""
+    ada = await stage.join("ada")
+    async with stage.api() as lk:
+
+        async def greet(identity: str) -> None:
+            await ada.me.publish_data("welcome", destination_identities=[identity])
+            await lk.room.send_data(
+                api.SendDataRequest(room=stage.room, data=b"from the server", kind=RELIABLE)
+            )
+
+        ada.room.on("participant_connected", lambda who: ada.spawn(greet(who.identity)) and None)
+        for identity in ("bob", "carl", "dora", "eric", "fred"):
+            person = await stage.join(identity)
+            await person.receives(b"welcome")
+            await person.receives(b"from the server", sender=None)
+            assert len([one for one in person.packets if one[1] == b"welcome"]) == 1
