@@ -17,6 +17,8 @@ use crate::sdp::{
 enum Verdict {
     Media,
     Data,
+    /// The peer has stopped sending here for good.
+    Retire,
     Reject(Option<String>),
 }
 
@@ -64,6 +66,7 @@ impl Negotiator {
             .filter(|section| !section.is_rejected())
             .count()
             == 1;
+        let tag = offer.bundle.as_ref().and_then(|mids| mids.first());
         let verdicts: Vec<Verdict> = offer
             .sections
             .iter()
@@ -72,7 +75,12 @@ impl Negotiator {
                     Some(mids) => mids.contains(section.mid.as_str()),
                     None => alone,
                 };
-                self.verdict(section, bundled)
+                match self.verdict(section, bundled) {
+                    Verdict::Media if tag != Some(&section.mid) && self.retires(section) => {
+                        Verdict::Retire
+                    }
+                    verdict => verdict,
+                }
             })
             .collect();
         let mut lines = self.lines_of(offer, &verdicts, &mut outcome);
@@ -154,6 +162,19 @@ impl Negotiator {
         }
     }
 
+    /// Whether a section is one that the peer has sent in and stopped to.
+    ///
+    /// A browser never sends in such a section again, and adds another one for each new track. Only a
+    /// rejected section's place can be taken by a later one (RFC 8829 §5.2.2), so that its descriptions
+    /// stay small. A peer that does send there again all the same is answered as if nothing had been.
+    fn retires(&self, section: &Section) -> bool {
+        let inactive = |media: &MediaMedia| media.direction == Direction::Inactive;
+        section.media().is_some_and(inactive)
+            && self.lines.iter().any(|line| {
+                line.mid == section.mid && line.receive.is_some() && line.sender.is_none()
+            })
+    }
+
     /// The lines as the offer leaves them: new ones, replaced ones, and senders turned out.
     fn lines_of(
         &self,
@@ -183,7 +204,7 @@ impl Negotiator {
             let Some(line) = lines.get_mut(index) else {
                 continue;
             };
-            line.stopped = matches!(verdict, Verdict::Reject(_));
+            line.stopped = matches!(verdict, Verdict::Reject(_) | Verdict::Retire);
             let receives = section
                 .media()
                 .is_some_and(|media| media.direction.receives());
@@ -520,5 +541,104 @@ fn rejected(offered: &Section) -> Section {
         candidates: Vec::new(),
         end_of_candidates: false,
         media,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp::{Fingerprint, IceCredentials, LocalTransport, NegotiatorConfig};
+
+    fn negotiator() -> Negotiator {
+        let local = LocalTransport {
+            ice: IceCredentials {
+                ufrag: "server".into(),
+                pwd: "serverpasswordserverpassword".into(),
+            },
+            ice_lite: false,
+            fingerprint: Fingerprint {
+                algorithm: "sha-256".into(),
+                digest: vec![7; 32],
+            },
+            candidates: Vec::new(),
+            end_of_candidates: false,
+        };
+        Negotiator::new(NegotiatorConfig::default(), local)
+    }
+
+    /// An offer with a section for each `(mid, direction)`.
+    fn offer(sections: &[(&str, &str)]) -> String {
+        let mids: Vec<&str> = sections.iter().map(|(mid, _)| *mid).collect();
+        let digest = ["07"; 32].join(":");
+        let mut sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\n",
+            mids.join(" ")
+        );
+        for (mid, direction) in sections {
+            let stream = match *direction {
+                "sendonly" => format!("a=msid:stream track{mid}\r\n"),
+                _ => String::new(),
+            };
+            sdp += &format!(
+                "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\n\
+                 a=ice-ufrag:peer\r\na=ice-pwd:peerpasswordpeerpassword\r\n\
+                 a=fingerprint:sha-256 {digest}\r\na=setup:actpass\r\na=rtcp-mux\r\n\
+                 a={direction}\r\na=rtpmap:111 opus/48000/2\r\n{stream}"
+            );
+        }
+        sdp
+    }
+
+    /// The answer's ports by mid, and how many sections the peer started and stopped to send in.
+    fn negotiate(
+        negotiator: &mut Negotiator,
+        sections: &[(&str, &str)],
+    ) -> (Vec<u16>, usize, usize) {
+        negotiator.apply_offer(&offer(sections)).unwrap();
+        let answered = negotiator.create_answer().unwrap();
+        let answer = Description::parse(&answered.description.sdp).unwrap();
+        let changes = &answered.negotiated.receive;
+        let started = |change: &&ReceiveChange| matches!(change, ReceiveChange::Started(_));
+        let started = changes.iter().filter(started).count();
+        let ports = answer.sections.iter().map(|section| section.port).collect();
+        (ports, started, changes.len() - started)
+    }
+
+    #[test]
+    fn a_section_that_the_peer_stopped_to_send_in_is_freed_for_another() {
+        let mut negotiator = negotiator();
+        let listening = ("0", "recvonly");
+        let first = negotiate(&mut negotiator, &[listening, ("1", "sendonly")]);
+        assert_eq!(first, (vec![9, 9], 1, 0));
+        let unpublished = negotiate(&mut negotiator, &[listening, ("1", "inactive")]);
+        assert_eq!(unpublished, (vec![9, 0], 0, 1));
+        let recycled = negotiate(&mut negotiator, &[listening, ("2", "sendonly")]);
+        assert_eq!(recycled, (vec![9, 9], 1, 0));
+    }
+
+    #[test]
+    fn a_peer_that_sends_again_where_it_had_stopped_is_received() {
+        let mut negotiator = negotiator();
+        let listening = ("0", "recvonly");
+        negotiate(&mut negotiator, &[listening, ("1", "sendonly")]);
+        negotiate(&mut negotiator, &[listening, ("1", "inactive")]);
+        let again = negotiate(&mut negotiator, &[listening, ("1", "sendonly")]);
+        assert_eq!(again, (vec![9, 9], 1, 0));
+    }
+
+    #[test]
+    fn the_section_that_carries_the_bundle_stays() {
+        let mut negotiator = negotiator();
+        negotiate(&mut negotiator, &[("0", "sendonly")]);
+        let unpublished = negotiate(&mut negotiator, &[("0", "inactive")]);
+        assert_eq!(unpublished, (vec![9], 0, 1));
+    }
+
+    #[test]
+    fn a_section_that_nothing_was_ever_sent_in_stays() {
+        let mut negotiator = negotiator();
+        let sections = [("0", "recvonly"), ("1", "inactive")];
+        assert_eq!(negotiate(&mut negotiator, &sections), (vec![9, 9], 0, 0));
+        assert_eq!(negotiate(&mut negotiator, &sections), (vec![9, 9], 0, 0));
     }
 }
