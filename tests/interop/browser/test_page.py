@@ -34,7 +34,7 @@ SEES = """
 """
 #: What an audio element plays is louder than -60 dB just now.
 HEARS = """
-async () => {
+() => {
   const [element] = [...document.querySelectorAll("audio")].filter((audio) => !audio.paused);
   if (!element) return false;
   if (!window.analyser) {
