@@ -5,6 +5,7 @@ Each scenario (python/scenarios) runs in a process of its own, for the client ma
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from peers import run_program
 from python import scenarios  # noqa: F401
 from python.performance import MODES, Record, perform
 from python.stage import SCENARIOS, Scenario
-from servers import REFERENCE, Server, ServerProcess, free_port, open_server
+from servers import REFERENCE, ROOM, Server, ServerProcess, free_port, open_server
 
 from roomful.config import DEV_KEY, DEV_SECRET
 
@@ -29,6 +31,27 @@ def test_clients_meet(name: str, scenario: Scenario, mode: str) -> None:
         performance = perform(server, name, mode)
     if scenario.recorded:
         assert not (differences := Record.load(name).differences(mode, performance)), "\n".join(differences)
+
+
+def test_two_programs_meet() -> None:
+    """As far apart as two clients on one machine can be."""
+    program = str(Path(__file__).with_name("python_peer.py"))
+
+    async def meet(server: Server) -> None:
+        async with (
+            run_program("ada", sys.executable, program) as ada,
+            run_program("bob", sys.executable, program) as bob,
+        ):
+            for peer in (ada, bob):
+                await peer.connect(server.url, server.token(identity=peer.identity, room=ROOM))
+            await asyncio.gather(ada.publishTone(440), ada.publishColour("blue", "vp8"), bob.meets("ada"))
+            await ada.send("hello")
+            await bob.receives({"from": "ada", "content": "hello"})
+            await bob.hears("ada", 440)
+            await bob.sees("ada", "blue")
+
+    with open_server() as server:
+        asyncio.run(meet(server))
 
 
 @pytest.mark.skipif(bool(REFERENCE), reason="of our command")

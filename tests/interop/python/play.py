@@ -23,6 +23,8 @@ LIMIT = 40.0
 async def play(name: str, stage: Stage) -> None:
     async with asyncio.timeout(LIMIT):
         await SCENARIOS[name].play(stage)
+        for person in stage.people:
+            person.check()
         print("RESULT", json.dumps({"people": [[one.identity, one.events] for one in stage.people]}))
         sys.stdout.flush()
         await stage.close()

@@ -99,8 +99,7 @@ class Person:
         try:
             async with asyncio.timeout(wait):
                 while not (found := probe()):
-                    if self.fault:
-                        raise self.fault
+                    self.check()
                     await self._news.wait()
                 return found
         except TimeoutError:
@@ -180,6 +179,11 @@ class Person:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def check(self) -> None:
+        """Raises what went wrong in taking an event."""
+        if self.fault:
+            raise self.fault
 
     def note(self) -> None:
         self._news.set()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from livekit import api
+import asyncio
 
-from ..stage import Stage, scenario
+from livekit import api, rtc
+
+from ..stage import GLANCE, WAIT, Stage, scenario
 
 #: What clients allow in one packet, nearly.
 LARGE = 60_000
@@ -83,6 +85,33 @@ async def telephone_tones(stage: Stage) -> None:
     ada, bob = await stage.pair()
     await ada.me.publish_dtmf(code=5, digit="5")
     await bob.sees_event("sip_dtmf_received", "5")
+
+
+@scenario()
+async def data_tracks(stage: Stage) -> None:
+    ada, bob = await stage.pair()
+    track = await ada.me.publish_data_track(name="positions")
+    remote = await bob.until("a data track", lambda: bob.data_tracks and bob.data_tracks[0])
+    assert (remote.info.name, remote.publisher_identity) == ("positions", "ada")
+    stream = remote.subscribe()
+    #: More than one packet.
+    payload = bytes(range(256)) * 20
+
+    async def push() -> None:
+        # Nobody tells the publisher when a subscription stands.
+        while True:
+            track.try_push(rtc.DataTrackFrame(payload, user_timestamp=1234))
+            await asyncio.sleep(GLANCE)
+
+    pushing = ada.spawn(push())
+    async with asyncio.timeout(WAIT):
+        frame = await stream.read()
+    pushing.cancel()
+    assert frame is not None
+    assert (frame.payload, frame.user_timestamp) == (payload, 1234)
+    stream.close()
+    await track.unpublish()
+    await bob.sees_event("data_track_unpublished")
 
 
 @scenario(ours=True)
