@@ -6,7 +6,6 @@ A person notes every event of its room, and waits for what it wants to see, hear
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
@@ -48,7 +47,7 @@ class Person:
         self.pictures: dict[str, Picture] = {}
         self.frames: dict[str, int] = defaultdict(int)
         self.fault: Exception | None = None
-        self._news = asyncio.Event()
+        self._waiting: dict[asyncio.Future[Any], Callable[[], Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         for name in rtc.room.EventTypes.__args__:
             self.room.on(name, self._noting(name))
@@ -95,15 +94,19 @@ class Person:
     # ---- waiting
 
     async def until(self, what: str, probe: Callable[[], Any], wait: float = WAIT) -> Any:
-        """The first true answer of `probe`, asked again after each thing that happens here."""
+        """The first true answer of `probe`, asked again at each thing that happens here."""
+        self.check()
+        if found := probe():
+            return found
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[answer] = probe
         try:
             async with asyncio.timeout(wait):
-                while not (found := probe()):
-                    self.check()
-                    await self._news.wait()
-                return found
+                return await answer
         except TimeoutError:
             raise AssertionError(f"{self.identity}: never {what}; {self._state()}") from None
+        finally:
+            del self._waiting[answer]
 
     async def sees_event(self, *wanted: Any, count: int = 1, wait: float = WAIT) -> None:
         """An event that begins like this, for the nth time."""
@@ -132,13 +135,12 @@ class Person:
     async def hears_no_more(self, identity: str) -> None:
         """Silence, or nothing at all for a while."""
         async with asyncio.timeout(WAIT):
-            while not self.sounds[identity].has_faded():
-                sound = self.sounds[identity]
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(STILL):
-                        while sound is self.sounds[identity]:
-                            await self._news.wait()
-                if sound is self.sounds[identity]:
+            while not (sound := self.sounds[identity]).has_faded():
+                try:
+                    await self.until(
+                        "hears more", lambda sound=sound: self.sounds[identity] is not sound, STILL
+                    )
+                except AssertionError:
                     return
 
     async def sees(self, identity: str, rgb: tuple[int, int, int], width: int = 0) -> None:
@@ -186,8 +188,16 @@ class Person:
             raise self.fault
 
     def note(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        """Asks the probes here and now: what they look for may be gone when their tasks run."""
+        for answer, probe in self._waiting.items():
+            if answer.done():
+                continue
+            try:
+                self.check()
+                if found := probe():
+                    answer.set_result(found)
+            except Exception as error:
+                answer.set_exception(error)
 
     async def leave(self) -> None:
         await self.room.disconnect()

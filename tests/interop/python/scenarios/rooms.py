@@ -13,6 +13,7 @@ from ..stage import Stage, scenario
 async def join_and_leave(stage: Stage) -> None:
     ada, bob = await stage.pair()
     await bob.leave()
+    await bob.sees_event("disconnected")
     await ada.sees_event("participant_disconnected", "bob")
 
 
@@ -23,6 +24,7 @@ async def a_publisher_leaves(stage: Stage) -> None:
     await bob.hears("ada", 440)
     await ada.sees_event("local_track_subscribed")
     await ada.leave()
+    await ada.sees_event("disconnected")
     await bob.sees_event("participant_disconnected", "ada")
 
 
@@ -30,6 +32,7 @@ async def a_publisher_leaves(stage: Stage) -> None:
 async def leave_and_return(stage: Stage) -> None:
     ada, bob = await stage.pair()
     await bob.leave()
+    await bob.sees_event("disconnected")
     await ada.sees_event("participant_disconnected", "bob")
     again = await stage.join("bob")
     await ada.sees_event("participant_connected", "bob", count=2)
@@ -47,7 +50,7 @@ async def about_oneself(stage: Stage) -> None:
     await bob.meets("ada")
     seen = bob.other("ada")
     assert (seen.name, seen.metadata, dict(seen.attributes)) == ("Ada", "one", {"mood": "fine"})
-    await ada.meets("bob")
+    await ada.sees_event("participant_active", "bob")
     await ada.me.set_metadata("two")
     await bob.sees_event("participant_metadata_changed", "ada", "one", "two")
     await ada.sees_event("participant_metadata_changed", "ada")
