@@ -184,6 +184,7 @@ impl Plane {
                 answer_role: DtlsRole::Server,
                 max_message_size: MAX_MESSAGE_SIZE as u64,
                 line_reuse: line_reuse(&spec.client.sdk),
+                retire_stopped: never_sends_again(&spec.client.sdk),
                 ..NegotiatorConfig::default()
             },
             local,
@@ -414,4 +415,10 @@ fn line_reuse(sdk: &str) -> LineReuse {
         "rust" | "python" | "node" | "cpp" | "unity" => LineReuse::Recycle,
         _ => LineReuse::Inactive,
     }
+}
+
+/// Clients on libwebrtc and in browsers add a section for each publication and leave the old one unused;
+/// others, as those on pion, send in it again.
+fn never_sends_again(sdk: &str) -> bool {
+    matches!(sdk, "js" | "rust" | "python" | "node" | "cpp" | "unity")
 }

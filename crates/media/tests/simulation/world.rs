@@ -179,7 +179,8 @@ impl World {
                 adaptive_stream: false,
                 ice_lite: false,
                 client: ClientTraits {
-                    sdk: "rust".into(),
+                    // str0m sends again in a section it had stopped, as clients on pion do.
+                    sdk: "go".into(),
                     protocol: 17,
                     ..ClientTraits::default()
                 },

@@ -169,7 +169,8 @@ impl Negotiator {
     /// stay small. A peer that does send there again all the same is answered as if nothing had been.
     fn retires(&self, section: &Section) -> bool {
         let inactive = |media: &MediaMedia| media.direction == Direction::Inactive;
-        section.media().is_some_and(inactive)
+        self.config.retire_stopped
+            && section.media().is_some_and(inactive)
             && self.lines.iter().any(|line| {
                 line.mid == section.mid && line.receive.is_some() && line.sender.is_none()
             })
@@ -550,6 +551,10 @@ mod tests {
     use crate::sdp::{Fingerprint, IceCredentials, LocalTransport, NegotiatorConfig};
 
     fn negotiator() -> Negotiator {
+        negotiator_with(true)
+    }
+
+    fn negotiator_with(retire_stopped: bool) -> Negotiator {
         let local = LocalTransport {
             ice: IceCredentials {
                 ufrag: "server".into(),
@@ -563,7 +568,11 @@ mod tests {
             candidates: Vec::new(),
             end_of_candidates: false,
         };
-        Negotiator::new(NegotiatorConfig::default(), local)
+        let config = NegotiatorConfig {
+            retire_stopped,
+            ..NegotiatorConfig::default()
+        };
+        Negotiator::new(config, local)
     }
 
     /// An offer with a section for each `(mid, direction)`.
@@ -624,6 +633,15 @@ mod tests {
         negotiate(&mut negotiator, &[listening, ("1", "inactive")]);
         let again = negotiate(&mut negotiator, &[listening, ("1", "sendonly")]);
         assert_eq!(again, (vec![9, 9], 1, 0));
+    }
+
+    #[test]
+    fn a_peer_that_reuses_its_sections_keeps_them() {
+        let mut negotiator = negotiator_with(false);
+        let listening = ("0", "recvonly");
+        negotiate(&mut negotiator, &[listening, ("1", "sendonly")]);
+        let unpublished = negotiate(&mut negotiator, &[listening, ("1", "inactive")]);
+        assert_eq!(unpublished, (vec![9, 9], 0, 1));
     }
 
     #[test]

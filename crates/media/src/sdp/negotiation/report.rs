@@ -50,6 +50,9 @@ pub struct NegotiatorConfig {
     /// As the answerer, also send in sendrecv sections that the peer sends in, when no section that
     /// only receives is free.
     pub send_in_sendrecv: bool,
+    /// As the answerer, reject sections that the peer stopped to send in, so that it can recycle their
+    /// places. Only for peers that never send in such a section again: others would lose it for good.
+    pub retire_stopped: bool,
 }
 
 impl Default for NegotiatorConfig {
@@ -65,6 +68,7 @@ impl Default for NegotiatorConfig {
             playout_delay: false,
             publishing: false,
             send_in_sendrecv: false,
+            retire_stopped: false,
         }
     }
 }
