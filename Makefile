@@ -32,7 +32,7 @@ test: $(VENV)/.dev ## Everything that must pass: Rust, Python, real clients, bro
 	cargo test --workspace --quiet
 	$(BIN)/python tests/interop/setup.py
 	$(BIN)/pytest tests/unit tests/server
-	$(BIN)/pytest tests/interop/test_python_sdk.py tests/interop/browser/test_data.py
+	$(BIN)/pytest tests/interop
 
 interop: $(VENV)/.dev ## Every test with official clients and browsers
 	$(BIN)/python tests/interop/setup.py

@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::api::SpeakerSettings;
 
-/// The longest time one packet's level is taken to last.
-const LONGEST_FRAME: Duration = Duration::from_millis(60);
 /// Levels are told in eighths.
 const STEPS: f32 = 8.0;
 
@@ -50,14 +48,18 @@ impl LevelMeter {
         }
     }
 
-    /// Takes the level of one packet, in −dBov (0 loudest, 127 silence).
+    /// Takes the level of one packet, in −dBov (0 loudest, 127 silence). It is taken to have lasted since
+    /// the packet before, at most an interval, as livekit-server does: with DTX the first word after a
+    /// silence counts at once.
     pub fn observe(&mut self, now: Instant, level: u8, settings: &SpeakerSettings) {
         let lasted = self
             .last
             .map_or(Duration::from_millis(20), |last| {
                 now.saturating_duration_since(last)
             })
-            .min(LONGEST_FRAME);
+            .min(Duration::from_millis(u64::from(
+                settings.update_interval_ms,
+            )));
         self.last = Some(now);
         if level <= settings.active_level {
             self.active += lasted;
@@ -147,6 +149,15 @@ mod tests {
         speak(&mut meter, &mut now, 10, 5);
         speak(&mut meter, &mut now, 80, 15);
         assert_eq!(meter.tick(&SpeakerSettings::default()), None);
+    }
+
+    #[test]
+    fn a_short_sound_after_a_silence_without_packets_is_noticed() {
+        let (mut meter, mut now) = (LevelMeter::new(), Instant::now());
+        meter.observe(now, 127, &SpeakerSettings::default());
+        now += Duration::from_millis(800);
+        speak(&mut meter, &mut now, 10, 2);
+        assert!(meter.tick(&SpeakerSettings::default()).unwrap().active);
     }
 
     #[test]
