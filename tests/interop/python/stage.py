@@ -120,6 +120,17 @@ class Person:
     async def meets(self, *identities: str) -> None:
         await self.until(f"meets {identities}", lambda: set(identities) <= set(self.room.remote_participants))
 
+    async def meets_active(self, *identities: str) -> None:
+        """Until they are known to be active, which has no order with what one does meanwhile."""
+        await self.meets(*identities)
+
+        def probe() -> bool:
+            return all(
+                self.other(one).state == rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE for one in identities
+            )
+
+        await self.until(f"meets {identities} active", probe)
+
     async def hears(self, identity: str, hertz: int, wait: float = WAIT) -> None:
         def probe() -> bool:
             sound = self.sounds.get(identity)
@@ -336,7 +347,7 @@ class Stage:
         ada = await self.join("ada")
         bob = await self.join("bob")
         await bob.meets("ada")
-        await ada.sees_event("participant_active", "bob")
+        await ada.meets_active("bob")
         return ada, bob
 
     def api(self) -> api.LiveKitAPI:

@@ -71,7 +71,7 @@ async def publish_in_haste(stage: Stage) -> None:
 async def subscribe_by_hand(stage: Stage) -> None:
     ada = await stage.join("ada")
     bob = await stage.join("bob", {"auto_subscribe": False})
-    await ada.meets("bob")
+    await ada.meets_active("bob")
     await ada.play(440)
     await bob.sees_event("track_published", "microphone")
     publication = bob.publication("ada", MICROPHONE)
@@ -90,8 +90,8 @@ async def subscribe_by_hand(stage: Stage) -> None:
 async def subscriptions_for_some_only(stage: Stage) -> None:
     ada, bob = await stage.pair()
     eve = await stage.join("eve")
-    await ada.sees_event("participant_active", "eve")
-    await bob.sees_event("participant_active", "eve")
+    await ada.meets_active("eve")
+    await bob.meets_active("eve")
     only_bob = rtc.ParticipantTrackPermission(participant_identity="bob", allow_all=True)
     ada.me.set_track_subscription_permissions(
         allow_all_participants=False, participant_permissions=[only_bob]
