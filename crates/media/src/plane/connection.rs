@@ -297,13 +297,11 @@ impl Plane {
                     let _ = transport.seal_rtcp_at(buffer, start);
                     ends.push(buffer.len());
                 }
-                let start = buffer.len();
-                receiver.write_rtcp(now, buffer);
-                if buffer.len() > start {
+                receiver.write_rtcp(now, buffer, |buffer, start| {
                     // Unsealed, it is cut off again.
                     let _ = transport.seal_rtcp_at(buffer, start);
                     ends.push(buffer.len());
-                }
+                });
                 queue.release(now, buffer, |buffer, start, header| {
                     let _ = transport.seal_rtp_at(buffer, start, header);
                     ends.push(buffer.len());

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 /// Nothing is asked twice within this time, whoever is new.
 const SHORTEST: Duration = Duration::from_millis(300);
+/// Unanswered requests after which the interval doubles with each: the publisher may have stopped the layer.
+const PATIENT: u32 = 4;
+const LONGEST: Duration = Duration::from_secs(16);
 
 /// The wish for a key frame of one stream.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,6 +15,8 @@ pub struct KeyframeRequests {
     /// A wish that cannot wait for the layer's usual interval: somebody sees nothing.
     urgent: bool,
     last: Option<Instant>,
+    /// Requests since the last key frame.
+    unanswered: u32,
 }
 
 /// Between two requests: key frames of high layers are costly.
@@ -34,6 +39,7 @@ impl KeyframeRequests {
     pub fn arrived(&mut self) {
         self.wanted = false;
         self.urgent = false;
+        self.unanswered = 0;
     }
 
     /// The stream stopped: nothing is asked of it until somebody wants it again.
@@ -49,7 +55,8 @@ impl KeyframeRequests {
         let wait = if self.urgent {
             SHORTEST
         } else {
-            interval(layer)
+            let doublings = self.unanswered.saturating_sub(PATIENT).min(5);
+            (interval(layer) * (1 << doublings)).min(LONGEST)
         };
         Some(self.last.map_or(now, |last| last + wait))
     }
@@ -62,6 +69,7 @@ impl KeyframeRequests {
         if due {
             self.last = Some(now);
             self.urgent = false;
+            self.unanswered = self.unanswered.saturating_add(1);
         }
         due
     }

@@ -114,6 +114,8 @@ pub struct Receiver {
     /// Streams with missing packets or wishes for key frames.
     asking: Vec<usize>,
     numbers: Vec<u16>,
+    /// RTCP before it is put into compounds.
+    packets: Vec<u8>,
     events: VecDeque<ReceiverEvent>,
 }
 
@@ -139,6 +141,7 @@ impl Receiver {
             report_due: None,
             asking: Vec::new(),
             numbers: Vec::new(),
+            packets: Vec::new(),
             events: VecDeque::new(),
         }
     }
@@ -250,8 +253,8 @@ impl Receiver {
         self.rtt = rtt;
     }
 
-    /// Packets of a muted track go no further. Coming back counts as a new start for audio, whose RTP time
-    /// may have stood still, and asks for a key frame of video.
+    /// Packets of a muted track go no further. Coming back counts as a new start: audio's RTP time may have
+    /// stood still, and video needs a key frame, which is asked for.
     pub fn set_muted(&mut self, _now: Instant, tag: u32, muted: bool) {
         for (_, section) in self
             .sections
@@ -272,13 +275,16 @@ impl Receiver {
                     stream.nack.clear();
                     // What was said meanwhile must not come back as redundancy.
                     stream.newest_audio = None;
-                } else if section.description.kind == MediaKind::Audio {
-                    stream.clock.reset();
+                } else {
+                    // A new start: what was dropped meanwhile must not look lost to subscribers.
                     stream.epoch = self.next_epoch;
                     self.next_epoch = self.next_epoch.wrapping_add(1);
-                } else {
-                    stream.keyframes.want(true);
-                    note(&mut self.asking, *key);
+                    if section.description.kind == MediaKind::Audio {
+                        stream.clock.reset();
+                    } else {
+                        stream.keyframes.want(true);
+                        note(&mut self.asking, *key);
+                    }
                 }
             }
         }
@@ -286,11 +292,9 @@ impl Receiver {
 
     /// Somebody needs a key frame of a layer. `urgent`: that viewer sees nothing meanwhile.
     pub fn request_keyframe(&mut self, tag: u32, layer: u8, urgent: bool) {
-        for (_, section) in self
-            .sections
-            .iter_mut()
-            .filter(|(_, section)| section.description.tag == tag)
-        {
+        for (_, section) in self.sections.iter_mut().filter(|(_, section)| {
+            section.description.tag == tag && section.description.kind == MediaKind::Video
+        }) {
             let layer = if section.description.svc { 0 } else { layer };
             let Some(stream) = section.streams.get(usize::from(layer)) else {
                 continue;
@@ -575,7 +579,11 @@ impl Receiver {
                 .payload(original)
                 .ok_or(Discard::UnknownPayload)?;
         }
-        let order = stream.order(number);
+        let order = if source.rtx {
+            stream.order_repeated(number)
+        } else {
+            stream.order(number)
+        };
         let sequence = match order {
             Order::Duplicate => return Err(Discard::Duplicate),
             Order::TooOld => return Err(Discard::TooOld),
@@ -711,9 +719,15 @@ impl Receiver {
             stream.layer
         };
         let active_layers = section.activity.observe(now, layer, header.timestamp);
-        if meta.keyframe && newest && payload.codec.is_video() {
-            stream.keyframes.arrived();
-            stream.nack.forget_before(sequence);
+        if payload.codec.is_video() {
+            meta.keyframe = stream.starts_decoding(&meta);
+            if newest {
+                let before = stream.picture(sequence, header.timestamp);
+                if meta.keyframe {
+                    stream.keyframes.arrived();
+                    stream.nack.forget_before(before);
+                }
+            }
         }
         let (wall, synced) = stream.clock.wall(header.timestamp, clock.micros(now));
         let short = |range: std::ops::Range<usize>| -> Result<std::ops::Range<u16>, Discard> {

@@ -6,8 +6,8 @@ use super::clock::StreamClock;
 use super::keyframe::KeyframeRequests;
 use super::nack::NackGenerator;
 use super::statistics::ReceiveStatistics;
-use crate::codec::CodecKind;
 use crate::codec::dependency::DependencyReader;
+use crate::codec::{CodecKind, Detail, Meta};
 use crate::rtp::{SequenceExtender, TimestampExtender};
 
 /// Numbers below the highest within which duplicates are told from late packets.
@@ -43,6 +43,11 @@ pub(super) struct Stream {
     seen: [u64; (WINDOW / 64) as usize],
     /// The number after one that was far too old: two in a row are a new start.
     restart_at: Option<u16>,
+    /// Video: the newest packet and its timestamp, and the newest packet of the picture before.
+    newest_video: Option<(u64, u32)>,
+    picture_before: u64,
+    /// Parameter sets come in the stream: a key picture begins with them.
+    parameter_sets: bool,
 }
 
 /// How a packet's number relates to what came before.
@@ -95,7 +100,33 @@ impl Stream {
             extender: SequenceExtender::default(),
             seen: [0; (WINDOW / 64) as usize],
             restart_at: None,
+            newest_video: None,
+            picture_before: 0,
+            parameter_sets: false,
         }
+    }
+
+    /// Files a newest video packet; returns the number of the newest packet that came of the picture before
+    /// its own. What is missing in between may belong to either.
+    pub(super) fn picture(&mut self, sequence: u64, timestamp: u32) -> u64 {
+        if let Some((newest, of)) = self.newest_video.replace((sequence, timestamp))
+            && of != timestamp
+        {
+            self.picture_before = newest;
+        }
+        self.picture_before
+    }
+
+    /// Whether a decoder can start at a packet. Without the parameter sets before it, it cannot start at a
+    /// key picture of H.264 and H.265, unless they never come in the stream.
+    pub(super) fn starts_decoding(&mut self, meta: &Meta) -> bool {
+        let sets = match &meta.detail {
+            Detail::H264(units) => units.sps,
+            Detail::H265(units) => units.vps || units.sps,
+            _ => return meta.keyframe,
+        };
+        self.parameter_sets |= sets;
+        meta.keyframe && (sets || !self.parameter_sets)
     }
 
     /// Files a packet's number.
@@ -140,6 +171,19 @@ impl Stream {
         Order::Late { sequence: extended }
     }
 
+    /// Files the number of a packet that was sent again: one far away tells nothing of the stream.
+    pub(super) fn order_repeated(&mut self, sequence: u16) -> Order {
+        let far = self.extender.highest().is_some_and(|highest| {
+            let extended = self.extender.peek(sequence);
+            extended > highest + LONGEST_JUMP || extended + WINDOW <= highest
+        });
+        if far {
+            Order::TooOld
+        } else {
+            self.order(sequence)
+        }
+    }
+
     /// A missing packet was rebuilt: when it comes after all it is a duplicate.
     pub(super) fn rebuilt(&mut self, sequence: u64) {
         self.mark(sequence);
@@ -151,6 +195,8 @@ impl Stream {
         self.seen = Default::default();
         self.restart_at = None;
         self.newest_audio = None;
+        self.newest_video = None;
+        self.picture_before = 0;
         self.timestamps = TimestampExtender::default();
         self.nack.clear();
         self.clock.reset();

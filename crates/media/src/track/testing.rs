@@ -15,6 +15,7 @@ pub(crate) const RED: u8 = 63;
 pub(crate) const VP8: u8 = 96;
 pub(crate) const VP8_RTX: u8 = 97;
 pub(crate) const VP9: u8 = 98;
+pub(crate) const H264: u8 = 102;
 pub(crate) const MID_ID: u8 = 1;
 pub(crate) const RID_ID: u8 = 2;
 pub(crate) const REPAIRED_ID: u8 = 3;
@@ -82,6 +83,7 @@ pub(crate) fn video_section(tag: u32, mid: &str) -> ReceiveSection {
         payload(VP8, CodecKind::Vp8, None),
         payload(VP8_RTX, CodecKind::Rtx, Some(VP8)),
         payload(VP9, CodecKind::Vp9, None),
+        payload(H264, CodecKind::H264, None),
     ];
     section(tag, mid, MediaKind::Video, payloads)
 }
@@ -202,7 +204,7 @@ impl Bench {
         {
             self.now = self.now.max(deadline);
             let mut out = Vec::new();
-            self.receiver.write_rtcp(self.now, &mut out);
+            self.receiver.write_rtcp(self.now, &mut out, |_, _| {});
             if out.is_empty() {
                 continue;
             }

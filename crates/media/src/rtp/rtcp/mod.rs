@@ -176,6 +176,16 @@ impl<'a> RawPacket<'a> {
     }
 }
 
+/// The first of several packets written one after the other, and the others; `None` at their end.
+pub fn split_first_packet(packets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = 4 * (usize::from(read_u16(packets, 2)?) + 1);
+    packets.split_at_checked(len)
+}
+
+pub fn is_receiver_report(packet: &[u8]) -> bool {
+    packet.get(1) == Some(&RECEIVER_REPORT)
+}
+
 /// Appends the common header and what `body` appends, padded with zeros to whole words, and fills in the
 /// length.
 fn write_packet(out: &mut Vec<u8>, packet_type: u8, count: u8, body: impl FnOnce(&mut Vec<u8>)) {

@@ -9,10 +9,11 @@ const DELTAS_PER_REFERENCE: i64 = 256;
 
 /// Bytes before the status chunks: SSRCs, base sequence, count, reference time and packet count.
 const FIXED_LEN: usize = 16;
-/// Most statuses one packet of ours tells.
-const MAX_STATUSES: u64 = 2_000;
-/// Most packets one packet of ours tells the arrival of, to stay within an MTU.
-const MAX_ARRIVALS: usize = 400;
+/// Most statuses one packet of ours tells, at worst seven in two bytes.
+const MAX_STATUSES: u64 = 1_400;
+/// Most packets one packet of ours tells the arrival of, at worst in two bytes each: together with the
+/// statuses 900 bytes.
+const MAX_ARRIVALS: usize = 240;
 
 const NOT_RECEIVED: u8 = 0;
 const SMALL_DELTA: u8 = 1;
@@ -188,7 +189,7 @@ impl TransportFeedbackBuilder {
     /// after the last one taken as the next base.
     ///
     /// `arrivals` are extended numbers, strictly rising and not below `base`, with the arrival in
-    /// microseconds on one clock. 0 when there is none, or the first lies more than 2,000 above the base:
+    /// microseconds on one clock. 0 when there is none, or the first lies more than 1,400 above the base:
     /// then a base nearer to it must be used.
     pub fn write(
         &mut self,

@@ -7,12 +7,14 @@ use crate::api::MediaKind;
 use crate::codec::CodecKind;
 use crate::rtp::rtcp::feedback::{write_fir, write_nack, write_pli, write_remb};
 use crate::rtp::rtcp::report::{MAX_BLOCKS, middle_ntp, write_cname, write_receiver_report};
-use crate::rtp::rtcp::{ReportBlock, RtcpPacket};
+use crate::rtp::rtcp::{ReportBlock, RtcpPacket, is_receiver_report, split_first_packet};
 use crate::track::quality::Impairment;
 
 /// High enough that a browser without transport-wide feedback climbs to the most its camera needs; its
 /// own loss-based control stays below what the path takes.
 const REMB_BITRATE: u64 = 20_000_000;
+/// Longest compound: sealed and with all headers it fits IPv6's 1,280.
+const MOST_BYTES: usize = 1_100;
 
 impl Receiver {
     /// Takes what a publisher reports of its streams. Feedback on what we send is the subscriptions' matter.
@@ -64,37 +66,63 @@ impl Receiver {
             .min()
     }
 
-    /// Appends the RTCP that is due as one compound, or nothing.
-    pub fn write_rtcp(&mut self, now: Instant, out: &mut Vec<u8>) {
+    /// Appends the RTCP that is due, as compounds that fit a datagram each. `finish` is called at the end of
+    /// each with the place where it begins; it may append to it, but not change what lies before.
+    pub fn write_rtcp(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<u8>,
+        finish: impl FnMut(&mut Vec<u8>, usize),
+    ) {
         if self.deadline(now).is_none_or(|deadline| now < deadline) {
             return;
         }
-        let start = out.len();
-        self.write_reports(now, out);
-        write_cname(out, self.ssrc, &self.cname);
-        let head = out.len();
-        let any_reports = self.report_due.is_none_or(|due| now >= due);
-        if any_reports {
-            let heard = self
-                .streams
-                .iter()
-                .any(|(_, stream)| !stream.silent_for(now, 2 * REPORT_INTERVAL));
-            self.report_due = heard.then_some(now + REPORT_INTERVAL);
-            if self.remb && heard {
-                let ssrcs: Vec<u32> = self.video_ssrcs().collect();
-                if !ssrcs.is_empty() {
-                    write_remb(out, self.ssrc, REMB_BITRATE, &ssrcs);
-                }
-            }
+        let mut packets = std::mem::take(&mut self.packets);
+        packets.clear();
+        if self.report_due.is_some_and(|due| now >= due) {
+            self.write_reports(now, &mut packets);
         }
-        self.write_requests(now, out);
+        self.write_requests(now, &mut packets);
         let media = self
             .video_ssrcs()
             .next()
             .or_else(|| self.streams.iter().next().map(|(_, stream)| stream.ssrc));
-        self.arrivals.write(now, self.ssrc, media.unwrap_or(0), out);
-        if out.len() == head && !any_reports {
-            out.truncate(start);
+        self.arrivals
+            .write(now, self.ssrc, media.unwrap_or(0), &mut packets);
+        self.write_compounds(&packets, out, finish);
+        self.packets = packets;
+    }
+
+    /// Each compound begins with a report and our name (RFC 3550, 6.1).
+    fn write_compounds(
+        &self,
+        mut packets: &[u8],
+        out: &mut Vec<u8>,
+        mut finish: impl FnMut(&mut Vec<u8>, usize),
+    ) {
+        let mut open: Option<usize> = None;
+        while let Some((packet, rest)) = split_first_packet(packets) {
+            packets = rest;
+            let begun = open.filter(|start| out.len() - start + packet.len() <= MOST_BYTES);
+            if begun.is_some() {
+                out.extend_from_slice(packet);
+                continue;
+            }
+            if let Some(full) = open.replace(out.len()) {
+                finish(out, full);
+                open = Some(out.len());
+            }
+            if is_receiver_report(packet) {
+                out.extend_from_slice(packet);
+                write_cname(out, self.ssrc, &self.cname);
+            } else {
+                write_receiver_report(out, self.ssrc, &[]);
+                write_cname(out, self.ssrc, &self.cname);
+                out.extend_from_slice(packet);
+            }
+        }
+        if let Some(last) = open {
+            finish(out, last);
         }
     }
 
@@ -107,31 +135,40 @@ impl Receiver {
 
     fn write_reports(&mut self, now: Instant, out: &mut Vec<u8>) {
         let mut blocks = Vec::new();
-        if self.report_due.is_some_and(|due| now >= due) {
-            for (_, stream) in self.streams.iter_mut().filter(|(_, stream)| stream.heard) {
-                stream.heard = false;
-                let report = stream.statistics.report();
-                let (last_sr, delay) = stream.last_report.map_or((0, 0), |(ntp, at)| {
-                    let delay = now.saturating_duration_since(at);
-                    (
-                        ntp,
-                        (delay.as_micros() * 65_536 / 1_000_000).min(u128::from(u32::MAX)) as u32,
-                    )
-                });
-                blocks.push(ReportBlock {
-                    ssrc: stream.ssrc,
-                    fraction_lost: report.fraction_lost,
-                    cumulative_lost: report.cumulative_lost,
-                    highest_sequence: report.highest_sequence,
-                    jitter: report.jitter,
-                    last_sr,
-                    delay_since_last_sr: delay,
-                });
-            }
+        for (_, stream) in self.streams.iter_mut().filter(|(_, stream)| stream.heard) {
+            stream.heard = false;
+            let report = stream.statistics.report();
+            let (last_sr, delay) = stream.last_report.map_or((0, 0), |(ntp, at)| {
+                let delay = now.saturating_duration_since(at);
+                (
+                    ntp,
+                    (delay.as_micros() * 65_536 / 1_000_000).min(u128::from(u32::MAX)) as u32,
+                )
+            });
+            blocks.push(ReportBlock {
+                ssrc: stream.ssrc,
+                fraction_lost: report.fraction_lost,
+                cumulative_lost: report.cumulative_lost,
+                highest_sequence: report.highest_sequence,
+                jitter: report.jitter,
+                last_sr,
+                delay_since_last_sr: delay,
+            });
         }
         let mut chunks = blocks.chunks(MAX_BLOCKS);
         write_receiver_report(out, self.ssrc, chunks.next().unwrap_or_default());
         chunks.for_each(|chunk| write_receiver_report(out, self.ssrc, chunk));
+        let heard = self
+            .streams
+            .iter()
+            .any(|(_, stream)| !stream.silent_for(now, 2 * REPORT_INTERVAL));
+        self.report_due = heard.then_some(now + REPORT_INTERVAL);
+        if self.remb && heard {
+            let ssrcs: Vec<u32> = self.video_ssrcs().collect();
+            if !ssrcs.is_empty() {
+                write_remb(out, self.ssrc, REMB_BITRATE, &ssrcs);
+            }
+        }
     }
 
     fn write_requests(&mut self, now: Instant, out: &mut Vec<u8>) {

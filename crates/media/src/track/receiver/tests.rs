@@ -1,7 +1,7 @@
 use super::*;
-use crate::rtp::rtcp::SenderInfo;
 use crate::rtp::rtcp::parse_compound;
 use crate::rtp::rtcp::report::write_sender_report;
+use crate::rtp::rtcp::{RtcpPacket, SenderInfo};
 use crate::track::clock::micros_to_ntp;
 use crate::track::testing::*;
 
@@ -448,4 +448,152 @@ fn lost_audio_is_rebuilt_from_the_redundancy_between_its_neighbours() {
     // A block from before the newest packet's time is dropped.
     let out = bench.receive(&red(3, 4800, &[(2880, b"old"), (1920, b"older")]));
     assert_eq!(out.len(), 1);
+}
+
+#[test]
+fn audio_is_never_asked_for_key_frames() {
+    let mut bench = Bench::new(vec![audio_section(7, "0", 10)]);
+    bench.receiver.request_keyframe(7, u8::MAX, true);
+    bench.receiver.request_keyframe(7, 0, true);
+    bench.receive(&Rtp::new(OPUS, 10, 1, 960));
+    bench.receiver.request_keyframe(7, 0, true);
+    let asked = bench.run_until(bench.now + 5000 * MS);
+    assert!(!asked.iter().any(|(_, asked)| *asked == Asked::Pli(10)));
+}
+
+/// A NAL unit of H.264.
+fn h264(ssrc: u32, sequence: u16, timestamp: u32, nal: &[u8]) -> Rtp {
+    Rtp::new(H264, ssrc, sequence, timestamp).payload(nal)
+}
+
+const SPS: [u8; 4] = [0x67, 0x42, 0xE0, 0x1F];
+const PPS: [u8; 3] = [0x68, 0xCE, 0x3C];
+const IDR: [u8; 3] = [0x65, 0x88, 0x84];
+const SLICE: [u8; 3] = [0x41, 0x9A, 0x00];
+
+#[test]
+fn a_packet_missing_inside_a_key_frame_is_asked_for() {
+    let mut bench = Bench::new(vec![video_section(1, "1")]);
+    bench.receive(&h264(20, 10, 3000, &SPS));
+    // 8 and 9 were the end of an earlier picture; 11, the PPS, is lost.
+    bench.receive(&h264(20, 12, 3000, &IDR));
+    bench.receive(&h264(20, 13, 3000, &IDR).marker());
+    let asked = bench.run_until(bench.now + 10 * MS);
+    assert!(
+        asked
+            .iter()
+            .any(|(_, asked)| *asked == Asked::Nack(20, vec![11])),
+        "{asked:?}"
+    );
+    bench.receive(&h264(20, 11, 3000, &PPS));
+    // What was lost before a key frame began is of no use any more.
+    bench.receive(&h264(20, 15, 6000, &SLICE).marker());
+    bench.receive(&h264(20, 16, 9000, &SPS));
+    let asked = bench.run_until(bench.now + 10 * MS);
+    assert!(
+        !asked
+            .iter()
+            .any(|(_, asked)| matches!(asked, Asked::Nack(..))),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn an_idr_picture_without_its_parameter_sets_is_no_start_where_they_come_in_band() {
+    let mut bench = Bench::new(vec![video_section(1, "1")]);
+    // Parameter sets out of band: the IDR picture itself is where to start.
+    assert!(bench.receive(&h264(20, 1, 0, &IDR))[0].packet.meta.keyframe);
+    assert!(
+        bench.receive(&h264(20, 2, 3000, &SPS))[0]
+            .packet
+            .meta
+            .keyframe
+    );
+    assert!(
+        !bench.receive(&h264(20, 4, 3000, &IDR))[0]
+            .packet
+            .meta
+            .keyframe
+    );
+    bench.receiver.request_keyframe(1, 0, true);
+    bench.run_until(bench.now + 10 * MS);
+    bench.receive(&h264(20, 7, 6000, &IDR));
+    let asked = bench.run_until(bench.now + 1000 * MS);
+    assert!(asked.iter().any(|(_, asked)| *asked == Asked::Pli(20)));
+}
+
+#[test]
+fn retransmissions_of_long_ago_do_not_start_the_stream_anew() {
+    let mut bench = Bench::new(vec![simulcast_section(1, "1")]);
+    let epoch = bench.receive(&simulcast("h", key(20, 5_000, 0)))[0]
+        .packet
+        .epoch;
+    for number in [3_000u16, 3_001, 3_002, 9_000] {
+        let body = vp8(true, false, 2, 1, 0);
+        let repeated = Rtp::new(VP8_RTX, 21, number, 3000)
+            .payload(&[&number.to_be_bytes()[..], &body].concat())
+            .with(MID_ID, b"1")
+            .with(REPAIRED_ID, b"h");
+        assert!(bench.receive(&repeated).is_empty(), "{number}");
+    }
+    let next = bench.receive(&delta(20, 5_001, 3000));
+    assert_eq!(next[0].packet.epoch, epoch);
+}
+
+#[test]
+fn a_publisher_that_never_answers_is_asked_less_and_less_often() {
+    let mut bench = Bench::new(vec![simulcast_section(1, "1")]);
+    bench.receive(&simulcast("h", delta(20, 1, 0)));
+    bench.receiver.request_keyframe(1, 1, true);
+    let asked = |bench: &mut Bench, seconds: u32| {
+        let asked = bench.run_until(bench.now + 1000 * MS * seconds);
+        let pli = |it: &&(Instant, Asked)| it.1 == Asked::Pli(20);
+        asked.iter().filter(pli).count()
+    };
+    assert!(asked(&mut bench, 5) >= 4);
+    asked(&mut bench, 15);
+    assert!((1..=3).contains(&asked(&mut bench, 20)));
+    // An answer makes the next wish as good as the first.
+    bench.receive(&key(20, 2, 3000));
+    bench.receiver.request_keyframe(1, 1, true);
+    assert!(asked(&mut bench, 5) >= 4);
+}
+
+#[test]
+fn feedback_on_a_bad_path_fits_datagrams() {
+    let sections: Vec<_> = (0..8)
+        .map(|n| simulcast_section(n, &n.to_string()))
+        .collect();
+    let mut bench = Bench::new(sections);
+    for step in 0..300u16 {
+        for mid in 0..8u8 {
+            for (layer, rid) in ["q", "h", "f"].into_iter().enumerate() {
+                let ssrc = 100 * u32::from(mid) + layer as u32 + 1;
+                let packet = Rtp::new(VP8, ssrc, step * 18, u32::from(step) * 3000)
+                    .payload(&vp8(true, step == 0, 1, 1, 0))
+                    .with(MID_ID, mid.to_string().as_bytes())
+                    .with(RID_ID, rid.as_bytes());
+                bench.receive(&packet);
+            }
+        }
+        bench.pass(if step == 270 { 1000 * MS } else { MS });
+    }
+    bench.pass(5 * MS);
+    let mut compounds = Vec::new();
+    let mut buffer = Vec::new();
+    bench
+        .receiver
+        .write_rtcp(bench.now, &mut buffer, |buffer, start| {
+            compounds.push(buffer.len() - start);
+            let packets: Vec<_> = parse_compound(&buffer[start..]).unwrap().collect();
+            assert!(matches!(packets[0], Ok(RtcpPacket::ReceiverReport { .. })));
+            assert!(
+                packets
+                    .iter()
+                    .any(|it| matches!(it, Ok(RtcpPacket::Sdes(_))))
+            );
+        });
+    assert!(compounds.len() > 2, "{compounds:?}");
+    assert!(compounds.iter().all(|len| *len <= 1_200), "{compounds:?}");
+    assert_eq!(compounds.iter().sum::<usize>(), buffer.len());
 }
