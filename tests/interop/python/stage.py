@@ -283,6 +283,10 @@ def _about(name: str, arguments: tuple[Any, ...]) -> Event:
     if name == "participant_disconnected":
         (who,) = arguments
         return [who.identity, rtc.DisconnectReason.Name(who.disconnect_reason or 0)]
+    if name in ("participant_metadata_changed", "participant_name_changed"):
+        # What it was before the client tells too, from a copy that another of its tasks may have renewed.
+        who, _, now = arguments
+        return [who.identity, now]
     return [_plain(argument) for argument in arguments]
 
 
