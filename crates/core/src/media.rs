@@ -1,12 +1,12 @@
 //! `Media`: one method per [`api::Command`], and the way back for events.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use roomful_media::api::{self, Command, ParticipantId, RoomId, TrackId};
-use roomful_media::io::{Engine, EngineConfig};
+use roomful_media::io::{Engine, EngineConfig, EventQueue};
 
 use crate::event::Event;
 use crate::logging;
@@ -88,6 +88,9 @@ fn parse_address(address: &str) -> PyResult<IpAddr> {
 #[pyclass(frozen, module = "roomful._core")]
 pub(crate) struct Media {
     engine: Mutex<Engine>,
+    /// Beside the engine: taking events, which holds the interpreter, must not wait for one that closes and
+    /// waits for the notifier, which waits for the interpreter.
+    events: Arc<EventQueue>,
     ports: Vec<u16>,
     fingerprint: String,
 }
@@ -162,10 +165,12 @@ impl Media {
         let engine = py
             .detach(|| Engine::start(config, wake))
             .map_err(PyOSError::new_err)?;
-        logging::attach(engine.events());
+        let events = Arc::clone(engine.events());
+        logging::attach(&events);
         let (ports, fingerprint) = (engine.ports().to_vec(), engine.fingerprint().to_owned());
         Ok(Self {
             engine: Mutex::new(engine),
+            events,
             ports,
             fingerprint,
         })
@@ -182,12 +187,7 @@ impl Media {
     }
 
     fn take_events(&self) -> Vec<Event> {
-        self.engine()
-            .events()
-            .take()
-            .into_iter()
-            .map(Event::from)
-            .collect()
+        self.events.take().into_iter().map(Event::from).collect()
     }
 
     fn close(&self, py: Python<'_>) {

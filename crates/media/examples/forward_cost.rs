@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use roomful_media::api::{LayerSpec, MediaKind, TrackSettings};
 use roomful_media::codec::CodecKind;
+use roomful_media::congestion::pacer::Written;
 use roomful_media::congestion::{SendExtensions, SendQueue, SendQueueConfig};
 use roomful_media::rtp::{ExtensionKind, HeaderFields};
 use roomful_media::subscription::{LayerTable, SendFormat, SendPayload, Subscription};
@@ -147,7 +148,7 @@ fn measure(subscribers: usize, streams: u32, frames: u32) -> Option<(f64, f64)> 
         .collect();
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).ok()?);
     let mut index = 0u128;
-    let mut seal = |buffer: &mut Vec<u8>, start: usize, header: usize| {
+    let mut seal = |buffer: &mut Vec<u8>, Written { start, header, .. }: Written| {
         index += 1;
         let mut nonce = [0; 12];
         nonce.copy_from_slice(&index.to_be_bytes()[4..]);
@@ -220,7 +221,14 @@ fn measure(subscribers: usize, streams: u32, frames: u32) -> Option<(f64, f64)> 
     for _ in 0..100_000 {
         buffer.clear();
         buffer.resize(PAYLOAD + 24, 1);
-        seal(&mut buffer, 0, 24);
+        seal(
+            &mut buffer,
+            Written {
+                start: 0,
+                header: 24,
+                repeated: false,
+            },
+        );
     }
     let sealing = cpu_time(start).saturating_sub(began).as_nanos() as f64 / 100_000.0;
     Some((spent.as_nanos() as f64 / sent.max(1) as f64, sealing))

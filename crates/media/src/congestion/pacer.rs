@@ -218,6 +218,17 @@ pub struct SendQueue {
     ledger: SendLedger,
 }
 
+/// A packet that [`SendQueue::release`] wrote and that is to be sealed: it ends the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Where it begins.
+    pub start: usize,
+    /// Length of its RTP header.
+    pub header: usize,
+    /// It was sealed before with the same number, and is the same to the last byte.
+    pub repeated: bool,
+}
+
 /// What [`SendQueue::release`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Released {
@@ -251,11 +262,27 @@ impl SendQueue {
         )
     }
 
-    /// A renegotiation changed what a section may send.
-    pub fn set_section(&mut self, section: SectionId, extensions: SendExtensions, mid: &str) {
-        if let Some(known) = self.sections.get_mut(section.0 as usize) {
-            *known = (extensions, Mid::new(mid).unwrap_or_default());
-        }
+    /// A renegotiation changed what a section may send. Whether anything did change: then what was sent
+    /// before cannot be sent again as it was.
+    pub fn set_section(
+        &mut self,
+        section: SectionId,
+        extensions: SendExtensions,
+        mid: &str,
+    ) -> bool {
+        let now = (extensions, Mid::new(mid).unwrap_or_default());
+        self.sections
+            .get_mut(section.0 as usize)
+            .is_some_and(|known| std::mem::replace(known, now) != now)
+    }
+
+    /// Drops all that waits.
+    pub fn clear(&mut self) {
+        self.audio.clear();
+        self.resend.clear();
+        self.video.clear();
+        self.bytes = 0;
+        self.next = None;
     }
 
     /// Forgets a section and what waits for it.
@@ -337,18 +364,18 @@ impl SendQueue {
         Some(ready.max(open))
     }
 
-    /// Writes what is due to the end of `buffer`, packet after packet. `seal` gets the buffer, where the
-    /// packet starts in it and the length of its RTP header; it encrypts in place and appends its tag.
+    /// Writes what is due to the end of `buffer`, packet after packet. `seal` encrypts each in place and
+    /// appends its tag.
     pub fn release(
         &mut self,
         now: Instant,
         buffer: &mut Vec<u8>,
-        mut seal: impl FnMut(&mut Vec<u8>, usize, usize),
+        mut seal: impl FnMut(&mut Vec<u8>, Written),
     ) -> Released {
         let mut released = Released::default();
         while let Some(outgoing) = self.audio.pop_front() {
             self.bytes = self.bytes.saturating_sub(outgoing.size());
-            released.add(self.write(now, &outgoing, 0, buffer, &mut seal));
+            released.add(self.write(now, &outgoing, Manner::default(), buffer, &mut seal));
         }
         if self.next.is_some_and(|next| now < next) {
             return released;
@@ -358,7 +385,11 @@ impl SendQueue {
             && let Some(outgoing) = self.resend.pop_front()
         {
             self.bytes = self.bytes.saturating_sub(outgoing.size());
-            let size = self.write(now, &outgoing, 0, buffer, &mut seal);
+            let manner = Manner {
+                repeated: outgoing.original_sequence.is_none(),
+                ..Manner::default()
+            };
+            let size = self.write(now, &outgoing, manner, buffer, &mut seal);
             released.add(size);
             if self.config.rate.is_some() {
                 self.charge(now, size);
@@ -421,7 +452,7 @@ impl SendQueue {
         &mut self,
         now: Instant,
         buffer: &mut Vec<u8>,
-        seal: &mut impl FnMut(&mut Vec<u8>, usize, usize),
+        seal: &mut impl FnMut(&mut Vec<u8>, Written),
         released: &mut Released,
     ) -> usize {
         let Some(front) = self.video.pop_front() else {
@@ -466,7 +497,11 @@ impl SendQueue {
             } else {
                 0
             };
-            let size = self.write(now, outgoing, padding, buffer, seal);
+            let manner = Manner {
+                padding,
+                repeated: false,
+            };
+            let size = self.write(now, outgoing, manner, buffer, seal);
             released.add(size);
             total += size;
         }
@@ -500,9 +535,9 @@ impl SendQueue {
         &mut self,
         now: Instant,
         outgoing: &Outgoing,
-        padding: u8,
+        manner: Manner,
         buffer: &mut Vec<u8>,
-        seal: &mut impl FnMut(&mut Vec<u8>, usize, usize),
+        seal: &mut impl FnMut(&mut Vec<u8>, Written),
     ) -> usize {
         let Some((ids, mid)) = self.sections.get(outgoing.section.0 as usize) else {
             return 0;
@@ -551,14 +586,30 @@ impl SendQueue {
         }
         buffer.extend_from_slice(outgoing.patch.bytes());
         buffer.extend_from_slice(outgoing.payload());
-        append_padding(buffer, start, padding);
+        append_padding(buffer, start, manner.padding);
         let size = buffer.len() - start;
         if let Some(sequence) = transport_sequence {
             self.ledger.sent(now, sequence, size as u16);
         }
-        seal(buffer, start, header);
+        let repeated = manner.repeated;
+        seal(
+            buffer,
+            Written {
+                start,
+                header,
+                repeated,
+            },
+        );
         size
     }
+}
+
+/// How a packet is written, beside what it holds.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    padding: u8,
+    /// See [`Written::repeated`].
+    repeated: bool,
 }
 
 impl Released {

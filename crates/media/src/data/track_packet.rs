@@ -132,7 +132,10 @@ pub struct DataTracks {
 impl DataTracks {
     /// Announces a track, or moves it to another handle; its subscribers stay.
     pub fn publish(&mut self, track: TrackId, publisher: ParticipantId, publisher_handle: u16) {
-        let subscribers = self.unpublish(track).unwrap_or_default();
+        let subscribers = self
+            .remove(track)
+            .map(|ended| ended.subscribers)
+            .unwrap_or_default();
         if let Some(earlier) = self.by_handle.insert((publisher, publisher_handle), track) {
             self.tracks.remove(&earlier);
         }
@@ -146,12 +149,16 @@ impl DataTracks {
         );
     }
 
-    /// Ends a track; its subscriptions, if there was one.
-    pub fn unpublish(&mut self, track: TrackId) -> Option<Vec<(ParticipantId, u16)>> {
+    /// Ends a track; its publisher, if there was one.
+    pub fn unpublish(&mut self, track: TrackId) -> Option<ParticipantId> {
+        self.remove(track).map(|ended| ended.publisher)
+    }
+
+    fn remove(&mut self, track: TrackId) -> Option<DataTrack> {
         let ended = self.tracks.remove(&track)?;
         self.by_handle
             .remove(&(ended.publisher, ended.publisher_handle));
-        Some(ended.subscribers)
+        Some(ended)
     }
 
     /// Subscribes under the subscriber's own `handle`, or with `None` unsubscribes.

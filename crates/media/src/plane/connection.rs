@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
-use super::timers::Timer;
+use super::timers::{Armed, Timer};
 use super::{Plane, SHORTEST_TIMER};
 use crate::api::{ConnectionState, Event, ParticipantId, Target};
 use crate::congestion::{SendQueue, SendQueueConfig};
@@ -57,8 +57,7 @@ pub(super) struct Connection {
     pub(super) silent: bool,
     /// Sender reports that leave at the end of the turn.
     pub(super) reports: Vec<(u32, SenderInfo)>,
-    /// The deadline that is armed.
-    pub(super) armed: Option<Instant>,
+    pub(super) armed: Armed,
 }
 
 impl Connection {
@@ -212,7 +211,7 @@ impl Plane {
             touched: false,
             silent: false,
             reports: Vec::new(),
-            armed: None,
+            armed: Armed::default(),
         });
         self.by_ufrag.insert(credentials.ufrag, key);
         let participant = self.participants.get_mut(&id)?;
@@ -248,11 +247,9 @@ impl Plane {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        // An earlier deadline was armed after this one, or it belongs to a connection of before.
-        if connection.armed != Some(at) {
+        if !connection.armed.fired(at) {
             return;
         }
-        connection.armed = None;
         if connection
             .transport
             .poll_timeout()
@@ -302,8 +299,12 @@ impl Plane {
                     let _ = transport.seal_rtcp_at(buffer, start);
                     ends.push(buffer.len());
                 });
-                queue.release(now, buffer, |buffer, start, header| {
-                    let _ = transport.seal_rtp_at(buffer, start, header);
+                queue.release(now, buffer, |buffer, packet| {
+                    let _ = if packet.repeated {
+                        transport.seal_rtp_again_at(buffer, packet.start, packet.header)
+                    } else {
+                        transport.seal_rtp_at(buffer, packet.start, packet.header)
+                    };
                     ends.push(buffer.len());
                 });
             });
@@ -328,10 +329,8 @@ impl Plane {
             return;
         };
         let deadline = deadline.max(now + SHORTEST_TIMER);
-        if connection.armed.is_none_or(|armed| deadline < armed) {
-            connection.armed = Some(deadline);
-            self.timers.arm(deadline, Timer::Connection(key));
-        }
+        self.timers
+            .arm_owned(&mut connection.armed, deadline, Timer::Connection(key));
     }
 
     pub(super) fn take_transport_events(&mut self, now: Instant, key: usize) {
@@ -362,7 +361,7 @@ impl Plane {
                 TransportEvent::ChannelClosed { channel } => self.channel_closed(now, key, channel),
                 TransportEvent::Closed { reason } => {
                     let (participant, target) = (connection.participant, connection.target);
-                    connection.connected = false;
+                    self.connection_down(key);
                     self.events.push_back(Event::Connection {
                         participant,
                         target,
@@ -379,8 +378,6 @@ impl Plane {
             return;
         };
         let (participant, target) = (connection.participant, connection.target);
-        connection.connected = state == TransportState::Connected
-            || connection.connected && state == TransportState::Disconnected;
         let state = match state {
             TransportState::Connecting => ConnectionState::Connecting,
             TransportState::Connected => ConnectionState::Connected,
@@ -399,9 +396,14 @@ impl Plane {
             state,
             detail,
         });
-        if state == ConnectionState::Connected {
-            self.watch_liveness(now, participant);
-            self.connection_up(now, key);
+        match state {
+            ConnectionState::Connected => {
+                self.watch_liveness(now, participant);
+                self.connection_up(now, key);
+            }
+            ConnectionState::Failed => self.connection_down(key),
+            // It may come back, and what is sent meanwhile may arrive.
+            _ => {}
         }
     }
 }

@@ -263,8 +263,12 @@ impl Plane {
         let Some(room) = self.data_tracks.remove(&track) else {
             return;
         };
-        if let Some(room) = self.rooms.get_mut(&room) {
-            room.data_tracks.unpublish(track);
+        let owner = self
+            .rooms
+            .get_mut(&room)
+            .and_then(|room| room.data_tracks.unpublish(track));
+        if let Some(participant) = owner.and_then(|id| self.participants.get_mut(&id)) {
+            participant.data_tracks.retain(|known| *known != track);
         }
     }
 

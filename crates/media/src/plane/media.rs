@@ -52,7 +52,7 @@ impl Plane {
             while connection.receiver.poll_event().is_some() {}
             // Nothing but the feedback's deadline can have changed.
             if let Some(due) = connection.receiver.deadline(now)
-                && connection.armed.is_none_or(|armed| due < armed)
+                && !connection.armed.covers(due)
             {
                 self.touch(key);
             }
@@ -92,11 +92,11 @@ impl Plane {
                     connection.touched = true;
                     self.touched.push(sub.connection);
                 }
-                if !sub.report_armed
+                if sub.report.is_empty()
                     && let Some(due) = forward.deadline()
                 {
-                    sub.report_armed = true;
-                    self.timers.arm(due, Timer::Report(*key));
+                    self.timers
+                        .arm_owned(&mut sub.report, due, Timer::Report(*key));
                 }
             }
             if let Some(new) = forward.poll_wish() {
@@ -191,19 +191,21 @@ impl Plane {
     }
 
     /// A sender report is due: it leaves with whatever else its connection has to say.
-    pub(super) fn report_due(&mut self, now: Instant, key: usize) {
+    pub(super) fn report_due(&mut self, now: Instant, key: usize, at: Instant) {
         let Some(sub) = self.subs.get_mut(key) else {
             return;
         };
-        sub.report_armed = false;
+        if !sub.report.fired(at) {
+            return;
+        }
         let Some(forward) = sub.forward.as_mut() else {
             return;
         };
         let report = forward.poll_report(now, &self.clock);
         if let Some(due) = forward.deadline() {
-            sub.report_armed = true;
+            let due = due.max(now + super::SHORTEST_TIMER);
             self.timers
-                .arm(due.max(now + super::SHORTEST_TIMER), Timer::Report(key));
+                .arm_owned(&mut sub.report, due, Timer::Report(key));
         }
         let connection = sub.connection;
         if let Some(report) = report

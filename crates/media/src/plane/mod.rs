@@ -250,8 +250,8 @@ impl Plane {
             };
             self.guard(now, whose, |plane| match timer {
                 Timer::Connection(key) => plane.connection_due(now, key, at),
-                Timer::Report(key) => plane.report_due(now, key),
-                Timer::Dynacast(key) => plane.dynacast_due(now, key),
+                Timer::Report(key) => plane.report_due(now, key, at),
+                Timer::Dynacast(key) => plane.dynacast_due(now, key, at),
                 Timer::Speakers(room) => plane.speakers_due(now, room),
                 Timer::Quality(room) => plane.quality_due(now, room),
                 Timer::Data(room) => plane.data_due(now, room),

@@ -147,6 +147,15 @@ impl Plane {
             .remove(&connection.transport.local_credentials().ufrag);
         self.by_ufrag.insert(credentials.ufrag.clone(), key);
         connection.transport.restart_ice(now, credentials);
+        let transport = &connection.transport;
+        for gone in connection
+            .tuples
+            .extract_if(.., |tuple| !transport.uses(tuple))
+        {
+            if self.by_tuple.get(&gone) == Some(&key) {
+                self.by_tuple.remove(&gone);
+            }
+        }
         connection.trickled = false;
         let local = connection.local(&self.config.identity);
         connection.negotiator.set_local(local);

@@ -13,6 +13,9 @@ use crate::api::{
 };
 use crate::data::router::Member;
 
+const LOW: u8 = 0;
+const HIGH: u8 = 2;
+
 pub(super) struct Participant {
     pub(super) spec: ParticipantSpec,
     pub(super) publisher: Option<usize>,
@@ -56,6 +59,15 @@ impl Participant {
 
     pub(super) fn is_single(&self) -> bool {
         self.spec.mode == ConnectionMode::Single
+    }
+
+    /// What it wants of a track, as long as it did not say: the best, or with adaptive stream the least.
+    pub(super) fn settings_of(&self, track: TrackId) -> TrackSettings {
+        let default = TrackSettings {
+            quality: if self.spec.adaptive_stream { LOW } else { HIGH },
+            ..TrackSettings::default()
+        };
+        self.settings.get(&track).copied().unwrap_or(default)
     }
 
     pub(super) fn connections(&self) -> impl Iterator<Item = usize> + use<> {
@@ -185,6 +197,9 @@ impl Plane {
         participant.publisher = None;
         participant.subscriber = None;
         participant.data_ready = false;
+        // They name sections of connections that are no more.
+        participant.awaited.clear();
+        participant.unmatched.clear();
         let tracks = participant.tracks.clone();
         if let Some(room) = self.rooms.get_mut(&participant.spec.room) {
             room.router.set_ready(now, id, false, |_| {});

@@ -10,6 +10,7 @@ use rustc_hash::FxHashSet;
 
 use super::Plane;
 use super::layers::BoundLayers;
+use super::timers::Armed;
 use crate::api::{Event, LayerMode, MediaKind, ParticipantId, RoomId, TrackId, TrackSpec};
 use crate::sdp::{Codec, CodecWish, Fmtp, OfferedSection, ReceivePreferences, ReceiveSection};
 use crate::subscription::LayerTable;
@@ -42,7 +43,7 @@ pub(super) struct Variant {
     pub(super) layers: BoundLayers,
     pub(super) subs: Vec<usize>,
     pub(super) dynacast: Dynacast,
-    pub(super) dynacast_armed: Option<Instant>,
+    pub(super) dynacast_armed: Armed,
 }
 
 impl Variant {
@@ -59,7 +60,7 @@ impl Variant {
             layers: BoundLayers::default(),
             subs: Vec::new(),
             dynacast: Dynacast::new(now),
-            dynacast_armed: None,
+            dynacast_armed: Armed::default(),
         }
     }
 }

@@ -6,14 +6,13 @@ use slab::Slab;
 
 use super::Plane;
 use super::publishing::{Source, Variant};
-use crate::api::{Event, ParticipantId, SubscriptionWish, TrackId, TrackSettings};
+use super::timers::Armed;
+use crate::api::{Event, MediaKind, ParticipantId, SubscriptionWish, TrackId, TrackSettings};
 use crate::congestion::pacer::SectionId;
 use crate::sdp::{Codec, CodecWish, Fmtp, SendSection, SendSpec};
 use crate::subscription::{LayerTable, SendFormat, Subscription, send_extensions};
 use crate::track::dynacast::Wanted;
 
-const LOW: u8 = 0;
-const HIGH: u8 = 2;
 /// Signalling protocol from which tracks of one stream may share a stream id.
 const SYNC_STREAMS_PROTOCOL: u32 = 10;
 
@@ -35,7 +34,7 @@ pub(super) struct Sub {
     wanted: Wanted,
     /// The control plane knows that it is up.
     announced: bool,
-    pub(super) report_armed: bool,
+    pub(super) report: Armed,
 }
 
 impl Source {
@@ -187,13 +186,18 @@ impl Plane {
             codec: None,
             wanted: None,
             announced: false,
-            report_armed: false,
+            report: Armed::default(),
         });
         participant.subs.insert(track, sub);
         // The picture should be there when the connection is.
-        let tag = source.variants.first().copied();
-        if let Some(tag) = tag {
-            self.request_keyframe(tag, u8::MAX, true);
+        let settings = participant.settings_of(track);
+        let first = source.variants.first().copied();
+        let layer = first
+            .and_then(|tag| self.variants.get(tag))
+            .filter(|_| source.spec.kind == MediaKind::Video)
+            .and_then(|variant| LayerTable::new(&variant.layers.table).wanted(&settings));
+        if let (Some(tag), Some(layer)) = (first, layer) {
+            self.request_keyframe(tag, layer, true);
         }
         self.touch(key);
     }
@@ -233,32 +237,32 @@ impl Plane {
         let Some((variant_key, variant, codec)) = fit else {
             return;
         };
-        let id_of_section = match sub.section {
-            Some(known) => {
+        let (id_of_section, written_otherwise) = match sub.section {
+            Some(known) => (
+                known,
                 connection
                     .queue
-                    .set_section(known, extensions, &section.mid);
-                known
-            }
-            None => connection.queue.add_section(extensions, &section.mid),
+                    .set_section(known, extensions, &section.mid),
+            ),
+            None => (connection.queue.add_section(extensions, &section.mid), true),
         };
         sub.section = Some(id_of_section);
         sub.codec = Some(codec);
         let format = SendFormat::negotiated(section, sub.ssrc, sub.rtx_ssrc, id_of_section);
-        let default = TrackSettings {
-            quality: if participant.spec.adaptive_stream {
-                LOW
-            } else {
-                HIGH
-            },
-            ..TrackSettings::default()
-        };
-        let settings = participant.settings.get(&track).copied().unwrap_or(default);
+        let settings = participant.settings_of(track);
         let changed = sub.variant != Some(variant_key);
         match &mut sub.forward {
             Some(forward) => {
                 forward.set_format(format);
-                forward.set_layers(LayerTable::new(&variant.layers.table));
+                if written_otherwise {
+                    forward.forget_sent();
+                }
+                let table = LayerTable::new(&variant.layers.table);
+                if changed {
+                    forward.set_source(table, variant.layers.svc);
+                } else {
+                    forward.set_layers(table);
+                }
             }
             None => {
                 sub.forward = Some(Subscription::new(
@@ -291,12 +295,27 @@ impl Plane {
 
     /// Media can flow on a connection now.
     pub(super) fn connection_up(&mut self, now: Instant, key: usize) {
-        let Some(connection) = self.connections.get(key) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        connection.connected = true;
         let mut subs: Vec<usize> = connection.by_ssrc.values().copied().collect();
         subs.sort_unstable();
         subs.into_iter().for_each(|sub| self.sub_up(now, sub));
+    }
+
+    /// Media goes nowhere: none is queued until the connection is up again.
+    pub(super) fn connection_down(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.connected = false;
+        connection.queue.clear();
+        for sub in connection.by_ssrc.values() {
+            if let Some(forward) = self.subs.get_mut(*sub).and_then(|sub| sub.forward.as_mut()) {
+                forward.disconnected();
+            }
+        }
     }
 
     fn sub_up(&mut self, now: Instant, key: usize) {

@@ -595,6 +595,73 @@ fn a_fault_closes_the_participant_it_belongs_to() {
 }
 
 #[test]
+fn what_a_closed_connection_left_behind_is_bound_to_no_other() {
+    let mut fixture = Fixture::new();
+    fixture.join(ALICE, DUAL);
+    let mut client = Client::new();
+    client.send(1, "mic", &[Codec::Opus]);
+    fixture.offer(ALICE, &mut client);
+    fixture
+        .plane
+        .guard(fixture.now, Some(ALICE), |_| panic!("on purpose"));
+    // Bob's connections take the places of Alice's.
+    fixture.join(BOB, DUAL);
+    fixture.offer(BOB, &mut Client::new());
+    let events = fixture.expect(ALICE, spec(5, MediaKind::Audio, "mic"));
+    assert_eq!(bound(&events), []);
+}
+
+#[test]
+fn data_tracks_that_come_and_go_leave_nothing_behind() {
+    let mut fixture = Fixture::new();
+    fixture.join(ALICE, DUAL);
+    for track in 1..=100 {
+        fixture.run(Command::PublishDataTrack {
+            participant: ALICE,
+            spec: DataTrackSpec {
+                track: TrackId(track),
+                sid: format!("DTR_{track}").into(),
+                publisher_handle: 1,
+            },
+        });
+        fixture.run(Command::UnpublishDataTrack(TrackId(track)));
+    }
+    assert!(fixture.plane.participants[&ALICE].data_tracks.is_empty());
+    assert!(fixture.plane.data_tracks.is_empty());
+}
+
+#[test]
+fn paths_that_led_nowhere_are_forgotten_when_ice_restarts() {
+    let mut fixture = Fixture::new();
+    fixture.plane.config.candidates = vec![LocalCandidate {
+        protocol: crate::transport::Protocol::Udp,
+        address: ([192, 0, 2, 1], 7_882).into(),
+        base: None,
+    }];
+    let mut offer = fixture.join(ALICE, DUAL);
+    let mut client = Client::new();
+    for restart in 0..20u16 {
+        answer(&mut fixture, ALICE, &mut client, &offer);
+        for port in 1..=10 {
+            fixture.run(Command::RemoteCandidate {
+                participant: ALICE,
+                target: Target::Subscriber,
+                candidate: format!(
+                    "candidate:1 1 udp 2130706431 198.51.100.7 {} typ host",
+                    restart * 10 + port
+                ),
+            });
+        }
+        fixture.wait(Duration::from_millis(500));
+        offer = fixture.run(Command::RestartIce {
+            participant: ALICE,
+            target: Target::Subscriber,
+        });
+    }
+    assert!(fixture.plane.by_tuple.len() <= 10);
+}
+
+#[test]
 fn what_is_gone_is_ignored() {
     let mut fixture = Fixture::new();
     for command in [

@@ -1,7 +1,6 @@
 //! Deadlines of everything in a plane, in one heap.
 //!
-//! Entries are never removed: their owner knows when its own deadline is, and takes one that fires too
-//! early as a reason to arm again.
+//! Entries are never removed: an owner takes one that fires too early as a reason to look and arm again.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,6 +23,31 @@ pub(super) enum Timer {
     Liveness(ParticipantId),
 }
 
+/// The entries that one owner has in the heap, the earliest last.
+///
+/// An owner whose deadlines come and go (a send queue, many times a second) adds none while an earlier one is
+/// there, so it never has more than a few. Who owns a key tells its entries from those of the key's owner
+/// before it.
+#[derive(Debug, Default)]
+pub(super) struct Armed(Vec<Instant>);
+
+impl Armed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the owner is looked after at `deadline` or before.
+    pub(super) fn covers(&self, deadline: Instant) -> bool {
+        self.0.last().is_some_and(|armed| *armed <= deadline)
+    }
+
+    /// An entry fired: takes note, and tells whether it is one of this owner's.
+    pub(super) fn fired(&mut self, at: Instant) -> bool {
+        let known = self.0.iter().rposition(|armed| *armed == at);
+        known.map(|index| self.0.remove(index)).is_some()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
@@ -35,6 +59,14 @@ impl Timers {
     pub(super) fn arm(&mut self, at: Instant, timer: Timer) {
         self.order += 1;
         self.heap.push(Reverse((at, self.order, timer)));
+    }
+
+    /// Arms a timer of an owner, unless it has an earlier one.
+    pub(super) fn arm_owned(&mut self, armed: &mut Armed, at: Instant, timer: Timer) {
+        if !armed.covers(at) {
+            armed.0.push(at);
+            self.arm(at, timer);
+        }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -55,6 +87,48 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn an_owner_whose_deadlines_come_and_go_has_few_entries() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        let mut armed = Armed::default();
+        let mut now = start;
+        for _ in 0..10_000 {
+            now += Duration::from_millis(10);
+            // A distant deadline that moves on, and a near one.
+            timers.arm_owned(
+                &mut armed,
+                now + Duration::from_secs(10),
+                Timer::Connection(1),
+            );
+            timers.arm_owned(
+                &mut armed,
+                now + Duration::from_millis(1),
+                Timer::Connection(1),
+            );
+            now += Duration::from_millis(1);
+            while let Some((at, _)) = timers.pop(now) {
+                assert!(armed.fired(at));
+            }
+        }
+        assert!(timers.heap.len() <= 2, "{}", timers.heap.len());
+        assert!(!armed.is_empty());
+    }
+
+    #[test]
+    fn an_entry_of_the_owner_before_is_told_apart() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        timers.arm_owned(&mut Armed::default(), start, Timer::Report(7));
+        let mut armed = Armed::default();
+        let own = start + Duration::from_millis(1);
+        timers.arm_owned(&mut armed, own, Timer::Report(7));
+        let (at, _) = timers.pop(own).unwrap();
+        assert!(!armed.fired(at) && !armed.is_empty());
+        let (at, _) = timers.pop(own).unwrap();
+        assert!(armed.fired(at) && armed.is_empty());
+    }
 
     #[test]
     fn fires_in_order_of_time_then_of_arming() {

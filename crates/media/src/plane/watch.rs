@@ -236,19 +236,22 @@ impl Plane {
         let Some(due) = variant.dynacast.deadline() else {
             return;
         };
-        if variant.codec.kind() == MediaKind::Video
-            && variant.dynacast_armed.is_none_or(|armed| due < armed)
-        {
-            variant.dynacast_armed = Some(due);
-            self.timers.arm(due.max(now), Timer::Dynacast(key));
+        if variant.codec.kind() == MediaKind::Video {
+            self.timers.arm_owned(
+                &mut variant.dynacast_armed,
+                due.max(now),
+                Timer::Dynacast(key),
+            );
         }
     }
 
-    pub(super) fn dynacast_due(&mut self, now: Instant, key: usize) {
+    pub(super) fn dynacast_due(&mut self, now: Instant, key: usize, at: Instant) {
         let Some(variant) = self.variants.get_mut(key) else {
             return;
         };
-        variant.dynacast_armed = None;
+        if !variant.dynacast_armed.fired(at) {
+            return;
+        }
         let track = variant.track;
         let told = variant.dynacast.poll(now).is_some();
         if variant.dynacast.deadline().is_some_and(|due| due > now) {

@@ -42,6 +42,13 @@ impl RtpWindow {
         index > self.highest || (self.highest - index < RTP_WINDOW && !self.get(index))
     }
 
+    /// The index of a sequence number that is in the window and was seen.
+    pub(super) fn seen(&self, sequence: u16) -> Option<u64> {
+        let index = self.index(sequence);
+        let remembered = index <= self.highest && self.highest - index < RTP_WINDOW;
+        (remembered && self.get(index)).then_some(index)
+    }
+
     #[inline]
     pub(super) fn insert(&mut self, index: u64) {
         if index > self.highest {

@@ -36,8 +36,8 @@ impl SrtpSender {
     /// Seals the packet that begins at `start` and ends the buffer, in place, and appends the tag. What
     /// lies before it (earlier packets of a batch) is left alone. On an error the packet is cut off.
     ///
-    /// A sequence number of a stream can be sealed once only: its nonce must not be used again. To send a
-    /// packet twice, keep the sealed bytes, or use RTX.
+    /// A sequence number of a stream can be sealed once only: its nonce must not be used for anything else.
+    /// To send a packet twice, use RTX or [`Self::protect_rtp_again_at`].
     #[inline]
     pub fn protect_rtp_at(
         &mut self,
@@ -59,13 +59,7 @@ impl SrtpSender {
         start: usize,
         header_len: usize,
     ) -> Result<(), SrtpError> {
-        let Some(&[_, _, s0, s1, _, _, _, _, i0, i1, i2, i3]) =
-            buffer.get(start..).and_then(|p| p.first_chunk())
-        else {
-            return Err(SrtpError::Malformed);
-        };
-        let sequence = u16::from_be_bytes([s0, s1]);
-        let ssrc = u32::from_be_bytes([i0, i1, i2, i3]);
+        let (ssrc, sequence) = rtp_identity(buffer, start)?;
         let index = if let Some(window) = self.streams.get_mut(&ssrc) {
             let index = window.index(sequence);
             if index >> 48 != 0 {
@@ -82,6 +76,32 @@ impl SrtpSender {
             index
         };
         self.cipher.seal_rtp(buffer, start, header_len, ssrc, index)
+    }
+
+    /// Seals a packet once more under the number it was sealed with before, for resending it without RTX.
+    /// It must be the same to the last byte, header included: then what leaves is, too, and the nonce tells
+    /// nothing new. On an error the packet is cut off.
+    ///
+    /// # Errors
+    /// [`SrtpError::IndexReused`] when the number was never sealed, or too long ago to tell.
+    pub fn protect_rtp_again_at(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        start: usize,
+        header_len: usize,
+    ) -> Result<(), SrtpError> {
+        let sealed = rtp_identity(buffer, start).and_then(|(ssrc, sequence)| {
+            let index = self
+                .streams
+                .get(&ssrc)
+                .and_then(|window| window.seen(sequence))
+                .ok_or(SrtpError::IndexReused)?;
+            self.cipher.seal_rtp(buffer, start, header_len, ssrc, index)
+        });
+        if sealed.is_err() {
+            buffer.truncate(start);
+        }
+        sealed
     }
 
     /// Seals the compound that fills the buffer and appends tag and index.
@@ -109,4 +129,18 @@ impl SrtpSender {
         self.rtcp_index += 1;
         self.cipher.seal_rtcp(buffer, start, ssrc, self.rtcp_index)
     }
+}
+
+/// SSRC and sequence number of the packet at `start`.
+#[inline]
+fn rtp_identity(buffer: &[u8], start: usize) -> Result<(u32, u16), SrtpError> {
+    let Some(&[_, _, s0, s1, _, _, _, _, i0, i1, i2, i3]) =
+        buffer.get(start..).and_then(|p| p.first_chunk())
+    else {
+        return Err(SrtpError::Malformed);
+    };
+    Ok((
+        u32::from_be_bytes([i0, i1, i2, i3]),
+        u16::from_be_bytes([s0, s1]),
+    ))
 }

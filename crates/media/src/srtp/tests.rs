@@ -279,6 +279,29 @@ fn no_sequence_number_is_sealed_twice() {
 }
 
 #[test]
+fn a_packet_sealed_again_is_the_same_to_the_last_byte_and_nothing_else_is_sealed_again() {
+    for profile in PROFILES {
+        let (mut sender, mut receiver) = pair(profile);
+        // Around the wrap, so that the roll-over counter matters.
+        let first = sealed(&mut sender, SSRC, 65_535);
+        sealed(&mut sender, SSRC, 0);
+        let mut again = vec![1, 2, 3];
+        again.extend_from_slice(&packet(SSRC, 65_535));
+        sender.protect_rtp_again_at(&mut again, 3, 20).unwrap();
+        assert_eq!(again[3..], first);
+        receiver.unprotect_rtp(&mut again[3..]).unwrap();
+        for (ssrc, sequence) in [(SSRC, 1), (SSRC, 65_534), (SSRC + 1, 0), (SSRC, 40_000)] {
+            let mut never = packet(ssrc, sequence);
+            assert_eq!(
+                sender.protect_rtp_again_at(&mut never, 0, 20),
+                Err(SrtpError::IndexReused)
+            );
+            assert!(never.is_empty());
+        }
+    }
+}
+
+#[test]
 fn buffers_that_cannot_be_sealed_are_cut_off() {
     for profile in PROFILES {
         let (mut sender, _) = pair(profile);

@@ -145,6 +145,8 @@ pub struct Subscription {
     left_out: Option<u32>,
     /// The layer arriving that a switch waits for.
     awaited: Option<u8>,
+    /// Stream of which a key frame was asked for because packets came that mean nothing without one.
+    missed: Option<u32>,
     active_layers: u8,
 
     numbers: SequenceMap,
@@ -251,6 +253,7 @@ impl Subscription {
             picture_time: None,
             left_out: None,
             awaited: None,
+            missed: None,
             active_layers: 0,
             numbers: SequenceMap::new(first_sequence & 0x7FFF),
             timeline: Timeline::default(),
@@ -296,9 +299,33 @@ impl Subscription {
         }
     }
 
+    /// Nothing can be sent until it is connected again, and then it goes on with a key frame.
+    pub fn disconnected(&mut self) {
+        self.connected = false;
+        self.current = None;
+        self.missed = None;
+        self.history.clear();
+    }
+
+    /// What was sent so far cannot be sent again as it was.
+    pub fn forget_sent(&mut self) {
+        self.history.clear();
+    }
+
     pub fn set_layers(&mut self, table: LayerTable) {
         self.table = table;
         self.apply_settings();
+    }
+
+    /// Another codec of the track is forwarded from now on, beginning with a key frame.
+    pub fn set_source(&mut self, table: LayerTable, svc: bool) {
+        self.svc = svc;
+        self.current = None;
+        self.awaited = None;
+        self.missed = None;
+        self.active_layers = 0;
+        self.set_layers(table);
+        self.ask(true);
     }
 
     pub fn set_settings(&mut self, settings: TrackSettings) {
@@ -381,10 +408,16 @@ impl Subscription {
         if self.wanted.is_none() || !self.connected {
             return Forwarded::Skipped;
         }
+        let stream = (packet.epoch, packet.layer);
+        if packet.is_padding() {
+            if self.current == Some(stream) {
+                self.numbers.leave_out(packet.sequence, false);
+            }
+            return Forwarded::Skipped;
+        }
         if self.kind == MediaKind::Video && !self.svc {
             self.follow_layers(packet);
         }
-        let stream = (packet.epoch, packet.layer);
         if self.current != Some(stream) && !self.try_switch(now, packet, stream) {
             return Forwarded::Skipped;
         }
@@ -466,12 +499,13 @@ impl Subscription {
         let video = self.kind == MediaKind::Video;
         if video {
             if !packet.meta.keyframe || !packet.newest {
-                if self
+                let stands = self
                     .current
-                    .is_none_or(|(epoch, layer)| layer == packet.layer && epoch != packet.epoch)
-                {
+                    .is_none_or(|(epoch, layer)| layer == packet.layer && epoch != packet.epoch);
+                let meant = self.svc || self.target() == Some(packet.layer);
+                if stands && meant && self.missed.replace(packet.epoch) != Some(packet.epoch) {
                     // Nothing can be seen until a key frame comes; the track repeats the request.
-                    self.ask_once();
+                    self.ask(true);
                 }
                 return false;
             }
@@ -504,13 +538,6 @@ impl Subscription {
             self.ask(false);
         }
         true
-    }
-
-    fn ask_once(&mut self) {
-        if self.awaited.is_none() {
-            self.awaited = self.target();
-            self.ask(true);
-        }
     }
 
     /// SVC: everything passes when the highest layer is wanted.

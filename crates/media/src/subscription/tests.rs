@@ -135,7 +135,7 @@ impl Pair {
             at = at.max(deadline);
             let (mut buffer, mut starts) = (Vec::new(), Vec::new());
             self.queue
-                .release(at, &mut buffer, |_, start, _| starts.push(start));
+                .release(at, &mut buffer, |_, packet| starts.push(packet.start));
             starts.push(buffer.len());
             for ends in starts.windows(2) {
                 let packet = &buffer[ends[0]..ends[1]];
@@ -601,6 +601,89 @@ fn without_rtx_the_packet_goes_out_as_it_was() {
     pair.flush();
     assert_eq!(pair.received[1].header, first.header);
     assert_eq!(pair.received[1].payload, first.payload);
+}
+
+#[test]
+fn what_is_sent_again_as_it_was_is_told_apart_from_what_is_new() {
+    let repeated = |rtx: Option<u8>| {
+        let mut pair = Pair::audio(vec![send(109, CodecKind::Opus, rtx)]);
+        pair.receive(&Rtp::new(OPUS, 10, 1, 0));
+        let sequence = pair.received[0].header.sequence;
+        pair.subscription
+            .handle_nack(pair.bench.now, [sequence], &mut pair.queue);
+        let mut seen = Vec::new();
+        pair.queue
+            .release(pair.bench.now, &mut Vec::new(), |_, packet| {
+                seen.push(packet.repeated)
+            });
+        seen
+    };
+    assert_eq!(repeated(None), [true]);
+    assert_eq!(repeated(Some(110)), [false]);
+}
+
+#[test]
+fn padding_of_the_publisher_leaves_no_hole() {
+    let mut pair = Pair::simulcast(0);
+    pair.frame(0, true, 1, 0, 0);
+    for index in 1..50u16 {
+        let sequence = pair.next(0);
+        let mut padding = Rtp::new(VP8, 10, sequence, 3000 * u32::from(index) - 3000)
+            .payload(&[0, 0, 0, 4])
+            .bytes();
+        padding[0] |= 0x20;
+        let mut out = Vec::new();
+        let _ = pair
+            .bench
+            .receiver
+            .handle_rtp(pair.bench.now, &padding, &mut out);
+        pair.forward(&out);
+        pair.frame(0, false, 1 + index, 0, 3000 * u32::from(index));
+    }
+    assert_eq!(pair.received.len(), 50);
+    pair.assert_continuous();
+}
+
+#[test]
+fn each_new_start_of_the_source_asks_for_a_key_frame_of_its_own() {
+    let mut pair = Pair::simulcast(0);
+    for start in [100u16, 30_000, 10, 20_000] {
+        pair.sequences[0] = start;
+        // Two packets, as one alone may be a stray.
+        pair.frame(0, false, 1, 0, 0);
+        pair.frame(0, false, 2, 0, 3000);
+        pair.frame(0, false, 3, 0, 6000);
+        assert_eq!(
+            pair.wish(),
+            Some(KeyframeWish {
+                layer: 0,
+                urgent: true
+            }),
+            "{start}"
+        );
+        pair.frame(0, false, 4, 0, 9000);
+        assert_eq!(pair.wish(), None);
+        let before = pair.received.len();
+        pair.frame(0, true, 5, 0, 12_000);
+        assert_eq!(pair.received.len(), before + 1);
+    }
+    pair.assert_continuous();
+}
+
+#[test]
+fn video_that_was_muted_goes_on_without_a_hole() {
+    let mut pair = Pair::simulcast(0);
+    pair.frame(0, true, 1, 0, 0);
+    pair.bench.receiver.set_muted(pair.bench.now, 1, true);
+    for index in 1..20u16 {
+        pair.frame(0, false, 1 + index, 0, 3000 * u32::from(index));
+    }
+    pair.bench.receiver.set_muted(pair.bench.now, 1, false);
+    pair.frame(0, false, 21, 0, 60_000);
+    pair.frame(0, true, 22, 0, 63_000);
+    pair.frame(0, false, 23, 0, 66_000);
+    assert_eq!(pair.received.len(), 3);
+    pair.assert_continuous();
 }
 
 #[test]

@@ -73,6 +73,12 @@ pub struct MediaPacket {
 }
 
 impl MediaPacket {
+    /// Nothing but padding: it counts in the stream's numbers and is of no other use.
+    #[must_use]
+    pub fn is_padding(&self) -> bool {
+        self.payload.is_empty()
+    }
+
     /// The payload without padding.
     #[must_use]
     pub fn payload(&self) -> &[u8] {

@@ -10,13 +10,12 @@ use slab::Slab;
 
 use super::activity::{LayerActivity, MOST_LAYERS};
 use super::clock::{PeerClock, WallClock};
-use super::packet::{ExtensionSlice, MediaPacket, forwarded_index};
+use super::packet::MediaPacket;
 use super::recovery::recover;
-use super::section::{ReceivePayload, ReceiveSection};
+use super::section::ReceiveSection;
 use super::stream::{Order, Stream};
 use crate::api::MediaKind;
-use crate::codec::red::Red;
-use crate::codec::{CodecKind, Meta};
+use crate::codec::CodecKind;
 use crate::congestion::twcc::ArrivalLedger;
 use crate::rtp::{ExtensionKind, RtpHeader, extension};
 
@@ -622,6 +621,20 @@ impl Receiver {
             return Err(Discard::Muted);
         }
         if range.is_empty() {
+            if !source.rtx {
+                // Subscribers would miss its number.
+                out.push(Ingress {
+                    tag: section.description.tag,
+                    packet: Arc::new(reading::padding(
+                        now,
+                        header,
+                        data,
+                        (sequence, newest),
+                        stream,
+                        section,
+                    )),
+                });
+            }
             return Err(Discard::Padding);
         }
         if payload.codec != stream.codec && !is_auxiliary(payload.codec) {
@@ -632,7 +645,7 @@ impl Receiver {
                 self.next_epoch = self.next_epoch.wrapping_add(1);
             }
         }
-        let packet = Self::parse(
+        let packet = reading::packet(
             now,
             self.clock,
             header,
@@ -651,109 +664,6 @@ impl Receiver {
             packet: Arc::new(packet),
         });
         Ok(())
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn parse(
-        now: Instant,
-        clock: WallClock,
-        header: &RtpHeader,
-        data: Bytes,
-        range: std::ops::Range<usize>,
-        (sequence, newest): (u64, bool),
-        payload: &ReceivePayload,
-        stream: &mut Stream,
-        section: &mut Section,
-    ) -> Result<MediaPacket, Discard> {
-        let bytes = data.get(range.clone()).ok_or(Discard::Malformed)?;
-        let mut meta =
-            Meta::parse(payload.codec, bytes, header.marker).map_err(|_| Discard::BadPayload)?;
-        let mut extensions = [ExtensionSlice::default(); 6];
-        let mut count = 0;
-        let mut audio_level = None;
-        let base = data.as_ptr() as usize;
-        for (id, value) in header.extensions(&data) {
-            let Some(kind) = section.description.extension(id) else {
-                continue;
-            };
-            match kind {
-                ExtensionKind::AudioLevel => {
-                    audio_level = extension::AudioLevel::parse(value).map(|level| level.level)
-                }
-                ExtensionKind::DependencyDescriptor => {
-                    if let Ok(frame) = stream.dependency.read(value) {
-                        meta = meta.with_dependency(frame);
-                    }
-                }
-                _ => {}
-            }
-            let Some(index) = forwarded_index(kind) else {
-                continue;
-            };
-            // Values lie in the packet: only their place is kept.
-            let start = value.as_ptr() as usize - base;
-            if let (Some(slot), Ok(start), Ok(len)) = (
-                extensions.get_mut(count),
-                u16::try_from(start),
-                u8::try_from(value.len()),
-            ) {
-                *slot = ExtensionSlice { index, start, len };
-                count += 1;
-            }
-        }
-        if !section.description.svc {
-            // One layer a stream: what the packet says of layers inside it is not about ours.
-            meta.spatial = 0;
-        }
-        let primary = match payload.codec {
-            // The newest block is the end of the payload.
-            CodecKind::Red => {
-                let red = Red::parse(bytes).map_err(|_| Discard::BadPayload)?;
-                range.end - red.primary.len()..range.end
-            }
-            _ => range.clone(),
-        };
-        let layer = if section.description.svc {
-            meta.spatial
-        } else {
-            stream.layer
-        };
-        let active_layers = section.activity.observe(now, layer, header.timestamp);
-        if payload.codec.is_video() {
-            meta.keyframe = stream.starts_decoding(&meta);
-            if newest {
-                let before = stream.picture(sequence, header.timestamp);
-                if meta.keyframe {
-                    stream.keyframes.arrived();
-                    stream.nack.forget_before(before);
-                }
-            }
-        }
-        let (wall, synced) = stream.clock.wall(header.timestamp, clock.micros(now));
-        let short = |range: std::ops::Range<usize>| -> Result<std::ops::Range<u16>, Discard> {
-            let narrow = |at| u16::try_from(at).map_err(|_| Discard::Malformed);
-            Ok(narrow(range.start)?..narrow(range.end)?)
-        };
-        Ok(MediaPacket {
-            epoch: stream.epoch,
-            layer: stream.layer,
-            active_layers,
-            codec: payload.codec,
-            sequence,
-            newest,
-            timestamp: header.timestamp,
-            marker: header.marker,
-            arrival: now,
-            wall,
-            synced,
-            meta,
-            audio_level,
-            extensions,
-            extension_count: count as u8,
-            payload: short(range)?,
-            primary: short(primary)?,
-            data,
-        })
     }
 
     /// The name we give ourselves in RTCP.
@@ -791,5 +701,6 @@ fn is_auxiliary(codec: CodecKind) -> bool {
 }
 
 mod feedback;
+mod reading;
 #[cfg(test)]
 mod tests;

@@ -243,6 +243,15 @@ impl Ice {
         self.handle_timeout(now);
     }
 
+    /// Whether datagrams on that 5-tuple may be the peer's: validated, or checked and not answered yet.
+    pub(super) fn uses(&self, tuple: &FiveTuple) -> bool {
+        self.find(tuple).is_some()
+            || self
+                .unanswered
+                .iter()
+                .any(|address| address.remote == tuple.remote)
+    }
+
     /// Index of a validated 5-tuple.
     #[inline]
     pub(super) fn find(&self, tuple: &FiveTuple) -> Option<usize> {

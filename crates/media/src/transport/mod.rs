@@ -483,6 +483,11 @@ impl Transport {
             .session
             .as_mut()
             .filter(|session| !session.outbox.is_empty())?;
+        if self.state == TransportState::Failed {
+            // Nobody has consented to be sent anything (RFC 7675, 5.1).
+            session.outbox.clear();
+            return None;
+        }
         let tuple = self
             .ice
             .selected()
@@ -536,6 +541,12 @@ impl Transport {
         self.settle(now, outcome);
     }
 
+    /// Whether datagrams on that path may be the peer's. Paths that were only checked are forgotten when ICE
+    /// restarts.
+    pub fn uses(&self, tuple: &FiveTuple) -> bool {
+        self.ice.uses(tuple)
+    }
+
     /// Where media goes; `None` before a path is found and after it failed.
     #[inline]
     pub fn destination(&self) -> Option<FiveTuple> {
@@ -569,6 +580,23 @@ impl Transport {
         };
         srtp.sender
             .protect_rtp_at(buffer, start, header_len)
+            .map_err(|_| SealError::Refused)
+    }
+
+    /// [`Self::seal_rtp_at`] for a packet that was sealed before with the same number and is the same to the
+    /// last byte.
+    pub fn seal_rtp_again_at(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        start: usize,
+        header_len: usize,
+    ) -> Result<(), SealError> {
+        let Some(srtp) = &mut self.srtp else {
+            buffer.truncate(start);
+            return Err(SealError::NoKeys);
+        };
+        srtp.sender
+            .protect_rtp_again_at(buffer, start, header_len)
             .map_err(|_| SealError::Refused)
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use roomful_media::api::{ConnectionState, Event, MediaKind, Permissions, TrackId};
+use roomful_media::api::{
+    Command, ConnectionState, Event, MediaKind, Permissions, Target, TrackId,
+};
 
 use crate::media::{Layer, SIMULCAST};
 use crate::world::{Join, Who, World};
@@ -257,4 +259,42 @@ fn a_restart_of_ice_keeps_the_media() {
         )
     });
     assert!(!failed, "{}", world.log.join("\n"));
+}
+
+#[test]
+fn a_failed_connection_costs_nothing_and_comes_back_whole() {
+    let mut world = World::new(18);
+    let alice = world.join("alice", Join::single());
+    let bob = world.join("bob", Join::dual());
+    let microphone = world.publish_audio(alice);
+    let camera = world.publish_video(alice, &CAMERA);
+    let seen = |world: &World| world.watch(bob, camera).frames.len();
+    assert!(world.run_until(5 * SECOND, |world| seen(world) > 10));
+    world.cut(bob);
+    world.run_for(20 * SECOND);
+    let before = world.server_wake_ups();
+    world.run_for(10 * SECOND);
+    let wake_ups = world.server_wake_ups() - before;
+    // Alice's feedback, twenty times a second, and little else.
+    assert!(wake_ups < 10 * 60, "{wake_ups} wake-ups in ten seconds");
+    world.mend(bob);
+    let (heard, watched) = (world.heard(bob, microphone).len(), seen(&world));
+    let participant = world.peer(bob).id;
+    world.command(Command::RestartIce {
+        participant,
+        target: Target::Subscriber,
+    });
+    assert!(
+        world.run_until(10 * SECOND, |world| world.heard(bob, microphone).len()
+            > heard + 50
+            && seen(world) > watched + 30),
+        "{}",
+        world.tail(40)
+    );
+    // What was sent into the void is not kept to be sent afterwards, and nothing looks lost.
+    let video = world.watch(bob, camera);
+    let pause = |fault: &String| fault.contains("timestamp moves");
+    assert!(video.faults.iter().all(pause), "{:?}", video.faults);
+    assert!(video.faults.len() <= 1, "{:?}", video.faults);
+    assert!(video.frames[watched].key);
 }

@@ -16,6 +16,8 @@ pub struct Server {
     /// Datagrams sent and batches they went in.
     pub datagrams: u64,
     pub batches: u64,
+    /// Times that its timers woke it.
+    pub wake_ups: u64,
 }
 
 impl Server {
@@ -40,6 +42,7 @@ impl Server {
             transmits: VecDeque::new(),
             datagrams: 0,
             batches: 0,
+            wake_ups: 0,
         }
     }
 
@@ -60,6 +63,7 @@ impl Server {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.wake_ups += 1;
         self.plane.handle_timeout(now);
         self.drain(now);
     }
@@ -82,6 +86,7 @@ impl Server {
             transmits,
             datagrams,
             batches,
+            ..
         } = self;
         plane.drain(now, |batch| {
             *batches += 1;

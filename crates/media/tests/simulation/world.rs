@@ -347,6 +347,11 @@ impl World {
         (self.server.datagrams, self.server.batches)
     }
 
+    /// Times that the server's timers woke it.
+    pub fn server_wake_ups(&self) -> u64 {
+        self.server.wake_ups
+    }
+
     pub fn sid(&self, track: TrackId) -> String {
         self.sids[&track].to_string()
     }

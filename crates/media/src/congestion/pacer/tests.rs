@@ -61,11 +61,10 @@ impl Link {
     fn release(&mut self) -> Vec<Vec<u8>> {
         let mut buffer = Vec::new();
         let mut starts = Vec::new();
-        self.queue
-            .release(self.now, &mut buffer, |buffer, start, header| {
-                assert!(header >= 12 && start + header < buffer.len());
-                starts.push(start);
-            });
+        self.queue.release(self.now, &mut buffer, |buffer, packet| {
+            assert!(packet.header >= 12 && packet.start + packet.header < buffer.len());
+            starts.push(packet.start);
+        });
         starts.push(buffer.len());
         starts
             .windows(2)
