@@ -5,6 +5,9 @@ PYTHON ?= python3
 RUST_SOURCES := $(shell find crates/media/src crates/core -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print 2>/dev/null)
 
+FUZZ ?= $(basename $(notdir $(wildcard crates/fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 60
+
 .PHONY: help run setup test interop compare lint format fuzz bench clean
 
 help: ## Show this help
@@ -29,8 +32,9 @@ $(VENV)/.dev: $(VENV)/.built
 	@touch $@
 
 test: $(VENV)/.dev ## Everything that must pass: Rust, Python, real clients, browsers
-	cargo test --workspace --quiet
+	cargo test --quiet
 	$(BIN)/python tests/interop/setup.py
+	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
 	$(BIN)/pytest tests/unit tests/server
 	$(BIN)/pytest tests/interop
 
@@ -38,12 +42,16 @@ interop: $(VENV)/.dev ## Every test with official clients and browsers
 	$(BIN)/python tests/interop/setup.py
 	$(BIN)/pytest tests/interop
 
+fuzz: ## Every parser against libFuzzer: FUZZ_SECONDS=60 each, FUZZ="sdp vp8" for these alone
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/crates/fuzz/instrument cargo build --quiet --package roomful-fuzz --bins
+	@printf '%s\n' $(FUZZ) | xargs -P "$$(getconf _NPROCESSORS_ONLN)" -I NAME crates/fuzz/run NAME $(FUZZ_SECONDS)
+
 compare: $(VENV)/.dev ## The order of events with livekit-server, recorded anew and compared with ours
 	$(BIN)/python tests/interop/compare.py
 
 lint: $(VENV)/.dev ## Formatting, types and lints of Rust and Python
 	cargo fmt --check
-	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --all-targets --quiet -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -20,7 +20,13 @@ GO_PEER = CACHE / "go-peer"
 NODE_AT_LEAST, GO_AT_LEAST = (20,), (1, 21)  # An older Go fetches the toolchain that go.mod asks for.
 
 #: Command → Debian's package.
-SYSTEM = {"chromium": "chromium", "firefox-esr": "firefox-esr", "nft": "nftables", "ip": "iproute2"}
+SYSTEM = {
+    "chromium": "chromium",
+    "firefox-esr": "firefox-esr",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "c++": "g++",  # libFuzzer's language.
+}
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
