@@ -14,8 +14,13 @@ use crate::srtp::SrtpProfile;
 
 /// From the first flight to the end of the handshake; a half-open handshake does not live longer.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// First retransmission of a flight, doubled with each (RFC 6347 §4.2.4.1, which leaves calls a shorter start
+/// than its second). A client begins sooner, as browsers do: its first flight may reach a peer that does not
+/// know the path yet, and no other message tells it so.
 const RETRANSMISSION: Duration = Duration::from_millis(200);
+const CLIENT_RETRANSMISSION: Duration = Duration::from_millis(50);
 const RETRIES: usize = 8;
+const CLIENT_RETRIES: usize = 10;
 /// Datagrams waiting to be sent. A caller that drains after each call never comes near.
 const MAX_OUTBOX: usize = 4_096;
 /// Room for what one poll of the engine gives: records come from datagrams.
@@ -25,7 +30,8 @@ const RECORD: usize = 2_048;
 /// configuration checks its cryptography when it is built (about 1 ms).
 pub struct Identity {
     certificate: DtlsCertificate,
-    config: Arc<Config>,
+    server: Arc<Config>,
+    client: Arc<Config>,
     fingerprint: Fingerprint,
 }
 
@@ -40,24 +46,28 @@ impl fmt::Debug for Identity {
 impl Identity {
     /// A fresh self-signed ECDSA P-256 certificate.
     pub fn generate() -> Result<Arc<Self>, TransportError> {
-        Self::with(Config::builder())
+        Self::with(Config::builder)
     }
 
     /// For simulations only: timers and the handshake's random bytes (but no key) follow from `seed`, so
     /// that a run can be repeated.
     pub fn for_simulation(seed: u64) -> Result<Arc<Self>, TransportError> {
-        Self::with(Config::builder().dangerously_set_rng_seed(seed))
+        Self::with(|| Config::builder().dangerously_set_rng_seed(seed))
     }
 
-    fn with(config: ConfigBuilder) -> Result<Arc<Self>, TransportError> {
+    fn with(builder: impl Fn() -> ConfigBuilder) -> Result<Arc<Self>, TransportError> {
+        let failed = |error: &dyn fmt::Display| TransportError::Certificate(error.to_string());
         let certificate = dimpl::certificate::generate_self_signed_certificate()
-            .map_err(|error| TransportError::Certificate(error.to_string()))?;
-        let config = config
-            .handshake_timeout(HANDSHAKE_TIMEOUT)
-            .flight_start_rto(RETRANSMISSION)
-            .flight_retries(RETRIES)
-            .build()
-            .map_err(|error| TransportError::Certificate(error.to_string()))?;
+            .map_err(|error| failed(&error))?;
+        let config = |first: Duration, retries: usize| {
+            builder()
+                .handshake_timeout(HANDSHAKE_TIMEOUT)
+                .flight_start_rto(first)
+                .flight_retries(retries)
+                .build()
+                .map(Arc::new)
+                .map_err(|error| failed(&error))
+        };
         let fingerprint = Fingerprint {
             algorithm: "sha-256".into(),
             digest: digest::digest(&digest::SHA256, &certificate.certificate)
@@ -66,7 +76,8 @@ impl Identity {
         };
         Ok(Arc::new(Self {
             certificate,
-            config: Arc::new(config),
+            server: config(RETRANSMISSION, RETRIES)?,
+            client: config(CLIENT_RETRANSMISSION, CLIENT_RETRIES)?,
             fingerprint,
         }))
     }
@@ -171,11 +182,11 @@ impl Session {
         role: DtlsRole,
         now: Instant,
     ) -> Result<Box<Self>, String> {
-        let mut dtls = Dtls::new_12(
-            Arc::clone(&identity.config),
-            identity.certificate.clone(),
-            now,
-        );
+        let config = match role {
+            DtlsRole::Client => &identity.client,
+            DtlsRole::Server => &identity.server,
+        };
+        let mut dtls = Dtls::new_12(Arc::clone(config), identity.certificate.clone(), now);
         dtls.set_active(role == DtlsRole::Client);
         let mut session = Box::new(Self {
             dtls,

@@ -122,6 +122,8 @@ pub(super) struct Link {
     /// Of 1,000.
     pub(super) loss: u64,
     pub(super) cut: bool,
+    /// DTLS datagrams of A that are still to be lost.
+    pub(super) lost_handshakes: usize,
     /// Whether damaged copies of A's packets reach B before the packets; counts them.
     pub(super) tamper: Option<usize>,
     noise: Noise,
@@ -191,6 +193,7 @@ impl Link {
             delay: Duration::from_millis(10),
             loss: 0,
             cut: false,
+            lost_handshakes: 0,
             tamper: None,
             noise: Noise::new(5),
             flight: BTreeMap::new(),
@@ -262,6 +265,11 @@ impl Link {
 
     pub(super) fn carry(&mut self, from: Side, transmit: Transmit) {
         if self.cut || self.noise.next() % 1_000 < self.loss {
+            return;
+        }
+        let handshake = demux::classify(&transmit.contents) == Some(Kind::Dtls);
+        if from == Side::A && handshake && self.lost_handshakes > 0 {
+            self.lost_handshakes -= 1;
             return;
         }
         assert!(

@@ -38,6 +38,22 @@ fn connects_in_every_combination_of_roles() {
 }
 
 #[test]
+fn a_first_flight_that_found_nobody_is_sent_again_soon() {
+    let mut link = Link::new(false);
+    link.lost_handshakes = 1;
+    link.signal(DtlsRole::Client);
+    let took = link.until(5, Link::both_connected);
+    assert!(took <= Duration::from_millis(250), "{took:?}");
+    // And when more is lost, no flood.
+    let mut link = Link::new(false);
+    link.lost_handshakes = usize::MAX;
+    link.signal(DtlsRole::Client);
+    link.run(Duration::from_secs(3));
+    let sent = usize::MAX - link.lost_handshakes;
+    assert!((5..=8).contains(&sent), "{sent} first flights in 3 s");
+}
+
+#[test]
 fn media_passes_both_ways_and_replays_do_not() {
     let mut link = Link::connected(true, DtlsRole::Client);
     for (from, sequence) in [(Side::A, 1), (Side::B, 2)] {
