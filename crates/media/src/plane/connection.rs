@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
+use super::negotiation::Asked;
 use super::timers::{Armed, Timer};
 use super::{Plane, SHORTEST_TIMER};
 use crate::api::{ConnectionState, Event, ParticipantId, Target};
@@ -14,7 +15,7 @@ use crate::congestion::{SendQueue, SendQueueConfig};
 use crate::data::{Channel, MAX_MESSAGE_SIZE};
 use crate::rtp::rtcp::SenderInfo;
 use crate::rtp::rtcp::report::{write_cname, write_sender_report};
-use crate::sdp::{DtlsRole, LineReuse, LocalTransport, Negotiator, NegotiatorConfig, Unplaced};
+use crate::sdp::{DtlsRole, LineReuse, LocalTransport, Negotiator, NegotiatorConfig};
 use crate::track::receiver::Receiver;
 use crate::transport::{
     ChannelId, ChannelSpec, FiveTuple, IceCredentials, IceRole, Identity, Limits, LocalCandidate,
@@ -48,9 +49,7 @@ pub(super) struct Connection {
     pub(super) trickled: bool,
     /// Number of our last offer.
     pub(super) offer_id: u32,
-    /// Sections asked of the client since its last offer, and whether an offer was asked for at all.
-    pub(super) asked: Unplaced,
-    pub(super) offer_asked: bool,
+    pub(super) asked: Asked,
     pub(super) wants_negotiation: bool,
     pub(super) touched: bool,
     /// Nothing was heard of the participant for long, and the control plane knows.
@@ -91,6 +90,7 @@ impl Connection {
             self.transport.poll_timeout(),
             self.queue.deadline(now),
             self.receiver.deadline(now),
+            self.asked.due,
         ]
         .into_iter()
         .flatten()
@@ -205,8 +205,7 @@ impl Plane {
             early_candidates: Vec::new(),
             trickled: false,
             offer_id: u32::from(self.random.u16() & 0xFF),
-            asked: Unplaced::default(),
-            offer_asked: false,
+            asked: Asked::default(),
             wants_negotiation: false,
             touched: false,
             silent: false,
@@ -267,6 +266,7 @@ impl Plane {
     pub(super) fn settle(&mut self, now: Instant, key: usize) {
         self.take_transport_events(now, key);
         self.negotiate(now, key);
+        self.remind(now, key);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };

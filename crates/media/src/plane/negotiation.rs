@@ -1,6 +1,6 @@
 //! Descriptions: the client's are applied and answered at once, our own gather while one is outstanding.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Plane, convert};
 use crate::api::{Event, ParticipantId, SdpKind, SubscriptionFailure, Target};
@@ -9,6 +9,21 @@ use crate::sdp::{
     Unplaced,
 };
 use crate::transport::IceCredentials;
+
+/// Until a client is asked again for an offer that does not come; each time twice as long.
+const REMINDER: Duration = Duration::from_secs(1);
+const MOST_REMINDERS: u32 = 4;
+
+/// What a client that makes the offers was asked for since its last one.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    sections: Unplaced,
+    /// An offer was asked for at all.
+    offer: bool,
+    reminders: u32,
+    /// When to ask again: clients lose a request that comes while they apply an answer.
+    pub(super) due: Option<Instant>,
+}
 
 impl Plane {
     pub(super) fn remote_description(
@@ -77,8 +92,7 @@ impl Plane {
                 .set_receive_preferences(&mid, preferences)
                 .map_err(|error| error.to_string())?;
         }
-        connection.asked = Unplaced::default();
-        connection.offer_asked = false;
+        connection.asked = Asked::default();
         let answered = connection
             .negotiator
             .create_answer()
@@ -273,7 +287,7 @@ impl Plane {
         }
         let participant = connection.participant;
         match connection.target {
-            Target::Publisher => self.ask_for_sections(key),
+            Target::Publisher => self.ask_for_sections(now, key),
             Target::Subscriber => {
                 if connection.negotiator.offer_outstanding() || !connection.negotiator.needs_offer()
                 {
@@ -291,7 +305,7 @@ impl Plane {
         }
     }
 
-    fn ask_for_sections(&mut self, key: usize) {
+    fn ask_for_sections(&mut self, now: Instant, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -305,18 +319,44 @@ impl Plane {
             return;
         }
         let missing = connection.negotiator.unplaced();
-        let audios = missing.audio.saturating_sub(connection.asked.audio);
-        let videos = missing.video.saturating_sub(connection.asked.video);
-        if audios + videos == 0 && (connection.offer_asked || missing != Unplaced::default()) {
+        let asked = &mut connection.asked;
+        let audios = missing.audio.saturating_sub(asked.sections.audio);
+        let videos = missing.video.saturating_sub(asked.sections.video);
+        if audios + videos == 0 && (asked.offer || missing != Unplaced::default()) {
             return;
         }
-        connection.asked.audio += audios;
-        connection.asked.video += videos;
-        connection.offer_asked = true;
+        asked.sections.audio += audios;
+        asked.sections.video += videos;
+        asked.offer = true;
+        asked.reminders = 0;
+        asked.due = Some(now + REMINDER);
         self.events.push_back(Event::MediaSections {
             participant,
             audios: audios as u32,
             videos: videos as u32,
+        });
+    }
+
+    /// Asks once more for an offer that did not come. The sections are not asked for again: they may be there
+    /// and only the offer missing. What the offer lacks is asked for when it is answered.
+    pub(super) fn remind(&mut self, now: Instant, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let asked = &mut connection.asked;
+        if asked.due.is_none_or(|due| now < due) {
+            return;
+        }
+        asked.due = None;
+        if asked.reminders >= MOST_REMINDERS || !connection.negotiator.needs_offer() {
+            return;
+        }
+        asked.reminders += 1;
+        asked.due = Some(now + REMINDER * (1 << asked.reminders));
+        self.events.push_back(Event::MediaSections {
+            participant: connection.participant,
+            audios: 0,
+            videos: 0,
         });
     }
 

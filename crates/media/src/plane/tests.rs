@@ -396,6 +396,48 @@ fn one_connection_asks_for_sections_that_are_missing() {
 }
 
 #[test]
+fn an_offer_that_does_not_come_is_asked_for_again_and_not_for_ever() {
+    let mut fixture = Fixture::new();
+    fixture.join(ALICE, DUAL);
+    fixture.join(BOB, ConnectionMode::Single);
+    let mut bob = Client::new();
+    fixture.offer(BOB, &mut bob);
+    let mut client = Client::new();
+    client.send(1, "mic", &[Codec::Opus]);
+    fixture.expect(ALICE, spec(5, MediaKind::Audio, "mic"));
+    let asked = |events: &[Event]| {
+        let sections = |event: &Event| match event {
+            Event::MediaSections {
+                participant: BOB,
+                audios,
+                videos,
+            } => Some((*audios, *videos)),
+            _ => None,
+        };
+        events.iter().filter_map(sections).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&fixture.offer(ALICE, &mut client)), [(1, 0)]);
+    assert_eq!(asked(&fixture.wait(Duration::from_millis(900))), []);
+    assert_eq!(asked(&fixture.wait(Duration::from_millis(200))), [(0, 0)]);
+    assert_eq!(asked(&fixture.wait(Duration::from_secs(3))), [(0, 0)]);
+    // The offer comes without the section: it is asked for anew.
+    assert_eq!(asked(&fixture.offer(BOB, &mut bob)), [(1, 0)]);
+    let mut reminders = 0;
+    for _ in 0..120 {
+        reminders += asked(&fixture.wait(Duration::from_secs(1))).len();
+    }
+    assert_eq!(reminders, 4);
+    bob.negotiator.add_receive(MediaKind::Audio, 1);
+    assert_eq!(
+        sent(&fixture.offer(BOB, &mut bob)),
+        Some(vec!["TR_5".into()])
+    );
+    for _ in 0..30 {
+        assert_eq!(asked(&fixture.wait(Duration::from_secs(1))), []);
+    }
+}
+
+#[test]
 fn the_audience_is_everybody_but_exceptions() {
     let mut fixture = Fixture::new();
     fixture.join(ALICE, DUAL);
