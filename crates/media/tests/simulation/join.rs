@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use roomful_media::api::{
-    Command, ConnectionState, Event, MediaKind, Permissions, Target, TrackId,
-};
+use roomful_media::api::{Command, ConnectionState, Event, Permissions, Target, TrackId};
 
-use crate::media::{Layer, SIMULCAST};
+use crate::media::{Layer, OPUS, SIMULCAST};
 use crate::world::{Join, Who, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -154,7 +152,7 @@ fn a_description_stays_small_over_500_rounds_of_publishing() {
         for round in 0..500 {
             world.unpublish(alice, track);
             world.run_for(Duration::from_millis(100));
-            track = world.republish(alice, track, MediaKind::Audio);
+            track = world.republish(alice, track, OPUS);
             let heard = world.run_until(2 * SECOND, |world| !world.heard(bob, track).is_empty());
             assert!(heard, "round {round}: {}", world.tail(60));
         }

@@ -2,6 +2,7 @@
 //! network between them, on a simulated clock and from a seed.
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
+mod clip;
 mod link;
 mod media;
 mod peer;
@@ -9,6 +10,7 @@ mod self_test;
 mod server;
 mod world;
 
+mod codecs;
 mod data;
 mod hostile;
 mod join;

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+pub const OPUS: &str = "audio/opus";
+pub const VP8: &str = "video/vp8";
 pub const OPUS_INTERVAL: Duration = Duration::from_millis(20);
 pub const VIDEO_INTERVAL: Duration = Duration::from_millis(33);
 /// Bytes of payload in a full video packet.
@@ -133,6 +135,7 @@ pub fn opus(number: u32) -> Vec<u8> {
 pub struct Heard {
     pub at: Instant,
     pub ssrc: u32,
+    pub payload_type: u8,
     pub sequence: u64,
     pub timestamp: u32,
     pub marker: bool,
@@ -332,6 +335,7 @@ mod tests {
                 heard.push(Heard {
                     at: Instant::now(),
                     ssrc: 1,
+                    payload_type: 96,
                     sequence: 65_534 + heard.len() as u64,
                     timestamp: frame.timestamp,
                     marker: n + 1 == count,

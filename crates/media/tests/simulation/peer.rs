@@ -8,14 +8,16 @@ use roomful_media::api::{ParticipantId, SdpKind, Target, TrackId};
 use roomful_media::data::Channel;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
-use str0m::format::Codec;
+use str0m::format::{Codec, PayloadParams};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
+use crate::clip::{self, Clip, Format};
 use crate::link::Rng;
 use crate::media::{self, Heard, Layer, Vp8Encoder};
+use crate::world::Join;
 
 /// A datagram between a connection and the server.
 #[derive(Clone, Debug)]
@@ -72,13 +74,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(target: Target, address: SocketAddr, now: Instant) -> Self {
-        let mut rtc = Rtc::builder()
-            .clear_codecs()
-            .enable_opus(true, false)
-            .enable_vp8(true)
-            .set_rtp_mode(true)
-            .build(now);
+    fn new(target: Target, address: SocketAddr, formats: &[Format], now: Instant) -> Self {
+        let mut rtc = clip::config(formats).set_rtp_mode(true).build(now);
         let host = Candidate::host(address, "udp").expect("a host candidate");
         rtc.add_local_candidate(host);
         Self {
@@ -96,10 +93,14 @@ impl Connection {
         }
     }
 
-    /// A codec's payload type as negotiated.
-    fn payload_type(&self, codec: Codec) -> str0m::media::Pt {
-        let known = self.rtc.codec_config().find(|p| p.spec().codec == codec);
-        known.expect("a codec this peer has").pt()
+    /// What to send in a section: the format that the server likes best, of this codec.
+    fn format(&self, mid: Mid, codec: Codec) -> Option<PayloadParams> {
+        let mut liked = self.rtc.media(mid)?.remote_pts().iter();
+        let config = self.rtc.codec_config();
+        liked.find_map(|pt| {
+            let known = config.find(|p| p.pt() == *pt && p.spec().codec == codec);
+            known.copied()
+        })
     }
 
     /// One offer with all changes, unless one is out.
@@ -175,12 +176,15 @@ fn channel_config(channel: Channel) -> ChannelConfig {
 enum Source {
     Audio { next: u32, level: i8 },
     Video(Vec<Vp8Encoder>),
+    Clip(Clip),
 }
 
 impl Source {
     fn section(&self) -> (MediaKind, Option<Simulcast>) {
-        let Self::Video(encoders) = self else {
-            return (MediaKind::Audio, None);
+        let encoders = match self {
+            Self::Audio { .. } => return (MediaKind::Audio, None),
+            Self::Clip(clip) => return (clip.kind(), None),
+            Self::Video(encoders) => encoders,
         };
         let rids: Vec<_> = encoders.iter().filter_map(|e| e.layer.rid).collect();
         let mut simulcast = Simulcast::new();
@@ -193,6 +197,15 @@ impl Source {
         match self {
             Self::Audio { .. } => media::OPUS_INTERVAL,
             Self::Video(_) => media::VIDEO_INTERVAL,
+            Self::Clip(_) => clip::INTERVAL,
+        }
+    }
+
+    fn codec(&self) -> Codec {
+        match self {
+            Self::Audio { .. } => Codec::Opus,
+            Self::Video(_) => Codec::Vp8,
+            Self::Clip(clip) => clip.codec,
         }
     }
 }
@@ -204,6 +217,8 @@ pub struct Publication {
     pub cid: String,
     mid: Option<Mid>,
     source: Source,
+    /// Of what was sent last.
+    pub payload_type: Option<u8>,
     /// Next frame.
     due: Instant,
     sequences: [u64; 3],
@@ -236,13 +251,14 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(name: &str, id: ParticipantId, single: bool, now: Instant, seed: u64) -> Self {
+    pub fn new(name: &str, id: ParticipantId, join: &Join, now: Instant, seed: u64) -> Self {
         let address = |n: u8| SocketAddr::from(([10, 0, id.0 as u8, n], 5_000));
+        let connection = |target, n| Connection::new(target, address(n), join.formats, now);
         let mut peer = Self {
             name: name.into(),
             id,
-            publisher: Connection::new(Target::Publisher, address(1), now),
-            subscriber: (!single).then(|| Connection::new(Target::Subscriber, address(2), now)),
+            publisher: connection(Target::Publisher, 1),
+            subscriber: (!join.single).then(|| connection(Target::Subscriber, 2)),
             publications: Vec::new(),
             heard: BTreeMap::new(),
             messages: Vec::new(),
@@ -253,7 +269,7 @@ impl Peer {
             rng: Rng::new(seed),
         };
         peer.publisher.changes.push(Change::Channels);
-        if single {
+        if join.single {
             peer.add_receivers(3, 3);
         }
         peer.negotiate(now);
@@ -296,6 +312,10 @@ impl Peer {
         self.publish(now, track, cid, Source::Video(encoders));
     }
 
+    pub fn publish_clip(&mut self, now: Instant, track: TrackId, cid: &str, clip: Clip) {
+        self.publish(now, track, cid, Source::Clip(clip));
+    }
+
     fn publish(&mut self, now: Instant, track: TrackId, cid: &str, source: Source) {
         // Streams start anywhere, also close to the roll-over of their numbers.
         let sequences = [0; 3].map(|_| 60_000 + self.rng.below(5_000) as u64);
@@ -304,6 +324,7 @@ impl Peer {
             cid: cid.into(),
             mid: None,
             source,
+            payload_type: None,
             due: now,
             sequences,
             timestamp: self.rng.word() as u32,
@@ -545,8 +566,6 @@ impl Peer {
     }
 
     fn send_frame(&mut self, now: Instant, index: usize) {
-        let opus = self.publisher.payload_type(Codec::Opus);
-        let vp8 = self.publisher.payload_type(Codec::Vp8);
         let publication = &mut self.publications[index];
         let Some(mid) = publication.mid else { return };
         let interval = publication.source.interval();
@@ -554,6 +573,11 @@ impl Peer {
         let missed =
             now.saturating_duration_since(publication.due).as_micros() / interval.as_micros();
         publication.due += interval * (missed as u32 + 1);
+        let Some(format) = self.publisher.format(mid, publication.source.codec()) else {
+            return;
+        };
+        let pt = format.pt();
+        publication.payload_type = Some(*pt);
         let mut packets = Vec::new();
         match &mut publication.source {
             Source::Audio { next, level } => {
@@ -565,7 +589,7 @@ impl Peer {
                     voice_activity: Some(*level > -60),
                     ..ExtensionValues::default()
                 };
-                packets.push((0, None, opus, true, ext, media::opus(*next)));
+                packets.push((0, None, true, ext, media::opus(*next)));
                 *next += 1;
             }
             Source::Video(encoders) => {
@@ -580,15 +604,25 @@ impl Peer {
                     let last = frame.payloads.len() - 1;
                     for (n, payload) in frame.payloads.into_iter().enumerate() {
                         let ext = ExtensionValues::default();
-                        packets.push((layer, encoder.layer.rid, vp8, n == last, ext, payload));
+                        packets.push((layer, encoder.layer.rid, n == last, ext, payload));
                     }
+                }
+            }
+            Source::Clip(clip) => {
+                publication.timestamp = publication
+                    .timestamp
+                    .wrapping_add(clip.step() * (missed as u32 + 1));
+                let payloads = clip.frame(&format);
+                let last = payloads.len() - 1;
+                for (n, payload) in payloads.into_iter().enumerate() {
+                    packets.push((0, None, n == last, ExtensionValues::default(), payload));
                 }
             }
         }
         let timestamp = publication.timestamp;
-        for (layer, rid, pt, marker, ext, payload) in packets {
+        let video = format.spec().codec.is_video();
+        for (layer, rid, marker, ext, payload) in packets {
             let sequence = self.publications[index].sequences[layer];
-            let video = pt == vp8;
             let mut api = self.publisher.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(mid, rid.map(Into::into)) else {
                 return;
@@ -682,19 +716,21 @@ impl Peer {
                     .publications
                     .iter_mut()
                     .find(|p| p.mid == Some(request.mid));
-                let Some(Publication {
-                    source: Source::Video(encoders),
-                    key_requests,
-                    ..
-                }) = asked
-                else {
-                    return;
-                };
+                let Some(publication) = asked else { return };
                 let rid = request.rid.map(|rid| rid.to_string());
-                for (layer, encoder) in encoders.iter_mut().enumerate() {
-                    if encoder.layer.rid == rid.as_deref() {
-                        encoder.request_key();
-                        key_requests[layer] += 1;
+                match &mut publication.source {
+                    Source::Audio { .. } => {}
+                    Source::Clip(clip) => {
+                        clip.request_key();
+                        publication.key_requests[0] += 1;
+                    }
+                    Source::Video(encoders) => {
+                        for (layer, encoder) in encoders.iter_mut().enumerate() {
+                            if encoder.layer.rid == rid.as_deref() {
+                                encoder.request_key();
+                                publication.key_requests[layer] += 1;
+                            }
+                        }
                     }
                 }
             }
@@ -726,6 +762,7 @@ impl Peer {
         self.heard.entry(sid).or_default().push(Heard {
             at: now,
             ssrc: *ssrc,
+            payload_type: *packet.header.payload_type,
             sequence: *packet.seq_no,
             timestamp: packet.header.timestamp,
             marker: packet.header.marker,

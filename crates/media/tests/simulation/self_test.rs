@@ -14,12 +14,13 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 use crate::link::{Link, LinkConfig};
 use crate::media::SIMULCAST;
 use crate::peer::{Datagram, Peer, Signal};
+use crate::world::Join;
 
 #[test]
 fn a_peer_connects_over_a_bad_link_and_sends_media_and_data() {
     fastrand::seed(1);
     let start = Instant::now();
-    let mut peer = Peer::new("alice", ParticipantId(1), true, start, 1);
+    let mut peer = Peer::new("alice", ParticipantId(1), &Join::single(), start, 1);
     peer.publish_audio(start, TrackId(1), "mic", -20);
     peer.publish_video(start, TrackId(2), "cam", &SIMULCAST);
     let address = SocketAddr::from(([192, 0, 2, 1], 7_882));

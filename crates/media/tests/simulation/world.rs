@@ -13,8 +13,12 @@ use roomful_media::api::{
     Target, TrackId, TrackSpec,
 };
 
+use str0m::format::Codec;
+
+use crate::clip::{Clip, Format, PLAIN};
+use crate::join::CAMERA;
 use crate::link::{Link, LinkConfig, LinkCount};
-use crate::media::{self, Layer, Video};
+use crate::media::{self, Layer, OPUS, VP8, Video};
 use crate::peer::{Datagram, Peer, Signal};
 use crate::server::Server;
 
@@ -30,6 +34,7 @@ pub struct Who(usize);
 #[derive(Clone, Copy, Debug)]
 pub struct Join {
     pub single: bool,
+    pub formats: &'static [Format],
     pub permissions: Permissions,
     pub up: LinkConfig,
     pub down: LinkConfig,
@@ -39,6 +44,7 @@ impl Join {
     fn with_mode(single: bool) -> Self {
         Self {
             single,
+            formats: PLAIN,
             permissions: Permissions {
                 hidden: false,
                 can_publish: true,
@@ -140,7 +146,16 @@ impl World {
         world.command(Command::OpenRoom(RoomSpec {
             room: ROOM,
             sid: "RM_simulation".into(),
-            codecs: vec!["video/vp8".into(), "audio/opus".into()],
+            codecs: [
+                "audio/opus",
+                "audio/pcmu",
+                "audio/pcma",
+                "video/vp8",
+                "video/h264",
+                "video/h265",
+            ]
+            .map(Into::into)
+            .to_vec(),
             speakers: SpeakerSettings::default(),
             sync_streams: false,
         }));
@@ -160,7 +175,7 @@ impl World {
             down: Link::new(join.down, seed + 1),
         });
         self.peers
-            .push(Peer::new(name, id, join.single, self.now, seed + 2));
+            .push(Peer::new(name, id, &join, self.now, seed + 2));
         self.command(Command::AddParticipant {
             participant: id,
             spec: ParticipantSpec {
@@ -229,26 +244,19 @@ impl World {
         result
     }
 
-    fn new_track(&mut self, who: Who, kind: MediaKind, layers: &[Layer]) -> (TrackId, String) {
+    fn new_track(&mut self, who: Who, mime: &str, layers: &[Layer]) -> (TrackId, String) {
         self.tracks += 1;
         let track = TrackId(self.tracks);
         let cid = format!("cid-{}", self.tracks);
-        self.expect_track(who, track, kind, &cid, layers);
+        self.expect_track(who, track, mime, &cid, layers);
         (track, cid)
     }
 
     /// What AddTrack does.
-    fn expect_track(
-        &mut self,
-        who: Who,
-        track: TrackId,
-        kind: MediaKind,
-        cid: &str,
-        layers: &[Layer],
-    ) {
+    fn expect_track(&mut self, who: Who, track: TrackId, mime: &str, cid: &str, layers: &[Layer]) {
         let sid: Arc<str> = format!("TR_{}", track.0).into();
         self.sids.insert(track, sid.clone());
-        let video = kind == MediaKind::Video;
+        let video = mime.starts_with("video/");
         let layer = |(quality, layer): (usize, &Layer)| LayerSpec {
             quality: quality as u8,
             rid: layer.rid.unwrap_or_default().into(),
@@ -258,7 +266,7 @@ impl World {
             ssrc: 0,
         };
         let codec = CodecSpec {
-            mime: if video { "video/vp8" } else { "audio/opus" }.into(),
+            mime: mime.into(),
             cid: cid.into(),
             layer_mode: if video {
                 LayerMode::OneSpatialLayerPerStream
@@ -273,7 +281,11 @@ impl World {
                 track,
                 sid,
                 stream: if video { "camera" } else { "microphone" }.into(),
-                kind,
+                kind: if video {
+                    MediaKind::Video
+                } else {
+                    MediaKind::Audio
+                },
                 microphone: !video,
                 cid: cid.into(),
                 codecs: vec![codec],
@@ -287,16 +299,26 @@ impl World {
     }
 
     pub fn publish_audio(&mut self, who: Who) -> TrackId {
-        let (track, cid) = self.new_track(who, MediaKind::Audio, &[]);
+        let (track, cid) = self.new_track(who, OPUS, &[]);
         self.act(who, |peer, now| peer.publish_audio(now, track, &cid, -20));
         track
     }
 
     pub fn publish_video(&mut self, who: Who, layers: &[Layer]) -> TrackId {
-        let (track, cid) = self.new_track(who, MediaKind::Video, layers);
+        let (track, cid) = self.new_track(who, VP8, layers);
         self.act(who, |peer, now| {
             peer.publish_video(now, track, &cid, layers)
         });
+        track
+    }
+
+    /// Publishes one stream of any codec.
+    pub fn publish_clip(&mut self, who: Who, codec: Codec) -> TrackId {
+        let clip = Clip::new(codec);
+        let kind = if codec.is_video() { "video" } else { "audio" };
+        let layers = if codec.is_video() { &CAMERA[..] } else { &[] };
+        let (track, cid) = self.new_track(who, &format!("{kind}/{codec}").to_lowercase(), layers);
+        self.act(who, |peer, now| peer.publish_clip(now, track, &cid, clip));
         track
     }
 
@@ -306,12 +328,12 @@ impl World {
     }
 
     /// Publishes the source of an unpublished track as a new one, in the same section.
-    pub fn republish(&mut self, who: Who, track: TrackId, kind: MediaKind) -> TrackId {
+    pub fn republish(&mut self, who: Who, track: TrackId, mime: &str) -> TrackId {
         let index = self.publication(who, track);
         let cid = self.peers[who.0].publications[index].cid.clone();
         self.tracks += 1;
         let new = TrackId(self.tracks);
-        self.expect_track(who, new, kind, &cid, &[]);
+        self.expect_track(who, new, mime, &cid, &[]);
         self.act(who, |peer, now| peer.republish(now, index, new));
         new
     }
