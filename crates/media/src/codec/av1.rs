@@ -70,6 +70,7 @@ impl Aggregation {
             temporal_switch: keyframe || self.temporal == 0,
             discardable: false,
             resolution: None,
+            frame_number: None,
             detail: Detail::Av1(self),
         }
     }

@@ -96,6 +96,7 @@ impl Units {
             temporal_switch: true,
             discardable: self.non_reference,
             resolution: self.resolution,
+            frame_number: None,
             detail: Detail::H264(self),
         }
     }

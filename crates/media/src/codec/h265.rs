@@ -112,6 +112,7 @@ impl Units {
             // Higher temporal layers may still refer to it, so it is not safe to say.
             discardable: false,
             resolution: None,
+            frame_number: None,
             detail: Detail::H265(self),
         }
     }

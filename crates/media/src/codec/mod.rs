@@ -127,6 +127,8 @@ pub struct Meta {
     pub discardable: bool,
     /// On key frames, where it is cheap to know.
     pub resolution: Option<Resolution>,
+    /// From a dependency descriptor.
+    pub frame_number: Option<u16>,
     pub detail: Detail,
 }
 
@@ -172,12 +174,31 @@ impl Meta {
             temporal_switch: true,
             discardable: false,
             resolution: None,
+            frame_number: None,
             detail: Detail::None,
         }
     }
 
-    /// Replaces what the payload told of frames and layers by what the dependency descriptor tells.
+    /// Adds what the dependency descriptor tells of frames and layers. A codec whose payload tells as much
+    /// by itself has the word, as its payload is what gets rewritten.
     pub fn with_dependency(self, frame: dependency::Frame) -> Self {
+        let told = Self {
+            frame_number: Some(frame.frame_number),
+            resolution: self.resolution.or(frame.resolution),
+            ..self
+        };
+        match self.detail {
+            Detail::Vp8(_) | Detail::Vp9(_) => return told,
+            Detail::H264(_) | Detail::H265(_) => {
+                return Self {
+                    temporal: frame.temporal,
+                    temporal_switch: frame.is_switch(),
+                    discardable: frame.is_discardable(),
+                    ..told
+                };
+            }
+            _ => {}
+        }
         Self {
             keyframe: frame.start_of_frame && frame.has_structure && frame.spatial == 0,
             start_of_frame: frame.start_of_frame,
@@ -188,7 +209,7 @@ impl Meta {
             discardable: frame.is_discardable(),
             resolution: frame.resolution.or(self.resolution),
             detail: Detail::Dependency(frame),
-            ..self
+            ..told
         }
     }
 }

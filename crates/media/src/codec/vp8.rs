@@ -109,6 +109,7 @@ impl Descriptor {
             temporal_switch: keyframe || sync || temporal == 0,
             discardable: self.non_reference,
             resolution: if keyframe { resolution(frame) } else { None },
+            frame_number: None,
             detail: Detail::Vp8(self),
         }
     }

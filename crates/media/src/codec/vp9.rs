@@ -166,6 +166,7 @@ impl Descriptor {
             temporal_switch: key_picture || layers.switching_up || layers.temporal == 0,
             discardable: false,
             resolution: self.resolution,
+            frame_number: None,
             detail: Detail::Vp9(self),
         }
     }

@@ -13,7 +13,7 @@ use super::twcc::SendLedger;
 use crate::rtp::ExtensionKind;
 use crate::rtp::header::append_padding;
 use crate::track::clock::WallClock;
-use crate::track::packet::{FORWARDED, MediaPacket, forwarded_index};
+use crate::track::packet::{DEPENDENCY, FORWARDED, MediaPacket, forwarded_index};
 
 /// Packets of a frame that leave together.
 pub const GROUP: usize = 4;
@@ -139,6 +139,8 @@ pub struct Outgoing {
     /// Only the newest block of a RED payload.
     pub primary_only: bool,
     pub patch: Patch,
+    /// Added to the frame number of the dependency descriptor.
+    pub frame_offset: u16,
     /// The packet is a retransmission of this number (RFC 4588).
     pub original_sequence: Option<u16>,
     /// Index of the section's extension ids, from [`SendQueue::add_section`].
@@ -567,6 +569,18 @@ impl SendQueue {
                 }
                 match element {
                     Element::Value(value) => buffer.extend_from_slice(value),
+                    Element::Dependency(value, offset) => {
+                        let start = buffer.len();
+                        buffer.extend_from_slice(value);
+                        // Behind the frame's bounds and its template.
+                        if let Some([high, low]) = buffer
+                            .get_mut(start + 1..start + 3)
+                            .and_then(|number| number.first_chunk_mut())
+                        {
+                            let number = u16::from_be_bytes([*high, *low]).wrapping_add(offset);
+                            [*high, *low] = number.to_be_bytes();
+                        }
+                    }
                     Element::SendTime => {
                         let ticks = ((clock.micros(now) as u128) << 18) / 1_000_000;
                         buffer.extend_from_slice(&(ticks as u32).to_be_bytes()[1..]);
@@ -622,6 +636,8 @@ impl Released {
 #[derive(Clone, Copy)]
 enum Element<'a> {
     Value(&'a [u8]),
+    /// A dependency descriptor, and what is added to its frame number.
+    Dependency(&'a [u8], u16),
     SendTime,
     TransportSequence,
 }
@@ -646,7 +662,12 @@ fn each_extension(
     for (index, value) in outgoing.packet.extensions() {
         let id = ids.forwarded.get(usize::from(index)).copied().unwrap_or(0);
         if id != 0 {
-            each(Element::Value(value), id, value.len());
+            let element = if outgoing.frame_offset != 0 && index == DEPENDENCY {
+                Element::Dependency(value, outgoing.frame_offset)
+            } else {
+                Element::Value(value)
+            };
+            each(element, id, value.len());
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Picture ids and layer indices that go on over layer switches (VP8: RFC 7741, VP9: RFC 9628).
+//! Picture ids, layer indices and frame numbers that go on over layer switches (VP8: RFC 7741, VP9: RFC
+//! 9628, dependency descriptor: RTP Payload Format for AV1, appendix A).
 
-use crate::codec::{Detail, vp8, vp9};
+use crate::codec::{Detail, Meta, vp8, vp9};
 use crate::congestion::pacer::Patch;
 
 /// Extends the counters of the stream that is forwarded, and what they are shifted by.
@@ -15,12 +16,20 @@ pub(super) struct Counters {
     tl0_offset: u8,
     key_offset: u8,
     started: bool,
+    /// Newest outgoing frame number of a dependency descriptor, and what incoming ones are shifted by: a
+    /// decoder drops frames whose numbers go back.
+    last_frame: Option<u16>,
+    frame_offset: u16,
 }
 
 impl Counters {
     /// Another stream begins with this packet. Returns its picture offset, outgoing minus incoming.
-    pub(super) fn switch(&mut self, detail: &Detail) -> u16 {
-        let (picture, tl0, key) = values(detail);
+    pub(super) fn switch(&mut self, meta: &Meta) -> u16 {
+        self.frame_offset = match (self.last_frame, meta.frame_number) {
+            (Some(last), Some(number)) => last.wrapping_add(1).wrapping_sub(number),
+            _ => 0,
+        };
+        let (picture, tl0, key) = values(&meta.detail);
         self.picture = None;
         let mut offset = 0;
         if self.started {
@@ -31,6 +40,15 @@ impl Counters {
             }
         }
         offset
+    }
+
+    /// What to add to the frame number of a packet's dependency descriptor.
+    #[inline]
+    pub(super) fn frame_offset(&mut self, meta: &Meta, newest: bool) -> u16 {
+        if let Some(number) = meta.frame_number.filter(|_| newest) {
+            self.last_frame = Some(number.wrapping_add(self.frame_offset));
+        }
+        self.frame_offset
     }
 
     /// The rewritten descriptor of a packet.

@@ -441,6 +441,7 @@ impl Subscription {
         } else {
             Patch::default()
         };
+        let frame_offset = self.counters.frame_offset(&packet.meta, mapped.newest);
         let marker = packet.marker
             || (self.svc && packet.meta.end_of_frame && packet.meta.spatial == self.spatial);
         let outgoing = Outgoing {
@@ -452,6 +453,7 @@ impl Subscription {
             marker,
             primary_only: packet.codec == CodecKind::Red && payload.codec != CodecKind::Red,
             patch,
+            frame_offset,
             original_sequence: None,
             section: self.format.section,
             with_mid: !self.heard_of,
@@ -525,7 +527,7 @@ impl Subscription {
         if self.payload_for(packet.codec).is_none() {
             return false;
         }
-        let offset = self.counters.switch(&packet.meta.detail);
+        let offset = self.counters.switch(&packet.meta);
         self.numbers.switch(packet.sequence, offset);
         self.timeline.switch(now, packet);
         self.current = Some(stream);

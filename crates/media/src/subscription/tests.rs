@@ -35,6 +35,7 @@ struct Pair {
 struct Received {
     header: RtpHeader,
     payload: Vec<u8>,
+    extensions: Vec<(u8, Vec<u8>)>,
     at: Instant,
 }
 
@@ -141,9 +142,12 @@ impl Pair {
                 let packet = &buffer[ends[0]..ends[1]];
                 let header = RtpHeader::parse(packet).unwrap();
                 let payload = header.payload(packet).to_vec();
+                let extensions = header.extensions(packet);
+                let extensions = extensions.map(|(id, value)| (id, value.to_vec())).collect();
                 self.received.push(Received {
                     header,
                     payload,
+                    extensions,
                     at,
                 });
             }
@@ -385,6 +389,54 @@ fn vp9_by_real_simulcast_forwards_one_layer_at_a_time() {
         .map(|received| received.header.timestamp)
         .collect();
     assert!(stamps.windows(2).all(|pair| pair[1] > pair[0]));
+}
+
+#[test]
+fn frame_numbers_and_picture_ids_go_on_over_a_change_of_layers() {
+    let mut pair = Pair::simulcast(0);
+    let ids = SendExtensions::new([(9, crate::rtp::ExtensionKind::DependencyDescriptor)]);
+    pair.queue
+        .set_section(pair.subscription.section(), ids, "0");
+    let send = |pair: &mut Pair, layer: u8, key: bool, frame: u16, timestamp: u32| {
+        let [high, low] = frame.to_be_bytes();
+        // One template, which a key frame brings along.
+        let structure = if key { &[0x80, 0x00, 0xE0][..] } else { &[] };
+        let descriptor = [&[0xC0, high, low], structure].concat();
+        let sequence = pair.next(layer);
+        let rtp = Rtp::new(VP8, 10 + u32::from(layer), sequence, timestamp)
+            .payload(&vp8(true, key, frame, frame as u8, 0))
+            .with(MID_ID, b"1")
+            .with(RID_ID, ["q", "h", "f"][usize::from(layer)].as_bytes())
+            .with(DEPENDENCY_ID, &descriptor)
+            .marker();
+        pair.receive(&rtp);
+    };
+    send(&mut pair, 0, true, 30_000, 0);
+    send(&mut pair, 0, false, 30_001, 3000);
+    pair.subscription.set_settings(TrackSettings {
+        quality: 1,
+        ..Default::default()
+    });
+    send(&mut pair, 1, true, 5, 3000);
+    send(&mut pair, 1, false, 6, 6000);
+    let sequence = pair.received[3].header.sequence;
+    pair.subscription
+        .handle_nack(pair.bench.now, [sequence], &mut pair.queue);
+    pair.flush();
+    let frames: Vec<u16> = pair
+        .received
+        .iter()
+        .map(|received| {
+            let (_, value) = &received.extensions[0];
+            u16::from_be_bytes([value[1], value[2]])
+        })
+        .collect();
+    assert_eq!(frames, [30_000, 30_001, 30_002, 30_003, 30_003]);
+    let pictures: Vec<u16> = pair.received[..4].iter().map(|it| it.vp8().0).collect();
+    assert!(
+        pictures.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "{pictures:?}"
+    );
 }
 
 #[test]

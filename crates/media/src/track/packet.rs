@@ -9,7 +9,7 @@ use super::clock::WallMicros;
 use crate::codec::{CodecKind, Meta};
 use crate::rtp::ExtensionKind;
 
-/// Extensions that are passed on byte for byte, in the order of their bits in an [`ExtensionSet`].
+/// Extensions that are passed on byte for byte, but for the frame number of the dependency descriptor, in the order of their bits in an [`ExtensionSet`].
 pub const FORWARDED: [ExtensionKind; 9] = [
     ExtensionKind::AudioLevel,
     ExtensionKind::VideoOrientation,
@@ -21,6 +21,9 @@ pub const FORWARDED: [ExtensionKind; 9] = [
     ExtensionKind::ColorSpace,
     ExtensionKind::VideoTiming,
 ];
+
+/// Where the dependency descriptor stands in [`FORWARDED`].
+pub const DEPENDENCY: u8 = 2;
 
 /// Where an extension kind stands in [`FORWARDED`].
 #[must_use]
@@ -111,6 +114,11 @@ impl MediaPacket {
             .unwrap_or_default()
     }
 }
+
+const _: () = assert!(matches!(
+    FORWARDED[DEPENDENCY as usize],
+    ExtensionKind::DependencyDescriptor
+));
 
 const _: fn() = || {
     fn shared<T: Send + Sync>() {}

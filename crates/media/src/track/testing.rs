@@ -22,6 +22,7 @@ pub(crate) const REPAIRED_ID: u8 = 3;
 pub(crate) const TWCC_ID: u8 = 4;
 pub(crate) const LEVEL_ID: u8 = 5;
 pub(crate) const ORIENTATION_ID: u8 = 6;
+pub(crate) const DEPENDENCY_ID: u8 = 7;
 
 pub(crate) fn payload(payload_type: u8, codec: CodecKind, repeats: Option<u8>) -> ReceivePayload {
     let video = codec.is_video();
@@ -54,6 +55,7 @@ fn section(tag: u32, mid: &str, kind: MediaKind, payloads: Vec<ReceivePayload>) 
             (TWCC_ID, ExtensionKind::TransportCc),
             (LEVEL_ID, ExtensionKind::AudioLevel),
             (ORIENTATION_ID, ExtensionKind::VideoOrientation),
+            (DEPENDENCY_ID, ExtensionKind::DependencyDescriptor),
         ],
         muted: false,
     }

@@ -47,6 +47,7 @@ impl Link {
             marker,
             primary_only: false,
             patch: Patch::default(),
+            frame_offset: 0,
             original_sequence: None,
             section: self.section,
             with_mid: false,
