@@ -98,6 +98,17 @@ class Event:
         def __new__(cls, participant: int) -> Event.DataReady: ...
 
     @final
+    class Resumed(Event):
+        """Answers `Media.resume`: the highest number of the participant's own reliable packets that came."""
+
+        __match_args__ = ("participant", "last_sequence")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def last_sequence(self) -> int: ...
+        def __new__(cls, participant: int, last_sequence: int) -> Event.Resumed: ...
+
+    @final
     class MediaSections(Event):
         """Single mode: the client must add that many recvonly sections and offer; 0/0 asks for an offer
         only."""
@@ -382,6 +393,8 @@ class Media:
         """`candidate`: RTCIceCandidateInit.candidate; empty ends them."""
 
     def restart_ice(self, *, participant: int, target: Target) -> None: ...
+    def resume(self, *, participant: int) -> None: ...
+    def replay_data(self, *, participant: int, received: Sequence[tuple[str, int]]) -> None: ...
     def expect_track(
         self,
         *,

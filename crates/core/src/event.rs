@@ -40,6 +40,10 @@ pub(crate) enum Event {
     DataReady {
         participant: u64,
     },
+    Resumed {
+        participant: u64,
+        last_sequence: u32,
+    },
     MediaSections {
         participant: u64,
         audios: u32,
@@ -205,6 +209,13 @@ impl From<api::Event> for Event {
             },
             api::Event::DataReady(participant) => Self::DataReady {
                 participant: participant.0,
+            },
+            api::Event::Resumed {
+                participant,
+                last_sequence,
+            } => Self::Resumed {
+                participant: participant.0,
+                last_sequence,
             },
             api::Event::MediaSections {
                 participant,

@@ -394,6 +394,26 @@ impl Media {
         Ok(())
     }
 
+    #[pyo3(signature = (*, participant))]
+    fn resume(&self, py: Python<'_>, participant: u64) {
+        self.send(py, Command::Resume(ParticipantId(participant)));
+    }
+
+    #[pyo3(signature = (*, participant, received))]
+    fn replay_data(&self, py: Python<'_>, participant: u64, received: Vec<(String, u32)>) {
+        let received = received
+            .into_iter()
+            .map(|(sid, sequence)| (sid.into(), sequence))
+            .collect();
+        self.send(
+            py,
+            Command::ReplayData {
+                participant: ParticipantId(participant),
+                received,
+            },
+        );
+    }
+
     #[pyo3(signature = (
         *, participant, track, sid, stream, kind, cid, codecs = Vec::new(), microphone = false, stereo = false,
         dtx = true, red = false, encrypted = false, muted = false

@@ -236,6 +236,15 @@ pub enum Command {
         participant: ParticipantId,
         target: Target,
     },
+    /// The client is back on another signalling connection and may have missed what was sent on the last:
+    /// answered by [`Event::Resumed`]. What is still wanted of it is asked for again, in single mode too.
+    Resume(ParticipantId),
+    /// Sends the reliable packets again that a client which resumed has not received. `received` has the
+    /// highest number it got of each sender, by sid (`SyncState.datachannel_receive_states`).
+    ReplayData {
+        participant: ParticipantId,
+        received: Vec<(Arc<str>, u32)>,
+    },
 
     /// A track announced by AddTrack: bound when an SDP section with its cid (or the first unbound one
     /// of its kind) appears, before or after. With a known track id: adds codecs (backup codec).
@@ -364,6 +373,12 @@ pub enum Event {
     },
     /// Reliable and lossy data channels to this participant are open.
     DataReady(ParticipantId),
+    /// Answers [`Command::Resume`]: the highest number of the participant's own reliable packets that came,
+    /// 0 for none (`ReconnectResponse.last_message_seq`).
+    Resumed {
+        participant: ParticipantId,
+        last_sequence: u32,
+    },
     /// Single mode: the client must add that many recvonly sections and offer; 0/0 asks for an offer only.
     MediaSections {
         participant: ParticipantId,

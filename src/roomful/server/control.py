@@ -9,7 +9,7 @@ from livekit.protocol import models
 from livekit.protocol import room as room_protocol
 
 from roomful.config import Config
-from roomful.server import codecs, events, frames, ids, joining, liveness, profile, tokens
+from roomful.server import codecs, events, frames, ids, joining, liveness, profile, resuming, tokens
 from roomful.server.errors import FailedPrecondition, InvalidArgument, NotFound
 from roomful.server.ids import Ids
 from roomful.server.join import JoinParams
@@ -82,6 +82,9 @@ class ControlPlane:
         self.check_join(params)
         node, claims = self._node, params.claims
         if params.reconnect:
+            returning = resuming.find(self._rooms, params)
+            if returning is not None:
+                return resuming.begin(node, returning, params)
             session = Session(node, None)
             session.end(
                 frames.leave(params.client.protocol, DisconnectReason.STATE_MISMATCH, Action.RECONNECT)

@@ -151,6 +151,11 @@ class DataTracks:
                 self.unsubscribe(track)
         self.subscribe([track for track in tracks if track.sid in self._wanted])
 
+    def tell_again(self) -> None:
+        """To a client that may have missed it."""
+        if self._received:
+            self._send_handles()
+
     def close(self) -> None:
         for track in self._received.values():
             track.subscribers.discard(self._owner.id)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from livekit.protocol import models, rtc
 
-from roomful.server import codecs, liveness
+from roomful.server import codecs, liveness, resuming
 from roomful.server.media import Event
 from roomful.server.node import Node, logger
 from roomful.server.participant import Participant, State
@@ -87,15 +87,12 @@ def _track(
             )
             for codec, levels in event.codecs
         ]
-        publisher.send(
-            rtc.SignalResponse(
-                subscribed_quality_update=rtc.SubscribedQualityUpdate(
-                    track_sid=publication.sid,
-                    subscribed_qualities=subscribed[0].qualities if subscribed else [],
-                    subscribed_codecs=subscribed,
-                )
-            )
+        publication.wanted = rtc.SubscribedQualityUpdate(
+            track_sid=publication.sid,
+            subscribed_qualities=subscribed[0].qualities if subscribed else [],
+            subscribed_codecs=subscribed,
         )
+        publisher.send(rtc.SignalResponse(subscribed_quality_update=publication.wanted))
     else:
         publisher.send(
             rtc.SignalResponse(
@@ -136,6 +133,8 @@ def _participant(participant: Participant, event: Event) -> None:
                     )
                 )
             )
+    elif isinstance(event, Event.Resumed):
+        resuming.complete(participant, event.last_sequence)
     elif isinstance(event, Event.Quality):
         room.quality.changed(participant, event)
     elif isinstance(event, Event.Liveness):
@@ -160,6 +159,9 @@ def _description(participant: Participant, event: Event.Description) -> None:
     if event.kind == "answer":
         participant.send(rtc.SignalResponse(answer=description))
         participant.publications.offer_settled()
+        return
+    if participant.session is None:
+        # Who resumes is offered anew.
         return
     participant.send(rtc.SignalResponse(offer=description))
     participant.start_timer(

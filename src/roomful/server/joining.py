@@ -74,7 +74,7 @@ def first_message(participant: Participant) -> bytes:
     """JoinResponse: everything that a client needs to know before anything else."""
     node, room = participant.node, participant.room
     config = node.config
-    disabled = codecs.disabled_for(participant.client)
+    configuration = client_configuration(participant)
     response = rtc.JoinResponse(
         room=room.info,
         participant=participant.info(),
@@ -86,12 +86,20 @@ def first_message(participant: Participant) -> bytes:
         ping_interval=PING_INTERVAL,
         ping_timeout=PING_TIMEOUT,
         sif_trailer=room.sif_trailer,
-        enabled_publish_codecs=codecs.publishable(config, disabled),
+        enabled_publish_codecs=codecs.publishable(config, codecs.disabled_for(participant.client)),
         fast_publish=participant.permission.can_publish,
     )
-    if disabled.codecs or disabled.publish:
-        response.client_configuration.disabled_codecs.CopyFrom(disabled)
+    if configuration is not None:
+        response.client_configuration.CopyFrom(configuration)
     return frames.join(response, (other.encoded() for other in room.visible_to(participant)))
+
+
+def client_configuration(participant: Participant) -> models.ClientConfiguration | None:
+    """What this client must be kept from; None: nothing."""
+    disabled = codecs.disabled_for(participant.client)
+    if not disabled.codecs and not disabled.publish:
+        return None
+    return models.ClientConfiguration(disabled_codecs=disabled)
 
 
 def server_info(node: Node) -> models.ServerInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from livekit.protocol import models, rtc
 
+from roomful.server import frames
 from roomful.server.media import Event
 from roomful.server.participant import Participant, State
 
@@ -14,6 +15,8 @@ Action = rtc.LeaveRequest.Action
 VANISHED_AFTER = 15.0
 #: Seconds from the join in which the primary connection must come up.
 JOIN_TIMEOUT = 60.0
+#: Seconds after a resume in which media must be back.
+RESUME_TIMEOUT = 15.0
 
 
 def watch(participant: Participant) -> None:
@@ -28,7 +31,14 @@ def media_event(participant: Participant, event: Event.Liveness) -> None:
         return
     participant.last_media = participant.node.clock() - VANISHED_AFTER
     participant.media_alive = False
+    _ask_to_resume(participant)
     _look_again(participant)
+
+
+def resumed(participant: Participant) -> None:
+    """Its signalling is back; media follows, or the client must begin anew."""
+    participant.last_signal = participant.node.clock()
+    participant.start_timer("resumed", RESUME_TIMEOUT, lambda: _resume_timeout(participant))
 
 
 def connected(participant: Participant) -> None:
@@ -42,12 +52,13 @@ def activated(participant: Participant) -> None:
 
 
 def media_failed(participant: Participant) -> None:
-    """A transport will not come back by itself: the client is told to come anew, if it can still be told."""
-    if participant.session is not None:
+    """A transport will not come back by itself. With fresh candidates it may."""
+    participant.media_alive = False
+    if participant.connected:
+        _ask_to_resume(participant)
+    elif participant.session is not None:
         participant.room.remove(participant, DisconnectReason.CONNECTION_TIMEOUT, action=Action.RECONNECT)
-    else:
-        participant.media_alive = False
-        _look_again(participant)
+    _look_again(participant)
 
 
 def media_closed(participant: Participant) -> None:
@@ -63,6 +74,7 @@ def media_closed(participant: Participant) -> None:
 
 def signal_lost(participant: Participant) -> None:
     """The socket closed without a leave. With media up the client may come back."""
+    participant.stop_timer("answer")
     if not participant.connected:
         participant.room.remove(participant, DisconnectReason.SIGNAL_CLOSE)
     elif participant.media_closed:
@@ -89,6 +101,19 @@ def _check(participant: Participant) -> None:
         participant.room.remove(participant, DisconnectReason.CONNECTION_TIMEOUT, action=Action.RECONNECT)
     else:
         _look_again(participant)
+
+
+def _ask_to_resume(participant: Participant) -> None:
+    """Signalling lives and media does not: the client must look for another way, and keeps its session."""
+    if participant.session is not None:
+        participant.last_signal = participant.node.clock()
+        goodbye = frames.leave(participant.protocol, DisconnectReason.CONNECTION_TIMEOUT, Action.RESUME)
+        participant.room.hang_up(participant, goodbye)
+
+
+def _resume_timeout(participant: Participant) -> None:
+    if not participant.media_alive and participant.session is not None:
+        participant.room.remove(participant, DisconnectReason.CONNECTION_TIMEOUT, action=Action.RECONNECT)
 
 
 def _join_timeout(participant: Participant) -> None:

@@ -79,6 +79,10 @@ class MediaPlane(Protocol):
 
     def restart_ice(self, *, participant: int, target: Target) -> None: ...
 
+    def resume(self, *, participant: int) -> None: ...
+
+    def replay_data(self, *, participant: int, received: Sequence[tuple[str, int]]) -> None: ...
+
     def expect_track(
         self,
         *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from livekit.protocol import models, rtc
 
@@ -56,6 +56,10 @@ class Participant:
         self.announced_from = 0
         #: The signalling connection, while there is one.
         self.session: Session | None = None
+        #: The one that takes its place as soon as the media plane knows of it.
+        self.returning: Session | None = None
+        #: For tests of clients: the next resume ends before or after its messages.
+        self.broken_resume: Literal["before", "after"] | None = None
 
         self.publications = Publications(self)
         self.subscriptions = Subscriptions(self)

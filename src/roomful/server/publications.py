@@ -60,6 +60,8 @@ class Publication:
         self.subscribers: set[int] = set()
         #: The publisher was told that somebody listens.
         self.told_subscribed = False
+        #: Layers that the publisher was last told to send.
+        self.wanted: rtc.SubscribedQualityUpdate | None = None
 
     @property
     def sid(self) -> str:
@@ -252,6 +254,14 @@ class Publications:
         for publication in list(self._by_sid.values()):
             if not grants.may_publish(owner.permission, publication.info.source):
                 self.remove(publication, tell_publisher=True)
+
+    def tell_again(self) -> None:
+        """To a client that may have missed it: tracks it waits for, and the layers wanted of the others."""
+        for publication in self:
+            if not publication.bound:
+                self._answer(publication.cid, publication)
+            elif publication.wanted is not None:
+                self._owner.send(rtc.SignalResponse(subscribed_quality_update=publication.wanted))
 
     def close(self) -> list[Publication]:
         """The participant leaves: forgets all, without telling anybody. Returns the tracks others knew."""

@@ -35,6 +35,11 @@ class Quality:
         if publisher.id in self._current and not publisher.permission.hidden:
             self._pending.setdefault(listener.id, {})[publisher.id] = None
 
+    def catch_up(self, listener: Participant) -> None:
+        """To one that may have missed what changed."""
+        for publication in listener.subscriptions.active.values():
+            self.listens(listener, publication.owner)
+
     def forget(self, participant: Participant) -> None:
         self._current.pop(participant.id, None)
         self._pending.pop(participant.id, None)

@@ -132,13 +132,12 @@ class Room:
         )
         participant.removed = True
         participant.cancel_timers()
-        self._hang_up(
-            participant, frames.leave(participant.protocol, reason, action) if say_goodbye else None
-        )
+        self.hang_up(participant, frames.leave(participant.protocol, reason, action) if say_goodbye else None)
         published = participant.publications.close()
         participant.data_tracks.close()
         participant.subscriptions.close()
         self.quality.forget(participant)
+        self.speakers.forget(participant)
         self.node.media.remove_participant(participant=participant.id)
 
         was_active = participant.state == State.ACTIVE
@@ -149,12 +148,20 @@ class Room:
         del self.by_number[participant.id]
         del self.node.participants[participant.id]
         if not participant.permission.hidden and not self.closed:
-            self.announcements.tell_others(participant, may_wait=not published)
+            self.announcements.left(participant, may_wait=not published)
         self.changed(participant)
         for publication in published:
             self.notify("track_unpublished", participant, publication.info)
         self.notify("participant_left" if was_active else "participant_connection_aborted", participant)
         self._reckon_end()
+
+    def hang_up(self, participant: Participant, goodbye: bytes | None) -> None:
+        """Ends its signalling connection, after `goodbye`."""
+        sessions = (participant.session, participant.returning)
+        participant.session = participant.returning = None
+        for session in sessions:
+            if session is not None:
+                session.end(goodbye)
 
     def activated(self, participant: Participant) -> None:
         """Its primary connection is up."""
@@ -259,7 +266,7 @@ class Room:
                 timer.cancel()
         leaving = list(self.members.values())
         for participant in leaving:
-            self._hang_up(participant, frames.leave(participant.protocol, reason))
+            self.hang_up(participant, frames.leave(participant.protocol, reason))
         for participant in leaving:
             self.remove(participant, reason)
         self.announcements.close()
@@ -287,11 +294,6 @@ class Room:
         )
 
     # Inside.
-
-    def _hang_up(self, participant: Participant, goodbye: bytes | None) -> None:
-        session, participant.session = participant.session, None
-        if session is not None:
-            session.end(goodbye)
 
     def _update_soon(self) -> None:
         if self._update is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from livekit.protocol import models, rtc
 
@@ -22,6 +22,8 @@ Action = rtc.LeaveRequest.Action
 
 #: Bytes of a candidateInit; a candidate is a line of some hundred.
 MAX_CANDIDATE = 4096
+#: Seconds in which a client that asked for a resume to be broken is taken to come back.
+BROKEN_RESUME_WITHIN = 5.0
 _LEAVE_REASONS = {
     DisconnectReason.USER_UNAVAILABLE,
     DisconnectReason.USER_REJECTED,
@@ -109,8 +111,13 @@ class Session:
         """The socket closed, from either side."""
         participant, self._participant = self._participant, None
         self.outbox.close()
-        if participant is not None and participant.session is self:
+        if participant is None:
+            return
+        if participant.returning is self:
+            participant.returning = None
+        if participant.session is self:
             participant.session = None
+        if participant.session is None and participant.returning is None and not participant.removed:
             liveness.signal_lost(participant)
 
     # Driven by the room.
@@ -173,9 +180,19 @@ class Session:
 
     def _sync_state(self, participant: Participant, request: rtc.SyncState) -> None:
         """What the client had before it reconnected. Descriptions and channels are the media plane's."""
+        published = {track.track.sid for track in request.publish_tracks}
+        known = {publication.sid for publication in participant.publications}
+        data_published = {track.info.sid for track in request.publish_data_tracks}
+        known_data = {track.sid for track in participant.data_tracks.published.values()}
+        if not published <= known or not data_published <= known_data:
+            participant.room.remove(participant, DisconnectReason.STATE_MISMATCH, action=Action.RECONNECT)
+            return
         self._subscription(participant, request.subscription)
         participant.subscriptions.disable(request.track_sids_disabled)
         participant.data_tracks.update(request.data_subscription)
+        if request.datachannel_receive_states:
+            received = [(state.publisher_sid, state.last_seq) for state in request.datachannel_receive_states]
+            self._node.media.replay_data(participant=participant.id, received=received)
 
     def _simulate(self, participant: Participant, request: rtc.SimulateScenario) -> None:
         room = participant.room
@@ -191,11 +208,23 @@ class Session:
             room.remove(participant, DisconnectReason.SERVER_SHUTDOWN)
         elif scenario == "leave_request_full_reconnect":
             room.remove(participant, DisconnectReason.STATE_MISMATCH, action=Action.RECONNECT)
+        elif scenario == "disconnect_signal_on_resume":
+            self._break_resume(participant, "after")
+        elif scenario == "disconnect_signal_on_resume_no_messages":
+            self._break_resume(participant, "before")
         elif scenario == "switch_candidate_protocol" and request.switch_candidate_protocol == 0:
             if not participant.single:
                 self._node.media.restart_ice(participant=participant.id, target="subscriber")
         else:
             participant.refuse(Reason.UNSUPPORTED_TYPE, f"{scenario or 'this scenario'} is not simulated")
+
+    def _break_resume(self, participant: Participant, when: Literal["before", "after"]) -> None:
+        participant.broken_resume = when
+
+        def forget() -> None:
+            participant.broken_resume = None
+
+        participant.start_timer("broken resume", BROKEN_RESUME_WITHIN, forget)
 
     def _data_blob(
         self, participant: Participant, request: rtc.StoreDataBlobRequest | rtc.GetDataBlobRequest

@@ -22,6 +22,8 @@ class Speakers:
         self._room = room
         #: Level of each active speaker by participant number.
         self._levels: dict[int, float] = {}
+        #: When those who spoke fell silent.
+        self._silent_since: dict[int, float] = {}
 
     def changed(self, event: Event.Speakers) -> None:
         receivers: dict[int, list[int]] = {}
@@ -44,7 +46,7 @@ class Speakers:
 
     def silence(self, participant: Participant) -> None:
         """It left, muted or unpublished: its listeners must not wait for a level that never comes."""
-        if self._levels.pop(participant.id, None) is None:
+        if not self._end(participant):
             return
         frame = _frame([_info(participant, 0.0, False)])
         for number in self._receivers(participant):
@@ -60,6 +62,23 @@ class Speakers:
         if speaker.id in self._levels and not speaker.permission.hidden:
             listener.push(_frame([_info(speaker, 0.0, False)]))
 
+    def catch_up(self, listener: Participant, since: float) -> None:
+        """Those that `listener` is subscribed to: who speaks, and who fell silent after `since`."""
+        infos = []
+        for publisher in {id(it.owner): it.owner for it in listener.subscriptions.active.values()}.values():
+            level = self._levels.get(publisher.id)
+            if publisher.permission.hidden:
+                continue
+            if level is not None:
+                infos.append(_info(publisher, level, True))
+            elif self._silent_since.get(publisher.id, since) > since:
+                infos.append(_info(publisher, 0.0, False))
+        if infos:
+            listener.push(_frame(infos))
+
+    def forget(self, participant: Participant) -> None:
+        self._silent_since.pop(participant.id, None)
+
     def simulate(self, participant: Participant) -> None:
         """For tests of clients."""
         participant.push(_frame([_info(participant, 0.9, True)]))
@@ -69,7 +88,14 @@ class Speakers:
         if active and participant.publications.has_open_microphone():
             self._levels[participant.id] = level
             return True
-        return not active and self._levels.pop(participant.id, None) is not None
+        return not active and self._end(participant)
+
+    def _end(self, participant: Participant) -> bool:
+        """Whether it was speaking."""
+        if self._levels.pop(participant.id, None) is None:
+            return False
+        self._silent_since[participant.id] = self._room.node.clock()
+        return True
 
     def _receivers(self, participant: Participant) -> Iterable[int]:
         if participant.permission.hidden:

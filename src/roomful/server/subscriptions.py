@@ -33,8 +33,8 @@ class Subscriptions:
         self._settings: dict[str, rtc.UpdateTrackSettings] = {}
         #: What the media plane was told, by track number; absent: "default".
         self._told: dict[int, Wish] = {}
-        #: Tracks whose publisher does not allow them, as this client was told.
-        self._disallowed: set[str] = set()
+        #: Whether their publisher allows them, of the tracks that this client was told about.
+        self._allowed: dict[str, bool] = {}
         #: Tracks being received.
         self.active: dict[int, Publication] = {}
 
@@ -91,7 +91,7 @@ class Subscriptions:
         self._wishes.pop(publication.sid, None)
         self._settings.pop(publication.sid, None)
         self._told.pop(publication.id, None)
-        self._disallowed.discard(publication.sid)
+        self._allowed.pop(publication.sid, None)
 
     # What the media plane says.
 
@@ -130,6 +130,12 @@ class Subscriptions:
                 )
             )
         )
+
+    def tell_again(self) -> None:
+        """To a client that may have missed it."""
+        for sid in self._allowed:
+            if publication := self._subscriber.room.tracks.get(sid):
+                self._send_permission(publication)
 
     def close(self) -> None:
         for timer in self._waiting.values():
@@ -202,19 +208,17 @@ class Subscriptions:
         if publication.owner is subscriber or publication.owner.permission.hidden:
             return
         allowed = publication.owner.allows(subscriber, sid)
-        if allowed == (sid not in self._disallowed):
+        if allowed == self._allowed.get(sid, True):
             return
-        if allowed:
-            self._disallowed.discard(sid)
-        else:
-            self._disallowed.add(sid)
-        subscriber.send(
-            rtc.SignalResponse(
-                subscription_permission_update=rtc.SubscriptionPermissionUpdate(
-                    participant_sid=publication.owner.sid, track_sid=sid, allowed=allowed
-                )
-            )
+        self._allowed[sid] = allowed
+        self._send_permission(publication)
+
+    def _send_permission(self, publication: Publication) -> None:
+        sid = publication.sid
+        update = rtc.SubscriptionPermissionUpdate(
+            participant_sid=publication.owner.sid, track_sid=sid, allowed=self._allowed[sid]
         )
+        self._subscriber.send(rtc.SignalResponse(subscription_permission_update=update))
 
     def _apply_settings(self, publication: Publication, settings: rtc.UpdateTrackSettings) -> None:
         quality = settings.quality

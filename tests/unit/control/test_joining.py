@@ -213,7 +213,7 @@ def test_unknown_preset_is_refused_only_when_it_would_make_the_room(world: World
     world.join("ada", token={"room_preset": "nope"})
 
 
-def test_resume_is_answered_with_a_leave_to_reconnect(world: World) -> None:
+def test_resuming_what_is_gone_is_answered_with_a_leave_to_reconnect(world: World) -> None:
     client = world.join("ada", reconnect=True, participant_sid="PA_x")
     (leave,) = client.all("leave")
     assert client.kinds == ["leave"]

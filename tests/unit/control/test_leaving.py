@@ -130,8 +130,8 @@ def test_never_active_is_a_join_failure_after_a_minute(world: World, observer: C
     assert departures(observer) == [("ada", Gone.JOIN_FAILURE)]
 
 
-def test_a_failed_transport_asks_for_a_full_reconnect(world: World, observer: Client) -> None:
-    ada = world.join("ada").connect()
+def test_a_transport_that_never_came_up_asks_for_a_full_reconnect(world: World, observer: Client) -> None:
+    ada = world.join("ada")
     world.events(Event.Connection(ada.number, "subscriber", "failed", "no consent"))
     (leave,) = ada.got("leave")
     assert (leave.reason, leave.action) == (Gone.CONNECTION_TIMEOUT, Action.RECONNECT)

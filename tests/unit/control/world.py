@@ -158,6 +158,15 @@ class World:
         added = self.media.named("add_participant")
         return Client(self, session, added[-1]["participant"] if added else 0)
 
+    def resume(self, before: Client, *, last_sequence: int = 0, **params: Any) -> Client:
+        """`before` comes back on another connection, and the media plane knows it."""
+        params.setdefault("participant_sid", before.sid)
+        session = self.control.join(self.params(before.join.participant.identity, reconnect=True, **params))
+        back = Client(self, session, before.number)
+        back._join = before.join
+        self.events(Event.Resumed(before.number, last_sequence))
+        return back
+
     def params(
         self,
         identity: str = "ada",

@@ -209,6 +209,23 @@ impl Plane {
         }
     }
 
+    /// What a client that resumed has not received.
+    pub(super) fn replay_data(
+        &mut self,
+        now: Instant,
+        id: ParticipantId,
+        received: &[(Arc<str>, u32)],
+    ) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        self.with_sender(now, participant.spec.room, |room, sender| {
+            room.router.replay(now, id, received, |it| {
+                sender.send(it.to, of(it.reliable), it.data)
+            });
+        });
+    }
+
     /// A server's own packet.
     pub(super) fn send_data(
         &mut self,

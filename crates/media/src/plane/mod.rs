@@ -156,6 +156,11 @@ impl Plane {
                 participant,
                 target,
             } => self.restart_ice(now, participant, target),
+            Command::Resume(participant) => self.resume(participant),
+            Command::ReplayData {
+                participant,
+                received,
+            } => self.replay_data(now, participant, &received),
             Command::ExpectTrack { participant, spec } => self.expect_track(now, participant, spec),
             Command::MuteTrack { track, muted } => self.mute_track(now, track, muted),
             Command::RemoveTrack(track) => self.end_track(now, track),
@@ -209,6 +214,8 @@ impl Plane {
             | Command::RemoteDescription { participant, .. }
             | Command::RemoteCandidate { participant, .. }
             | Command::RestartIce { participant, .. }
+            | Command::Resume(participant)
+            | Command::ReplayData { participant, .. }
             | Command::ExpectTrack { participant, .. }
             | Command::SetSubscription { participant, .. }
             | Command::SetTrackSettings { participant, .. }

@@ -194,6 +194,27 @@ impl Plane {
         self.touch(key);
     }
 
+    /// What the client was last asked on a signalling connection that is gone is asked again.
+    pub(super) fn resume(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        let room = self.rooms.get(&participant.spec.room);
+        let last_sequence = room.map_or(0, |room| room.router.last_sequence(id));
+        self.events.push_back(Event::Resumed {
+            participant: id,
+            last_sequence,
+        });
+        if let Some(key) = participant.publisher
+            && let Some(connection) = self.connections.get_mut(key)
+        {
+            connection.asked = Unplaced::default();
+            connection.offer_asked = false;
+            connection.wants_negotiation = true;
+            self.touch(key);
+        }
+    }
+
     fn apply_remote(
         &mut self,
         now: Instant,

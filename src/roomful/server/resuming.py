@@ -1,0 +1,92 @@
+"""A client that comes back on another signalling connection, in the session that it has.
+
+Nobody else sees anything of it. The client is told what it may have missed: everything that is sent as a
+whole is sent again, and those who left meanwhile are named.
+"""
+
+from __future__ import annotations
+
+from livekit.protocol import models, rtc
+
+from roomful.server import joining, liveness
+from roomful.server.join import JoinParams
+from roomful.server.node import Node, logger
+from roomful.server.participant import Participant
+from roomful.server.rooms import Rooms
+from roomful.server.session import Session
+
+#: livekit-client before this takes a reconnect for an unknown first message.
+_JS_WITH_RECONNECT = (1, 6, 3)
+
+
+def find(rooms: Rooms, params: JoinParams) -> Participant | None:
+    """Who comes back, by the token's identity; None when there is nothing left to come back to.
+
+    A session that was replaced must not take over its successor, so a sid has to be the current one.
+    """
+    room = rooms.find(params.room)
+    participant = room.members.get(params.claims.identity) if room else None
+    if participant is None or participant.media_closed:
+        return None
+    if params.participant_sid and params.participant_sid != participant.sid:
+        return None
+    if participant.room.announcements.has_forgotten(participant.last_signal):
+        return None
+    return participant
+
+
+def begin(node: Node, participant: Participant, params: JoinParams) -> Session:
+    """Takes the place of the old connection. The media plane says first how far its data came."""
+    session = Session(node, participant)
+    if participant.broken_resume == "before":
+        participant.broken_resume = None
+        session.end(None)
+        return session
+    participant.room.hang_up(participant, None)
+    participant.claims = params.claims
+    participant.returning = session
+    node.media.resume(participant=participant.id)
+    return session
+
+
+def complete(participant: Participant, last_sequence: int) -> None:
+    """The connection is the participant's own from here on."""
+    session, participant.returning = participant.returning, None
+    if session is None:
+        return
+    missed_since = participant.last_signal
+    participant.session = session
+    node, room = participant.node, participant.room
+    logger.info("participant resumes", room=room.name, participant=participant.identity, sid=participant.sid)
+    if _knows_reconnect(participant.client):
+        response = rtc.ReconnectResponse(
+            ice_servers=joining.ice_servers(node.config, participant.sid, node.wall()),
+            client_configuration=joining.client_configuration(participant),
+            server_info=joining.server_info(node),
+            last_message_seq=last_sequence,
+        )
+        participant.send(rtc.SignalResponse(reconnect=response))
+    room.announcements.catch_up(participant, missed_since)
+    participant.send(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=room.info)))
+    if not participant.single:
+        node.media.restart_ice(participant=participant.id, target="subscriber")
+    participant.publications.tell_again()
+    participant.subscriptions.tell_again()
+    participant.data_tracks.tell_again()
+    room.speakers.catch_up(participant, missed_since)
+    room.quality.catch_up(participant)
+    participant.refresh_token()
+    liveness.resumed(participant)
+    if participant.broken_resume == "after":
+        participant.broken_resume = None
+        session.end(None)
+        session.connection_lost()
+
+
+def _knows_reconnect(client: models.ClientInfo) -> bool:
+    if client.sdk != models.ClientInfo.JS:
+        return True
+    numbers = client.version.partition("-")[0].split(".")
+    if not all(number.isdecimal() for number in numbers):
+        return True
+    return tuple(map(int, numbers)) >= _JS_WITH_RECONNECT
