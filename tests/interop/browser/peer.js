@@ -49,6 +49,10 @@ class Peer {
     await this.room.disconnect();
   }
 
+  async simulate(scenario) {
+    await this.room.simulateScenario(scenario);
+  }
+
   record() {
     const log = (name, detail) => this.events.push([name, detail]);
     this.room
@@ -68,7 +72,9 @@ class Peer {
         log("speakers", speakers.map(({ identity }) => identity).join(" "));
       })
       .on(RoomEvent.ConnectionStateChanged, (state) => log("state", state))
+      .on(RoomEvent.SignalReconnecting, () => log("signalReconnecting", ""))
       .on(RoomEvent.Reconnecting, () => log("reconnecting", ""))
+      .on(RoomEvent.Reconnected, () => log("reconnected", ""))
       .on(RoomEvent.Disconnected, (reason) => log("disconnected", String(reason)))
       .on(RoomEvent.DataReceived, (payload, who, _kind, topic) => {
         const content = payload.length > 2000 ? `${payload.length} bytes` : new TextDecoder().decode(payload);
@@ -349,6 +355,11 @@ class Peer {
     return await this.until(`notices ${name} ${detail ?? ""}`, async () => ({
       ok: this.events.some((event) => event[0] === name && (detail === undefined || event[1] === detail)),
     }));
+  }
+
+  /** Events of these names since the last `forget`, in order. */
+  seen(...names) {
+    return this.events.map(([name]) => name).filter((name) => names.includes(name));
   }
 
   forget() {

@@ -86,6 +86,28 @@ async def test_who_left_comes_back(chromium: Chromium, server: Server, single: b
     assert await ada.who() == ["bob"]
 
 
+@BOTH_MODES
+async def test_a_lost_signal_is_found_again_and_nobody_else_sees_it(
+    chromium: Chromium, server: Server, single: bool
+) -> None:
+    ada = await chromium.join(server, "ada", single=single)
+    bob = await chromium.join(server, "bob", single=single)
+    await ada.publishTone(440)
+    await bob.publishTone(880)
+    await bob.hears("ada", 440)
+    await ada.hears("bob", 880)
+    await ada.forget()
+    await bob.forget()
+    await ada.simulate("signal-reconnect")
+    await ada.notices("reconnected")
+    coming_back = ("signalReconnecting", "reconnecting", "reconnected", "disconnected")
+    assert await ada.seen(*coming_back) == ["signalReconnecting", "reconnected"]
+    await bob.publishColour("red")
+    await ada.sees("bob", "camera")
+    await bob.hears("ada", 440)
+    assert await bob.seen("participantDisconnected", "participantConnected", "trackUnsubscribed") == []
+
+
 async def test_whoever_may_not_publish_is_told_so(chromium: Chromium, server: Server) -> None:
     ada = await chromium.join(server, "ada", grants={"can_publish": False})
     with pytest.raises(AssertionError, match=r"(?i)permission"):

@@ -145,16 +145,21 @@ async def connect_again_when_the_signal_breaks(stage: Stage) -> None:
     await bob.hears_afresh("ada", 440)
 
 
-@scenario(ours=True)
+@scenario(recorded=True)
 async def a_lost_signal_is_found_again(stage: Stage) -> None:
+    """And nobody else sees anything of it."""
     ada, bob = await stage.pair()
     await ada.play(440)
     await bob.hears("ada", 440)
+    await bob.play(880)
+    await ada.hears("bob", 880)
     await ada.room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_SIGNAL_RECONNECT)
     await ada.sees_event("reconnected")
     await bob.hears_afresh("ada", 440)
+    await ada.hears_afresh("bob", 880)
     await ada.me.publish_data("still here")
     await bob.receives(b"still here")
+    assert not [event for event in bob.log if event[0] == "participant_disconnected"]
 
 
 @scenario()
