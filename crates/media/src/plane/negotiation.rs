@@ -208,8 +208,7 @@ impl Plane {
         if let Some(key) = participant.publisher
             && let Some(connection) = self.connections.get_mut(key)
         {
-            connection.asked = Unplaced::default();
-            connection.offer_asked = false;
+            connection.asked = Asked::default();
             connection.wants_negotiation = true;
             self.touch(key);
         }

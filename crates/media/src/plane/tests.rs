@@ -765,3 +765,35 @@ fn an_ice_restart_is_offered_with_fresh_credentials() {
     assert_ne!(ufrag(&first), ufrag(&second));
     assert_eq!(fixture.plane.by_ufrag.len(), 1);
 }
+
+#[test]
+fn a_client_that_resumes_is_asked_again_for_what_is_missing() {
+    let mut fixture = Fixture::new();
+    fixture.join(ALICE, ConnectionMode::Single);
+    let mut alice = Client::new();
+    alice.send(1, "mic", &[Codec::Opus]);
+    fixture.expect(ALICE, spec(5, MediaKind::Audio, "mic"));
+    fixture.join(BOB, ConnectionMode::Single);
+    let mut bob = Client::new();
+    bob.send(1, "mic", &[Codec::Opus]);
+    fixture.expect(BOB, spec(6, MediaKind::Audio, "mic"));
+    fixture.offer(BOB, &mut bob);
+    let asked = fixture.offer(ALICE, &mut alice);
+    let wanted = |events: &[Event]| {
+        let sections = |event: &Event| match event {
+            Event::MediaSections {
+                participant,
+                audios,
+                videos,
+            } if *participant == BOB => Some((*audios, *videos)),
+            _ => None,
+        };
+        events.iter().filter_map(sections).collect::<Vec<_>>()
+    };
+    assert_eq!(wanted(&asked), [(1, 0)]);
+    let events = fixture.run(Command::Resume(BOB));
+    assert!(
+        matches!(events.first(), Some(Event::Resumed { participant, last_sequence: 0 }) if *participant == BOB)
+    );
+    assert_eq!(wanted(&events), [(1, 0)]);
+}
