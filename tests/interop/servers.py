@@ -6,13 +6,16 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 from roomful.auth import AccessToken
+from roomful.config import DEV_KEY, DEV_SECRET
 from roomful.testing import ThreadedServer
 
 #: The path of a livekit-server, to run the tests against it instead of ours.
@@ -78,6 +81,28 @@ def open_reference(binary: str, address: str = "127.0.0.1") -> Iterator[ServerPr
         finally:
             process.kill()  # It would wait for the participants to leave.
             process.wait(timeout=10)
+
+
+@contextmanager
+def open_command(*options: str, within: Sequence[str] = ()) -> Iterator[ServerProcess]:
+    """`roomful dev`, until it says that it runs; `within` is a command that runs it elsewhere."""
+    program = str(Path(sys.executable).with_name("roomful"))
+    process = subprocess.Popen([*within, program, "dev", *options], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    try:
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "Ctrl-C" in line:
+                break
+        else:
+            raise AssertionError(said)
+        port = next(option.removeprefix("--port=") for option in options if option.startswith("--port="))
+        yield ServerProcess(f"ws://127.0.0.1:{port}", DEV_KEY, DEV_SECRET)
+    finally:
+        process.terminate()
+        assert process.wait(timeout=15) == 0
+        process.stdout.close()
 
 
 def free_port(address: str) -> int:

@@ -6,10 +6,7 @@ Each scenario (python/scenarios) runs in a process of its own, for the client ma
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +14,7 @@ from peers import run_program
 from python import scenarios  # noqa: F401
 from python.performance import MODES, Record, perform
 from python.stage import SCENARIOS, Scenario
-from servers import REFERENCE, ROOM, Server, ServerProcess, free_port, open_server
-
-from roomful.config import DEV_KEY, DEV_SECRET
+from servers import REFERENCE, ROOM, Server, free_port, open_command, open_server
 
 PLAYED = {name: one for name, one in SCENARIOS.items() if not (REFERENCE and one.ours)}
 
@@ -56,31 +51,6 @@ def test_two_programs_meet() -> None:
 
 @pytest.mark.skipif(bool(REFERENCE), reason="of our command")
 def test_the_command_serves_clients() -> None:
-    with command() as server:
-        perform(server, "everything_both_ways", "single")
-
-
-@contextmanager
-def command() -> Iterator[Server]:
-    """`roomful dev`, until it says that it runs."""
     port, udp = free_port("127.0.0.1"), free_port("127.0.0.1")
-    program = Path(sys.executable).with_name("roomful")
-    process = subprocess.Popen(
-        [program, "dev", f"--port={port}", "--bind=127.0.0.1", f"--rtc.udp_port={udp}"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    try:
-        said = ""
-        for line in process.stdout:
-            said += line
-            if "Ctrl-C" in line:
-                break
-        else:
-            raise AssertionError(said)
-        yield ServerProcess(f"ws://127.0.0.1:{port}", DEV_KEY, DEV_SECRET)
-    finally:
-        process.terminate()
-        assert process.wait(timeout=15) == 0
-        process.stdout.close()
+    with open_command(f"--port={port}", "--bind=127.0.0.1", f"--rtc.udp_port={udp}") as server:
+        perform(server, "everything_both_ways", "single")

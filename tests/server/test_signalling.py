@@ -117,6 +117,30 @@ async def test_a_join_request_selects_the_single_connection_on_either_path(
         assert params.signal_address == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("10.1.2.3", "10.1.2.3"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("localhost", "127.0.0.1"),
+        ("example.com", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("[fe80::1%25eth0]", "127.0.0.1"),
+    ],
+)
+async def test_in_development_a_client_says_by_which_address_it_came(
+    control: PaperControl, host: str, reached: str
+) -> None:
+    """As a container's ports are mapped where the server does not see it."""
+    for development in (True, False):
+        async with roomful.Server({"development": development}) as server:
+            port = int(server.url.rpartition(":")[2])
+            path = f"/rtc?access_token={server.token(identity='ada', room='demo')}"
+            async with connect(f"ws://{host}:{port}{path}", host="127.0.0.1", port=port) as client:
+                await first(client)
+        assert control.sessions[-1].params.signal_address == (reached if development else "127.0.0.1")
+
+
 async def test_http_on_the_websocket_paths_is_404_without_a_body(server: roomful.Server) -> None:
     async with httpx.AsyncClient() as client:
         for path in ("/rtc", "/rtc/v1", "/settings/regions"):

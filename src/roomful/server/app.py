@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from typing import Protocol
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -178,13 +179,13 @@ class App:
         return (await self._runtime.start()).join(params)
 
     def _parse_join(self, call: _Call, needs_join_request: str, *, strict: bool) -> JoinParams:
-        client, server = call.scope.get("client"), call.scope.get("server")
+        client = call.scope.get("client")
         return parse_join(
             call.claims,
             call.query,
             user_agent=call.headers.get("user-agent", ""),
             address=client[0] if client else "",
-            signal_address=server[0] if server else None,
+            signal_address=_reached_address(call, by_name=self._config.development),
             needs_join_request=call.path == needs_join_request,
             strict=strict,
         )
@@ -234,6 +235,20 @@ def _path(scope: Scope) -> str:
     if root and path.startswith(root):
         path = path[len(root) :]
     return path[1:] if path.startswith("//") else path
+
+
+def _reached_address(call: _Call, *, by_name: bool) -> str | None:
+    """Our address as the client knows it: the socket's or, as ports may be mapped, the Host header's."""
+    server = call.scope.get("server")
+    reached = str(server[0]) if server else None
+    if not by_name:
+        return reached
+    try:
+        named = ip_address(urlsplit(f"//{call.headers.get('host', '')}").hostname or "")
+    except ValueError:
+        return reached
+    scoped = isinstance(named, IPv6Address) and named.scope_id
+    return reached if scoped or named.is_unspecified or named.is_multicast else str(named)
 
 
 def _check_head(scope: Scope, limit: int) -> None:
