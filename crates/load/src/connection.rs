@@ -166,9 +166,12 @@ impl Connection {
                 }
             }
         }
-        if !api.has_changes() {
-            // str0m has no offer without a change.
-            api.ice_restart(true);
+        if !api.has_changes()
+            && let Some(mid) = self.receivers.last()
+        {
+            // str0m has no offer without a change: there and back is one.
+            api.set_direction(*mid, Direction::Inactive);
+            api.set_direction(*mid, Direction::RecvOnly);
         }
         let (offer, pending) = api.apply()?;
         self.channels = channels;
