@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
             RtcpPacket::SenderReport { blocks, .. } | RtcpPacket::ReceiverReport { blocks, .. } => {
                 blocks
                     .iter()
-                    .map(|block| block.round_trip(u64::MAX / 3))
+                    .filter_map(|block| block.round_trip(u64::MAX / 3))
                     .count()
             }
             RtcpPacket::Sdes(sdes) => sdes.cnames().count(),
