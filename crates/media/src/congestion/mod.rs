@@ -1,5 +1,6 @@
 //! Sending within what a path takes: the send queue of a transport and transport-wide congestion control.
 
+pub mod allowance;
 pub mod pacer;
 pub mod twcc;
 

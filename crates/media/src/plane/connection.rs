@@ -11,6 +11,7 @@ use super::negotiation::Asked;
 use super::timers::{Armed, Timer};
 use super::{Plane, SHORTEST_TIMER};
 use crate::api::{ConnectionState, Event, ParticipantId, Target};
+use crate::congestion::allowance::Allowance;
 use crate::congestion::{SendQueue, SendQueueConfig};
 use crate::data::{Channel, MAX_MESSAGE_SIZE};
 use crate::rtp::rtcp::SenderInfo;
@@ -37,6 +38,8 @@ pub(super) struct Connection {
     pub(super) negotiator: Negotiator,
     pub(super) receiver: Receiver,
     pub(super) queue: SendQueue,
+    /// How much of what is queued its link takes.
+    pub(super) allowance: Allowance,
     /// Subscriptions sent over this connection, by their SSRC.
     pub(super) by_ssrc: FxHashMap<u32, usize>,
     pub(super) channels: BTreeMap<ChannelId, Channel>,
@@ -91,6 +94,7 @@ impl Connection {
             self.queue.deadline(now),
             self.receiver.deadline(now),
             self.asked.due,
+            self.allowance.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -197,6 +201,7 @@ impl Plane {
             negotiator,
             receiver: Receiver::new(self.clock, ssrc, spec.sid.clone()),
             queue: SendQueue::new(SendQueueConfig::default(), self.clock),
+            allowance: Allowance::default(),
             by_ssrc: FxHashMap::default(),
             channels: BTreeMap::new(),
             tuples: Vec::new(),
@@ -267,6 +272,7 @@ impl Plane {
         self.take_transport_events(now, key);
         self.negotiate(now, key);
         self.remind(now, key);
+        self.allowance_due(now, key);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -279,6 +285,7 @@ impl Plane {
                 transport,
                 receiver,
                 queue,
+                allowance,
                 reports,
                 ..
             } = connection;
@@ -299,7 +306,7 @@ impl Plane {
                     let _ = transport.seal_rtcp_at(buffer, start);
                     ends.push(buffer.len());
                 });
-                queue.release(now, buffer, |buffer, packet| {
+                let released = queue.release(now, buffer, |buffer, packet| {
                     let _ = if packet.repeated {
                         transport.seal_rtp_again_at(buffer, packet.start, packet.header)
                     } else {
@@ -307,6 +314,7 @@ impl Plane {
                     };
                     ends.push(buffer.len());
                 });
+                allowance.sent(now, released.bytes);
             });
         }
         connection.reports.clear();

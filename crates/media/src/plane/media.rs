@@ -147,6 +147,7 @@ impl Plane {
                         forward.handle_nack(now, nack.sequences(), &mut connection.queue);
                     }
                 }
+                RtcpPacket::Remb(remb) => self.take_estimate(now, key, remb.bitrate),
                 RtcpPacket::Pli { media, .. } => self.picture_lost(now, key, media),
                 RtcpPacket::Fir(fir) => {
                     for (media, _) in fir.entries() {
@@ -176,6 +177,7 @@ impl Plane {
         forward.handle_report(now, &self.clock, block);
         let rtt = forward.rtt();
         if let Some(connection) = self.connections.get_mut(key) {
+            connection.allowance.lost(now, block.fraction_lost);
             connection.receiver.set_rtt(rtt);
         }
     }

@@ -6,6 +6,7 @@
 //!
 //! A fault (panic) in the work of one participant closes that participant and leaves the others alone.
 
+mod allocation;
 mod connection;
 mod convert;
 mod data;

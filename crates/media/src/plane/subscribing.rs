@@ -275,6 +275,13 @@ impl Plane {
                 ));
             }
         }
+        // What comes on top of a full link begins small.
+        if connection.allowance.is_limited()
+            && source.spec.kind == MediaKind::Video
+            && let Some(forward) = sub.forward.as_mut().filter(|_| changed)
+        {
+            forward.set_cap(Some(0));
+        }
         connection.by_ssrc.insert(sub.ssrc, sub_key);
         let connected = connection.connected;
         if changed {

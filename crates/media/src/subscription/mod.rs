@@ -128,6 +128,8 @@ pub struct Subscription {
     settings: TrackSettings,
     /// The layer the settings ask for; `None` is paused.
     wanted: Option<u8>,
+    /// The highest layer that its link takes, when that may be lower.
+    cap: Option<u8>,
     /// Several spatial layers in the one stream.
     svc: bool,
     /// Transport up, section negotiated.
@@ -242,6 +244,7 @@ impl Subscription {
             kind,
             format,
             wanted: None,
+            cap: None,
             table,
             settings,
             svc,
@@ -350,6 +353,30 @@ impl Subscription {
         }
     }
 
+    /// Sends no layer above `cap` until told otherwise: its link takes no more.
+    pub fn set_cap(&mut self, cap: Option<u8>) {
+        if std::mem::replace(&mut self.cap, cap) != cap {
+            self.ask(false);
+        }
+    }
+
+    #[must_use]
+    pub fn cap(&self) -> Option<u8> {
+        self.cap
+    }
+
+    /// The layer the settings ask for, whatever the link takes; `None` is paused.
+    #[must_use]
+    pub fn wanted(&self) -> Option<u8> {
+        self.wanted
+    }
+
+    /// The layer that is asked for and that the link takes.
+    fn allowed(&self) -> Option<u8> {
+        self.wanted
+            .map(|wanted| self.cap.map_or(wanted, |cap| wanted.min(cap)))
+    }
+
     /// The quality wanted of the publisher, for dynacast.
     #[must_use]
     pub fn wanted_quality(&self) -> Wanted {
@@ -386,7 +413,7 @@ impl Subscription {
     /// The layer to be forwarded: the one wanted if it is arriving, else the next lower one that is, else
     /// the next higher one. Before anything arrived, the one wanted.
     fn target(&self) -> Option<u8> {
-        let wanted = self.wanted?;
+        let wanted = self.allowed()?;
         if self.svc || self.active_layers == 0 || self.active_layers & 1 << wanted != 0 {
             return Some(wanted);
         }
@@ -515,7 +542,7 @@ impl Subscription {
             let wanted = target == Some(packet.layer) || self.svc;
             // Anything is better than no picture, but nothing above what was asked for.
             let better = match self.current {
-                None => self.wanted.is_some_and(|wanted| packet.layer <= wanted),
+                None => self.allowed().is_some_and(|wanted| packet.layer <= wanted),
                 Some((epoch, layer)) => layer == packet.layer && epoch != packet.epoch,
             };
             if !wanted && !better {
@@ -544,7 +571,7 @@ impl Subscription {
 
     /// SVC: everything passes when the highest layer is wanted.
     fn spatial_cap(&self) -> u8 {
-        match self.wanted {
+        match self.allowed() {
             Some(wanted) if wanted + 1 < self.table.count() => wanted,
             _ => u8::MAX,
         }

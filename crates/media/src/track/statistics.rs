@@ -1,6 +1,8 @@
 //! Receive statistics of one stream as RFC 3550 defines them (6.4.1, A.3, A.8).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+const RATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// What a report block says, but for the sender report it refers to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub struct ReceiveStatistics {
     highest: u64,
     pub packets: u64,
     pub bytes: u64,
+    /// Start of the window that the rate is measured over, the bytes before it, and the rate of the last one.
+    window: Option<(Instant, u64)>,
+    rate_bits: u64,
     jitter: f64,
     transit: Option<(Instant, u32)>,
     reported_expected: u64,
@@ -38,6 +43,8 @@ impl ReceiveStatistics {
             highest: 0,
             packets: 0,
             bytes: 0,
+            window: None,
+            rate_bits: 0,
             jitter: 0.0,
             transit: None,
             reported_expected: 0,
@@ -61,6 +68,12 @@ impl ReceiveStatistics {
         self.first = Some(self.first.map_or(sequence, |first| first.min(sequence)));
         self.highest = self.highest.max(sequence);
         self.packets += 1;
+        let (since, before) = *self.window.get_or_insert((now, self.bytes));
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed >= RATE_WINDOW {
+            self.rate_bits = ((self.bytes - before) as f64 * 8.0 / elapsed.as_secs_f64()) as u64;
+            self.window = Some((now, self.bytes));
+        }
         self.bytes += bytes as u64;
         if let Some((before, earlier)) = self.transit {
             let arrived =
@@ -88,6 +101,12 @@ impl ReceiveStatistics {
     #[must_use]
     pub fn jitter_ms(&self) -> f32 {
         (self.jitter * 1000.0 / f64::from(self.rate)) as f32
+    }
+
+    /// Bits a second that came lately.
+    #[must_use]
+    pub fn bitrate(&self) -> u64 {
+        self.rate_bits
     }
 
     /// Packets expected and lost since the last call.

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
 mod clip;
+mod estimator;
 mod link;
 mod media;
 mod peer;

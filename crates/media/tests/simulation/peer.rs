@@ -15,6 +15,7 @@ use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 use crate::clip::{self, Clip, Format};
+use crate::estimator::Estimator;
 use crate::link::Rng;
 use crate::media::{self, Heard, Layer, Vp8Encoder};
 use crate::world::Join;
@@ -71,6 +72,7 @@ struct Connection {
     receivers: Vec<Mid>,
     /// Track sid of each section the server sends in.
     sids: BTreeMap<String, String>,
+    estimator: Estimator,
 }
 
 impl Connection {
@@ -90,6 +92,7 @@ impl Connection {
             connected: false,
             receivers: Vec::new(),
             sids: BTreeMap::new(),
+            estimator: Estimator::default(),
         }
     }
 
@@ -743,6 +746,15 @@ impl Peer {
             return;
         };
         let ssrc = packet.header.ssrc;
+        let bytes = packet.payload.len() + 40;
+        let estimate = connection
+            .estimator
+            .receive(now, *ssrc, *packet.seq_no, bytes);
+        if let Some(bits) = estimate
+            && let Some(stream) = connection.rtc.direct_api().stream_rx(&ssrc)
+        {
+            stream.request_remb(bits.into());
+        }
         let mid = connection
             .rtc
             .direct_api()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use roomful_media::api::{Command, Event, TrackSettings};
 
+use crate::link::LinkConfig;
 use crate::media::SIMULCAST;
 use crate::world::{Join, Who, World};
 
@@ -175,4 +176,49 @@ fn layers_nobody_wants_are_told_to_the_publisher() {
         (last[0].codec.as_str(), last[0].enabled),
         ("vp8", [true, false, false])
     );
+}
+
+#[test]
+fn a_narrow_link_gets_the_layer_it_takes_and_no_other_viewer_suffers() {
+    let narrow = LinkConfig {
+        rate: Some(400_000),
+        ..LinkConfig::default()
+    };
+    for bob in [Join::single(), Join::dual()] {
+        let mut world = World::new(41);
+        let alice = world.join("alice", Join::single());
+        let carol = world.join("carol", Join::dual());
+        let bob = world.join(
+            "bob",
+            Join {
+                down: narrow,
+                ..bob
+            },
+        );
+        let microphone = world.publish_audio(alice);
+        let camera = world.publish_video(alice, &SIMULCAST);
+        world.run_for(30 * SECOND);
+        let width = |world: &World, who| world.watch(who, camera).frames.last().map(|f| f.width);
+        assert_eq!(width(&world, bob), Some(320), "{}", world.tail(30));
+        assert_eq!(width(&world, carol), Some(1_280));
+        // In the half minute after that he hears nearly everything, and sees most of what is sent.
+        let (heard, watched) = (
+            world.heard(bob, microphone).len(),
+            world.watch(bob, camera).frames.len(),
+        );
+        world.run_for(30 * SECOND);
+        let heard = world.heard(bob, microphone).len() - heard;
+        let watched = world.watch(bob, camera).frames.len() - watched;
+        assert!(heard >= 1_300, "{heard} of 1,500 frames of audio");
+        assert!(watched >= 700, "{watched} of 900 pictures");
+        // The link is mended: he gets the best again.
+        world.set_links(bob, LinkConfig::default());
+        let best = (0..60).any(|_| {
+            world.run_for(2 * SECOND);
+            width(&world, bob) == Some(1_280)
+        });
+        assert!(best);
+        world.run_for(30 * SECOND);
+        assert_eq!(width(&world, bob), Some(1_280));
+    }
 }

@@ -206,6 +206,20 @@ impl Receiver {
         }
     }
 
+    /// Bits a second of a track's layer, 0 for one that is not there.
+    #[must_use]
+    pub fn bitrate(&self, now: Instant, tag: u32, layer: u8) -> u64 {
+        let section = self
+            .sections
+            .iter()
+            .find(|(_, section)| section.description.tag == tag && !section.muted);
+        section
+            .and_then(|(_, section)| *section.streams.get(usize::from(layer))?)
+            .and_then(|key| self.streams.get(key))
+            .filter(|stream| !stream.silent_for(now, 2 * REPORT_INTERVAL))
+            .map_or(0, |stream| stream.statistics.bitrate())
+    }
+
     /// What a track went through since it was asked last, all its streams taken together.
     pub fn impairment(&mut self, now: Instant, tag: u32) -> Impairment {
         let rtt_ms = self.rtt.as_secs_f32() * 1000.0;
