@@ -62,9 +62,19 @@ impl Plane {
         for (sub, cap) in caps {
             self.cap(now, sub, cap);
         }
-        if !limited && let Some(connection) = self.connections.get_mut(key) {
-            connection.allowance.unlimited();
+        if !limited {
+            self.lift(now, key);
         }
+    }
+
+    /// The link takes all that is wanted, and whatever may be wanted next is tried.
+    fn lift(&mut self, now: Instant, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.allowance.unlimited();
+        let subs: Vec<usize> = connection.by_ssrc.values().copied().collect();
+        subs.into_iter().for_each(|sub| self.cap(now, sub, None));
     }
 
     /// One layer more for the first that lacks one.
@@ -83,9 +93,7 @@ impl Plane {
             self.cap(now, share.sub, (next < share.wanted).then_some(next));
             return;
         }
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.allowance.unlimited();
-        }
+        self.lift(now, key);
     }
 
     fn cap(&mut self, now: Instant, key: usize, cap: Option<u8>) {

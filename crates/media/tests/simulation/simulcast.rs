@@ -222,3 +222,31 @@ fn a_narrow_link_gets_the_layer_it_takes_and_no_other_viewer_suffers() {
         assert_eq!(width(&world, bob), Some(1_280));
     }
 }
+
+#[test]
+fn what_a_viewer_wants_later_is_not_held_to_what_its_link_took_before() {
+    let mut world = World::new(42);
+    let alice = world.join("alice", Join::single());
+    let narrow = LinkConfig {
+        rate: Some(400_000),
+        ..LinkConfig::default()
+    };
+    let bob = world.join(
+        "bob",
+        Join {
+            down: narrow,
+            ..Join::dual()
+        },
+    );
+    let camera = world.publish_video(alice, &SIMULCAST);
+    let width = |world: &World| world.watch(bob, camera).frames.last().map(|f| f.width);
+    world.run_for(15 * SECOND);
+    assert_eq!(width(&world), Some(320));
+    want(&mut world, bob, camera, 320, 180);
+    world.set_links(bob, LinkConfig::default());
+    world.run_for(90 * SECOND);
+    assert_eq!(width(&world), Some(320));
+    want(&mut world, bob, camera, 1_280, 720);
+    world.run_for(3 * SECOND);
+    assert_eq!(width(&world), Some(1_280));
+}
