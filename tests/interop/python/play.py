@@ -16,12 +16,9 @@ import uuid
 from . import scenarios  # noqa: F401
 from .stage import SCENARIOS, Stage
 
-#: Seconds for a whole scenario; the process that started this one is more patient.
-LIMIT = 40.0
 
-
-async def play(name: str, stage: Stage) -> None:
-    async with asyncio.timeout(LIMIT):
+async def play(name: str, stage: Stage, limit: float) -> None:
+    async with asyncio.timeout(limit):
         await SCENARIOS[name].play(stage)
         for person in stage.people:
             person.check()
@@ -34,13 +31,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("url", "key", "secret", "mode", "scenario"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--limit", type=float, required=True, help="seconds")
     options = parser.parse_args()
     stage = Stage(
         options.url, options.key, options.secret, options.mode == "single", f"room-{uuid.uuid4().hex[:8]}"
     )
     code = 0
     try:
-        asyncio.run(play(options.scenario, stage))
+        asyncio.run(play(options.scenario, stage, options.limit))
     except BaseException:
         print("FAILED", traceback.format_exc())
         code = 1

@@ -373,6 +373,8 @@ class Scenario:
     recorded: bool
     #: livekit-server does not do this.
     ours: bool
+    #: Has a test of its own.
+    alone: bool
     #: Configuration of the server.
     config: dict[str, Any]
 
@@ -380,9 +382,11 @@ class Scenario:
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(*, recorded: bool = False, ours: bool = False, **config: Any) -> Callable[[Play], Play]:
+def scenario(
+    *, recorded: bool = False, ours: bool = False, alone: bool = False, **config: Any
+) -> Callable[[Play], Play]:
     def register(play: Play) -> Play:
-        SCENARIOS[play.__name__] = Scenario(play, recorded, ours, config)
+        SCENARIOS[play.__name__] = Scenario(play, recorded, ours, alone, config)
         return play
 
     return register

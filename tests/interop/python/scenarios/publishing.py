@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 from livekit import rtc
 
-from ..media import BLUE, RED, Colour
+from ..media import BLUE, RATE, RED, Colour, Tone
 from ..stage import Stage, scenario
 from .media import CAMERA, MICROPHONE
 
 ROUNDS = 15
+#: More by the environment, where time allows.
+MANY_ROUNDS = int(os.environ.get("PUBLISH_ROUNDS", "50"))
 
 
 @scenario(recorded=True)
@@ -53,6 +57,22 @@ async def publish_again_and_again(stage: Stage) -> None:
     await ada.play(440)
     await bob.hears_afresh("ada", 440)
     await ada.sees_event("local_track_subscribed", count=ROUNDS + 1)
+
+
+@scenario(alone=True)
+async def publish_many_times(stage: Stage) -> None:
+    ada, bob = await stage.pair()
+    source = rtc.AudioSource(RATE, 1, queue_size_ms=200)
+    ada.spawn(Tone(440).play(source))
+    options = rtc.TrackPublishOptions(source=MICROPHONE)
+    for count in range(1, MANY_ROUNDS + 1):
+        track = rtc.LocalAudioTrack.create_audio_track("tone", source)
+        publication = await ada.me.publish_track(track, options)
+        await bob.sees_event("track_subscribed", "audio", count=count)
+        if count < MANY_ROUNDS:
+            await ada.me.unpublish_track(publication.sid)
+            await bob.sees_event("track_unpublished", count=count)
+    await bob.hears_afresh("ada", 440)
 
 
 @scenario()

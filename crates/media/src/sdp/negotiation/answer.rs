@@ -166,11 +166,11 @@ impl Negotiator {
     ///
     /// A browser never sends in such a section again, and adds another one for each new track. Only a
     /// rejected section's place can be taken by a later one (RFC 8829 §5.2.2), so that its descriptions
-    /// stay small. A peer that does send there again all the same is answered as if nothing had been.
+    /// stay small. With one connection LiveKit's Rust core leaves it ready to receive. A peer that does send there again all the same is answered as if nothing had been.
     fn retires(&self, section: &Section) -> bool {
-        let inactive = |media: &MediaMedia| media.direction == Direction::Inactive;
+        let stopped = |media: &MediaMedia| !media.direction.sends();
         self.config.retire_stopped
-            && section.media().is_some_and(inactive)
+            && section.media().is_some_and(stopped)
             && self.lines.iter().any(|line| {
                 line.mid == section.mid && line.receive.is_some() && line.sender.is_none()
             })
@@ -619,10 +619,12 @@ mod tests {
         let listening = ("0", "recvonly");
         let first = negotiate(&mut negotiator, &[listening, ("1", "sendonly")]);
         assert_eq!(first, (vec![9, 9], 1, 0));
-        let unpublished = negotiate(&mut negotiator, &[listening, ("1", "inactive")]);
-        assert_eq!(unpublished, (vec![9, 0], 0, 1));
-        let recycled = negotiate(&mut negotiator, &[listening, ("2", "sendonly")]);
-        assert_eq!(recycled, (vec![9, 9], 1, 0));
+        for (mid, next, stopped) in [("1", "2", "inactive"), ("2", "3", "recvonly")] {
+            let unpublished = negotiate(&mut negotiator, &[listening, (mid, stopped)]);
+            assert_eq!(unpublished, (vec![9, 0], 0, 1));
+            let recycled = negotiate(&mut negotiator, &[listening, (next, "sendonly")]);
+            assert_eq!(recycled, (vec![9, 9], 1, 0));
+        }
     }
 
     #[test]
