@@ -166,7 +166,9 @@ impl Negotiator {
     ///
     /// A browser never sends in such a section again, and adds another one for each new track. Only a
     /// rejected section's place can be taken by a later one (RFC 8829 §5.2.2), so that its descriptions
-    /// stay small. With one connection LiveKit's Rust core leaves it ready to receive. A peer that does send there again all the same is answered as if nothing had been.
+    /// stay small. Over one connection LiveKit's Rust core leaves it ready to receive; over two, and in
+    /// browsers, it is inactive. A peer that does send there again all the same is answered as if nothing
+    /// had been.
     fn retires(&self, section: &Section) -> bool {
         let stopped = |media: &MediaMedia| !media.direction.sends();
         self.config.retire_stopped
