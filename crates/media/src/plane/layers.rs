@@ -57,15 +57,18 @@ impl BoundLayers {
                 .collect();
         }
         let rids = rid_layers(&table, &section.rids);
-        let ssrcs = section
-            .ssrcs
-            .iter()
-            .zip(0u8..)
-            .map(|(stream, index)| ReceiveSsrc {
+        let ssrcs = section.ssrcs.iter().enumerate().map(|(index, stream)| {
+            // A group goes from the lowest to the highest, unless AddTrack named its streams.
+            let declared = table
+                .iter()
+                .position(|layer| layer.ssrc != 0 && layer.ssrc == stream.ssrc);
+            let layer = declared.unwrap_or(index).min(table.len().saturating_sub(1));
+            ReceiveSsrc {
                 ssrc: stream.ssrc,
                 rtx: stream.rtx,
-                layer: index.min(table.len().saturating_sub(1) as u8),
-            });
+                layer: layer as u8,
+            }
+        });
         Self {
             ssrcs: ssrcs.collect(),
             rids,
@@ -243,6 +246,23 @@ mod tests {
             .collect();
         assert_eq!(layers, [(10, 0), (20, 1), (30, 2)]);
         assert_eq!(bound.table.len(), 3);
+    }
+
+    #[test]
+    fn declared_ssrcs_win_over_the_order_of_their_group() {
+        let layer = |quality, ssrc| LayerSpec {
+            ssrc,
+            ..undeclared(quality)
+        };
+        let declared = [layer(2, 10), layer(0, 20)];
+        let section = section(&[], &[10, 20]);
+        let bound = BoundLayers::new(&declared, LayerMode::Unused, None, &section);
+        let layers: Vec<_> = bound
+            .ssrcs
+            .iter()
+            .map(|stream| (stream.ssrc, stream.layer))
+            .collect();
+        assert_eq!(layers, [(10, 1), (20, 0)]);
     }
 
     #[test]

@@ -394,17 +394,14 @@ impl Plane {
         });
         variant.layers = BoundLayers::new(layers, mode, Some(variant.codec), &section);
         let svc = variant.layers.svc;
-        let description = section::ReceiveSection {
-            rids: variant.layers.rids.clone(),
-            ssrcs: variant.layers.ssrcs.clone(),
-            ..section::ReceiveSection::negotiated(
-                &section,
-                key as u32,
-                svc,
-                layers,
-                source.spec.muted,
-            )
-        };
+        let description = section::ReceiveSection::negotiated(
+            &section,
+            key as u32,
+            svc,
+            variant.layers.rids.clone(),
+            variant.layers.ssrcs.clone(),
+            source.spec.muted,
+        );
         let Some(connection) = variant.connection else {
             return;
         };
