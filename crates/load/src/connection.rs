@@ -323,8 +323,11 @@ impl Connection {
 
     /// Says goodbye (DTLS close_notify).
     pub(crate) fn close(&mut self, now: Instant) -> Result<()> {
-        self.rtc.close()?;
         self.connected = false;
+        // Data channels that were not open yet can't be closed: then without a word.
+        if self.rtc.close().is_err() {
+            self.rtc.disconnect();
+        }
         self.poll(now, &mut |_, _| {})
     }
 }
