@@ -12,7 +12,7 @@ from .media import CAMERA, MICROPHONE
 
 ROUNDS = 15
 #: More by the environment, where time allows.
-MANY_ROUNDS = int(os.environ.get("PUBLISH_ROUNDS", "50"))
+MANY_ROUNDS = int(os.environ.get("PUBLISH_ROUNDS", "25"))
 
 
 @scenario(recorded=True)
