@@ -23,8 +23,6 @@ use crate::wire::{self, Request, Response, SessionDescription};
 
 /// Sections a client of single peer connection offers to receive in, of each kind, as the SDKs do.
 const FIRST_RECEIVERS: u32 = 3;
-/// How long a server may take to close after a leave, at most.
-pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The server, and how to join there.
 pub(crate) struct Server {

@@ -161,7 +161,9 @@ fn run_joins(swarm: &mut Swarm, count: usize, interval: Duration) -> Result<()> 
     swarm.wait_for_newline()?;
     let mut joins = Vec::new();
     for _ in 0..count {
-        swarm.run_for(interval)?;
+        // Not in step with the publisher's frames.
+        let jitter = Duration::from_micros(fastrand::u64(..33_333));
+        swarm.run_for(interval + jitter)?;
         let index = swarm.join("subscriber", subscriber())?;
         swarm.run_until("audio and a key frame after a join", |swarm| {
             let client = &swarm.clients[index];

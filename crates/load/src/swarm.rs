@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::Result;
-use crate::client::{Client, LEAVE_TIMEOUT, Role, Server, Socket};
+use crate::client::{Client, Role, Server, Socket};
 use crate::connection::Buffers;
 use crate::meter::Meter;
 use crate::report::Lines;
@@ -112,7 +112,6 @@ impl Swarm {
         for client in &mut self.clients {
             client.leave(now)?;
         }
-        self.timeout = LEAVE_TIMEOUT;
         self.run_until("the server to close after leaves", |swarm| {
             swarm.clients.iter().all(Client::has_left)
         })

@@ -189,16 +189,6 @@ impl Plane {
             report: Armed::default(),
         });
         participant.subs.insert(track, sub);
-        // The picture should be there when the connection is.
-        let settings = participant.settings_of(track);
-        let first = source.variants.first().copied();
-        let layer = first
-            .and_then(|tag| self.variants.get(tag))
-            .filter(|_| source.spec.kind == MediaKind::Video)
-            .and_then(|variant| LayerTable::new(&variant.layers.table).wanted(&settings));
-        if let (Some(tag), Some(layer)) = (first, layer) {
-            self.request_keyframe(tag, layer, true);
-        }
         self.touch(key);
     }
 

@@ -293,8 +293,8 @@ impl Subscription {
         self.format.section
     }
 
-    /// The subscriber's transport can carry media now. Nothing is forwarded before; the key frame asked for
-    /// when the subscription was made may have passed, so it is asked for again.
+    /// The subscriber's transport can carry media now. Nothing is forwarded before, nor is a key frame asked for:
+    /// it would pass unseen, and browsers send no second one within 300 ms.
     pub fn connected(&mut self) {
         if !self.connected {
             self.connected = true;
@@ -401,7 +401,7 @@ impl Subscription {
     }
 
     fn ask(&mut self, urgent: bool) {
-        if self.kind == MediaKind::Audio {
+        if self.kind == MediaKind::Audio || !self.connected {
             return;
         }
         if let Some(layer) = self.target() {
