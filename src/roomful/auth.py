@@ -19,6 +19,8 @@ from jwt.algorithms import HMACAlgorithm
 from livekit.protocol.models import ParticipantInfo, TrackSource
 from livekit.protocol.room import RoomConfiguration
 
+from roomful import strict_json
+
 #: Clocks of a signer and ours may differ by this many seconds.
 LEEWAY = 60.0
 DEFAULT_TTL = timedelta(hours=6)
@@ -320,7 +322,7 @@ _JSON_TYPES = {"bool": bool, "bool | None": bool, "str": str}
 
 
 def _payload(raw: bytes | str) -> dict[str, Any]:
-    payload = json.loads(raw)
+    payload = strict_json.loads(raw)
     if not isinstance(payload, dict):
         raise ValueError("not an object")
     return payload

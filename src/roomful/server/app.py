@@ -5,6 +5,7 @@ It may be mounted under a prefix in another application. Tokens are checked in f
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -28,6 +29,11 @@ from roomful.server.page import Page, dev_token
 from roomful.server.signalling import Session, SignalConnection
 
 log = get_logger("roomful.http")
+
+#: Of a request; SDKs send about fifteen.
+MAX_QUERY_FIELDS = 100
+#: Seconds that a request's body may take.
+BODY_TIMEOUT = 30.0
 
 _ANY_ORIGIN = {"access-control-allow-origin": "*"}
 
@@ -135,7 +141,8 @@ class App:
                     SipService(),
                 ]
             )
-        body = await self._body(Request(call.scope, receive))
+        # Nobody without a token makes us read: the answer is the same.
+        body = await self._body(Request(call.scope, receive)) if call.claims else b""
         return await self._twirp.call(
             call.path.removeprefix("/twirp/"),
             http_method=call.scope["method"],
@@ -151,10 +158,14 @@ class App:
         if length.isdecimal() and int(length) > limit:
             raise too_large
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise too_large
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit:
+                        raise too_large
+        except TimeoutError:
+            raise Refusal(408, f"the request's body did not come within {BODY_TIMEOUT:.0f} s") from None
         return bytes(body)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -195,7 +206,10 @@ class App:
         _check_head(scope, self._config.limit.max_request_head_size)
         headers = Headers(scope=scope)
         query: dict[str, str] = {}
-        for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
+        text = scope["query_string"].decode("latin-1")
+        if text.count("&") >= MAX_QUERY_FIELDS:
+            raise Refusal(400, f"more than {MAX_QUERY_FIELDS} query parameters")
+        for name, value in parse_qsl(text, keep_blank_values=True):
             query.setdefault(name, value)
         token = query.get("access_token", "")
         authorization = headers.get("authorization")

@@ -81,6 +81,7 @@ class ControlPlane:
         Raises `Refusal`."""
         self.check_join(params)
         node, claims = self._node, params.claims
+        joining.count(node, params)
         if params.reconnect:
             returning = resuming.find(self._rooms, params)
             if returning is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from livekit.protocol.rtc import (
     WrappedJoinRequest,
 )
 
+from roomful import strict_json
 from roomful.auth import Claims, VideoGrant
 from roomful.server.clients import client_from_query, complete_client
 
@@ -205,7 +205,7 @@ def _flag(query: Mapping[str, str], name: str, default: bool = False) -> bool:
 
 
 def _decode_attributes(text: str) -> dict[str, str]:
-    attributes = json.loads(decode_base64(text))
+    attributes = strict_json.loads(decode_base64(text))
     if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
         raise ValueError("not a map of strings")
     return attributes

@@ -14,6 +14,7 @@ from roomful.server.errors import InvalidArgument
 from roomful.server.join import JoinParams, Refusal
 from roomful.server.node import Node
 from roomful.server.participant import Participant, joined_attributes
+from roomful.server.rates import network_of
 from roomful.server.rooms import Rooms
 
 #: The signalling protocol that we speak.
@@ -49,6 +50,7 @@ def check(node: Node, rooms: Rooms, params: JoinParams) -> None:
     if limit.max_attributes_size and attributes_size(attributes) > limit.max_attributes_size:
         raise Refusal(400, f"attributes exceed limits: max size {limit.max_attributes_size}")
 
+    _check_rates(node, params)
     room = rooms.find(params.room)
     if room is None:
         if not node.config.room.auto_create and not grant.room_create:
@@ -64,6 +66,25 @@ def check(node: Node, rooms: Rooms, params: JoinParams) -> None:
     dependent = grants.is_dependent(claims.kind_number, grants.permission_of(grant))
     if room is not None and not dependent and room.is_full_for(claims.identity):
         raise Refusal(403, f'room "{room.name}" is full: max_participants {room.info.max_participants}')
+
+
+def _check_rates(node: Node, params: JoinParams) -> None:
+    """503, as clients take a 4xx for final and would not come back."""
+    limit = node.config.limit
+    if node.joins_by_ip.full(network_of(params.client.address)):
+        raise Refusal(
+            503, f"too many joins from one address: limit.joins_per_sec_per_ip {limit.joins_per_sec_per_ip:g}"
+        )
+    if node.joins_by_key.full(params.claims.api_key):
+        raise Refusal(
+            503, f"too many joins with one API key: limit.joins_per_sec_per_key {limit.joins_per_sec_per_key:g}"
+        )
+
+
+def count(node: Node, params: JoinParams) -> None:
+    """A join that was not refused."""
+    node.joins_by_ip.take(network_of(params.client.address))
+    node.joins_by_key.take(params.claims.api_key)
 
 
 def attributes_size(attributes: dict[str, str]) -> int:

@@ -25,7 +25,16 @@ from uvicorn.server import ServerState
 USER_TIMEOUT = 20
 #: Seconds a client may take to send a request's head.
 HEAD_TIMEOUT = 15.0
+#: Lines of a head.
+MAX_HEADERS = 128
+#: Longest URL that httptools parses.
+MAX_PARSED_URL = 0xFFFF
 PING_INTERVAL = 10.0
+#: WebSocket frames of any kind that a client may send in a second for long, and at once; more are read later.
+FRAME_RATE = 1000.0
+FRAME_BURST = 4000.0
+#: Bytes parsed before the frames in them are counted.
+SLICE = 4096
 #: Seconds that clients have to take their goodbye.
 CLOSE_TIMEOUT = 0.5
 
@@ -105,17 +114,36 @@ class _Http(HttpToolsProtocol):
         super().on_message_begin()
         self._head = self._head or 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) == MAX_HEADERS:
+            self._answer_head("431 Request Header Fields Too Large", f"more than {MAX_HEADERS} headers")
+            raise ValueError("too many headers")
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._head = None
         self._stop_head_timer()
+        if len(self.url) <= MAX_PARSED_URL:
+            super().on_headers_complete()
+            return
+        whole = self.url
+        self.url, _, query = whole.partition(b"?")
         super().on_headers_complete()
+        self.url = whole
+        self.scope["query_string"] = query.partition(b"#")[0]
+
+    def send_400_response(self, msg: str) -> None:
+        if not self._refused:
+            super().send_400_response(msg)
 
     def _refuse_head(self) -> None:
-        self._refused = True
-        self._stop_head_timer()
         in_url = len(self.url) > self.config.max_head // 2
         status = "414 URI Too Long" if in_url else "431 Request Header Fields Too Large"
-        text = f"request head is over limit.max_request_head_size {self.config.max_head}"
+        self._answer_head(status, f"request head is over limit.max_request_head_size {self.config.max_head}")
+
+    def _answer_head(self, status: str, text: str) -> None:
+        self._refused = True
+        self._stop_head_timer()
         self.transport.write(
             f"HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {len(text)}\r\n"
             f"connection: close\r\n\r\n{text}".encode()
@@ -130,12 +158,73 @@ class _Http(HttpToolsProtocol):
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """With a way for the application to drop a client that does not read."""
+    """With a bound on the frames of a client, and a way for the application to drop one that does not read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.logger = _log
         self.conn.logger = _log
+        self._unparsed = bytearray()
+        #: Frames that may come now, and when that was so.
+        self._allowance, self._counted_at = FRAME_BURST, self.loop.time()
+        self._frames_parsed = 0
+        self._wait: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if not self.handshake_initiated:
+            super().data_received(data)
+            return
+        self._unparsed += data
+        if self._wait is None:
+            self._parse()
+
+    def _parse(self) -> None:
+        """What came in, a slice at a time, until it is used up or holds more frames than may come now."""
+        self._wait = None
+        while self._unparsed:
+            data = bytes(self._unparsed[:SLICE])
+            del self._unparsed[:SLICE]
+            self._frames_parsed = 0
+            super().data_received(data)
+            if self.transport.is_closing():
+                self._unparsed.clear()
+                return
+            now = self.loop.time()
+            refilled = self._allowance + (now - self._counted_at) * FRAME_RATE
+            self._allowance, self._counted_at = min(FRAME_BURST, refilled) - self._frames_parsed, now
+            if self._allowance < 0:
+                # Nobody but us resumes reading meanwhile.
+                self.read_paused = False
+                self.transport.pause_reading()
+                self._wait = self.loop.call_later(-self._allowance / FRAME_RATE, self._resume)
+                return
+
+    def _resume(self) -> None:
+        self._parse()
+        if self._wait is not None or self.transport.is_closing():
+            return
+        if self.queue.empty():
+            self.transport.resume_reading()
+        else:
+            self.read_paused = True
+
+    def handle_events(self) -> None:
+        self._frames_parsed = len(self.conn.events)
+        super().handle_events()
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            # Who does not read gets no pong.
+            self.conn.data_to_send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None
+        self._unparsed.clear()
+        super().connection_lost(exc)
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)

@@ -12,6 +12,7 @@ from roomful.config import Config
 from roomful.server.ids import Ids
 from roomful.server.logs import get_logger
 from roomful.server.media import MediaPlane
+from roomful.server.rates import Rate
 from roomful.server.timers import Timers
 
 if TYPE_CHECKING:
@@ -50,7 +51,15 @@ class Node:
     tracks: dict[int, Publication] = field(default_factory=dict)
     #: Tracks being forwarded to somebody, counted by `limit.num_tracks` beside the published ones.
     subscriptions: int = 0
+    #: Joins by network address and by API key.
+    joins_by_ip: Rate = field(init=False)
+    joins_by_key: Rate = field(init=False)
     observers: list[Callable[[RoomEvent], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        limit = self.config.limit
+        self.joins_by_ip = Rate(limit.joins_per_sec_per_ip, self.clock)
+        self.joins_by_key = Rate(limit.joins_per_sec_per_key, self.clock)
 
     def wall_ms(self) -> int:
         return int(self.wall() * 1000)

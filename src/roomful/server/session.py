@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, Literal
 
 from livekit.protocol import models, rtc
 
+from roomful import strict_json
 from roomful.server import liveness
 from roomful.server.media import Target
 from roomful.server.node import Node, logger
@@ -254,8 +254,8 @@ def _candidate(init: str) -> str | None:
     if len(init) > MAX_CANDIDATE:
         return None
     try:
-        value = json.loads(init)
-    except (ValueError, RecursionError):
+        value = strict_json.loads(init)
+    except ValueError:
         return None
     candidate = value.get("candidate") if isinstance(value, dict) else None
     return candidate if isinstance(candidate, str) else None

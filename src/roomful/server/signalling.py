@@ -116,7 +116,7 @@ class SignalConnection:
                 request = SignalRequest.FromString(data)
             else:
                 request = json_format.Parse(text or "", SignalRequest(), ignore_unknown_fields=True)
-        except (DecodeError, json_format.ParseError, RecursionError):
+        except (DecodeError, json_format.ParseError, ValueError, RecursionError):
             self._refuse(INVALID_DATA, "frame is not a SignalRequest")
             return
         self._as_text = data is None

@@ -334,3 +334,35 @@ def test_a_field_from_the_future_in_the_room_configuration_is_no_obstacle(world:
     long = "s" * 32
     claims = auth.verify(jwt.encode(payload, long, algorithm="HS256"), {KEY: long}, now=WALL)
     assert world.join(claims=claims).join.room.max_participants == 4
+
+
+def test_joins_over_the_rate_are_503_with_the_setting_and_by_address_alone() -> None:
+    world = World(config({"limit": {"joins_per_sec_per_ip": 1}}))
+
+    def join(number: int, address: str) -> None:
+        info = models.ClientInfo(sdk=models.ClientInfo.JS, protocol=17, address=address)
+        world.join(f"{address} {number}", client=info)
+
+    for number in range(10):
+        join(number, "192.0.2.1")
+    with pytest.raises(Refusal) as refused:
+        join(10, "192.0.2.1")
+    assert (refused.value.status, refused.value.text) == (
+        503,
+        "too many joins from one address: limit.joins_per_sec_per_ip 1",
+    )
+    join(0, "192.0.2.2")
+    world.pass_time(1)
+    join(11, "192.0.2.1")
+
+
+def test_joins_over_the_rate_of_a_key_are_503_with_the_setting() -> None:
+    world = World(config({"limit": {"joins_per_sec_per_key": 0.5}}))
+    for number in range(5):
+        world.join(str(number))
+    with pytest.raises(Refusal) as refused:
+        world.control.check_join(world.params("late"))
+    assert (refused.value.status, refused.value.text) == (
+        503,
+        "too many joins with one API key: limit.joins_per_sec_per_key 0.5",
+    )
