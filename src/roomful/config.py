@@ -326,8 +326,8 @@ class Limit(_Section):
     signal_message_size_limit: int = Field(2 * 1024 * 1024, gt=0)
     agent_signal_message_size_limit: int = later(2 * 1024 * 1024)
     max_api_request_body_size: int = Field(10 * 1024 * 1024, gt=0)
-    #: Ours: joins a second from one address (IPv6: one /64) and with one API key; ten times as many may come at
-    #: once. Behind a proxy that hides its clients' addresses the first is for all of them.
+    #: Ours: joins a second from one address (IPv6: one /64) and with one API key; ten times as many may come
+    #: at once. Behind a proxy that hides its clients' addresses the first is for all of them.
     joins_per_sec_per_ip: float = Field(100.0, ge=0)
     joins_per_sec_per_key: float = Field(1000.0, ge=0)
     #: Ours: request line and headers, which hold tokens with their metadata.

@@ -7,8 +7,8 @@ from typing import Any
 
 
 def loads(text: str | bytes) -> Any:
-    """As `json.loads`, but text nested too deeply and lone surrogates, which nothing can encode, are errors of
-    the same kind as the others."""
+    """As `json.loads`, but what is nested too deeply, and lone surrogates, which nothing can encode, are
+    errors of the same kind as the others."""
     if isinstance(text, bytes):
         text = text.decode()
     try:

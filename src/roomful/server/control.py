@@ -16,6 +16,7 @@ from roomful.server.join import JoinParams
 from roomful.server.media import Event, MediaPlane
 from roomful.server.node import Node, RoomEvent, logger
 from roomful.server.participant import Participant
+from roomful.server.publications import MAX_TRACKS
 from roomful.server.room import Action, DisconnectReason, Room
 from roomful.server.rooms import Rooms, configuration_of
 from roomful.server.session import Session
@@ -109,7 +110,7 @@ class ControlPlane:
         )
         self._start_media(participant, params)
         room.tracks_known_to(participant)
-        for request in params.add_track_requests:
+        for request in params.add_track_requests[:MAX_TRACKS]:
             participant.publications.add(request)
         if params.publisher_offer is not None and params.publisher_offer.sdp:
             session.offer(params.publisher_offer)

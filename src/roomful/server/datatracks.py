@@ -102,11 +102,12 @@ class DataTracks:
 
     def update(self, request: rtc.UpdateDataSubscription) -> None:
         wanted: list[DataTrack] = []
+        unknown: list[str] = []
         for update in request.updates:
             track = self._owner.room.data_tracks.get(update.track_sid)
             visible = track is not None and track.owner is not self._owner
             if track is None or not visible or track.owner.permission.hidden:
-                self._owner.refuse(Reason.NOT_FOUND, f"no such data track: {update.track_sid[:64]}")
+                unknown.append(update.track_sid)
             elif not update.subscribe:
                 self._wanted.discard(track.sid)
                 self.unsubscribe(track)
@@ -114,6 +115,8 @@ class DataTracks:
                 self._owner.refuse(Reason.NOT_ALLOWED, f"may not subscribe to {track.sid}")
             else:
                 wanted.append(track)
+        for sid in unknown[:MAX_TRACKS]:
+            self._owner.refuse(Reason.NOT_FOUND, f"no such data track: {sid[:64]}")
         if wanted:
             self.subscribe(wanted)
 

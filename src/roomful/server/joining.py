@@ -77,7 +77,8 @@ def _check_rates(node: Node, params: JoinParams) -> None:
         )
     if node.joins_by_key.full(params.claims.api_key):
         raise Refusal(
-            503, f"too many joins with one API key: limit.joins_per_sec_per_key {limit.joins_per_sec_per_key:g}"
+            503,
+            f"too many joins with one API key: limit.joins_per_sec_per_key {limit.joins_per_sec_per_key:g}",
         )
 
 

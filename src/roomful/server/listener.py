@@ -158,7 +158,7 @@ class _Http(HttpToolsProtocol):
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """With a bound on the frames of a client, and a way for the application to drop one that does not read."""
+    """With a bound on a client's frames, and a way for the application to drop one that does not read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

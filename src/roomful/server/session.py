@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from livekit.protocol import models, rtc
@@ -20,6 +20,8 @@ Reason = rtc.RequestResponse.Reason
 DisconnectReason = models.DisconnectReason
 Action = rtc.LeaveRequest.Action
 
+#: Tracks, participants and permissions that one request may list.
+MAX_LISTED = 10_000
 #: Bytes of a candidateInit; a candidate is a line of some hundred.
 MAX_CANDIDATE = 4096
 #: Seconds in which a client that asked for a resume to be broken is taken to come back.
@@ -94,8 +96,12 @@ class Session:
         if handler is None:
             participant.refuse(Reason.INVALID_REQUEST, "unknown request")
             return
+        content = getattr(request, str(kind))
+        if _listed(content) > MAX_LISTED:
+            participant.refuse(Reason.LIMIT_EXCEEDED, f"{kind} lists more than {MAX_LISTED} things")
+            return
         try:
-            handler(participant, getattr(request, str(kind)))
+            handler(participant, content)
         except Exception:
             logger.exception("a request failed", request=kind, participant=participant.identity)
             participant.refuse(Reason.UNCLASSIFIED_ERROR, f"{kind} failed in the server")
@@ -245,6 +251,31 @@ class Session:
             participant = self._participant
             logger.warning("a client does not read", participant=participant.identity, sid=participant.sid)
             participant.room.remove(participant, DisconnectReason.SIGNAL_CLOSE, say_goodbye=False)
+
+
+def _listed(content: Any) -> int:
+    """How many things a request lists, at every depth that there is work to do for."""
+    if isinstance(content, rtc.UpdateSubscription):
+        return len(content.track_sids) + _listed_in(content.participant_tracks)
+    if isinstance(content, rtc.UpdateTrackSettings):
+        return len(content.track_sids)
+    if isinstance(content, rtc.SubscriptionPermission):
+        return _listed_in(content.track_permissions)
+    if isinstance(content, rtc.UpdateDataSubscription):
+        return len(content.updates)
+    if isinstance(content, rtc.SyncState):
+        subscribed = _listed(content.subscription) + _listed(content.data_subscription)
+        return subscribed + len(content.track_sids_disabled)
+    if isinstance(content, rtc.UpdateLocalAudioTrack):
+        return len(content.features)
+    return 0
+
+
+def _listed_in(entries: Sequence[models.ParticipantTracks] | Sequence[rtc.TrackPermission]) -> int:
+    """Not counted to the end when there are too many already."""
+    if len(entries) > MAX_LISTED:
+        return len(entries)
+    return sum(1 + len(entry.track_sids) for entry in entries)
 
 
 def _candidate(init: str) -> str | None:

@@ -17,9 +17,11 @@ log = get_logger("roomful.signalling")
 
 #: A client that takes no byte for this long, in seconds, does not read.
 WRITE_TIMEOUT = 10.0
-#: Frames a second a client may send for long, and at once. More are not refused but read later.
+#: Frames a second a client may send for long, and at once; a large one counts as one a kB. More are not
+#: refused but read later.
 FRAME_RATE = 200.0
 FRAME_BURST = 1000.0
+KILOBYTE = 1024
 #: Frames handled before others get their turn.
 FRAMES_A_TURN = 16
 
@@ -94,12 +96,15 @@ class SignalConnection:
             message = await self._receive()
             if message["type"] != "websocket.receive":
                 return
-            self._handle(message.get("bytes"), message.get("text"))
-            turn += 1
-            if turn % FRAMES_A_TURN == 0:
+            data, text = message.get("bytes"), message.get("text")
+            self._handle(data, text)
+            cost = 1 + len(data if data is not None else text or "") // KILOBYTE
+            turn += cost
+            if turn >= FRAMES_A_TURN:
+                turn = 0
                 await asyncio.sleep(0)
             now = time.monotonic()
-            allowance = min(FRAME_BURST, allowance + (now - last) * FRAME_RATE) - 1
+            allowance = min(FRAME_BURST, allowance + (now - last) * FRAME_RATE) - cost
             last = now
             if allowance < 0:
                 await asyncio.sleep(-allowance / FRAME_RATE)

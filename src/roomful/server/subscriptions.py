@@ -47,7 +47,9 @@ class Subscriptions:
         for tracks in by_participant:
             sids.update(dict.fromkeys(tracks.track_sids))
         for sid in sids:
-            self._wish(sid, subscribe)
+            if not self._wish(sid, subscribe):
+                self._subscriber.refuse(Reason.LIMIT_EXCEEDED, f"at most {MAX_KEPT} tracks are waited for")
+                return
 
     def set(self, request: rtc.UpdateTrackSettings) -> None:
         """Settings of tracks that are not there yet are kept for them."""
@@ -153,27 +155,28 @@ class Subscriptions:
             return None
         return None if publication.owner.permission.hidden else publication
 
-    def _wish(self, sid: str, subscribe: bool) -> None:
+    def _wish(self, sid: str, subscribe: bool) -> bool:
+        """False: too many tracks are waited for already."""
         publication = self._visible(sid)
         if publication is None:
-            self._wait(sid, subscribe)
-            return
+            return self._wait(sid, subscribe)
         self._wishes[sid] = subscribe
         self._fold(publication)
+        return True
 
-    def _wait(self, sid: str, subscribe: bool) -> None:
+    def _wait(self, sid: str, subscribe: bool) -> bool:
         if not subscribe:
             self._wishes.pop(sid, None)
             if timer := self._waiting.pop(sid, None):
                 timer.cancel()
-            return
+            return True
         if sid in self._waiting:
-            return
+            return True
         if len(self._waiting) >= MAX_KEPT:
-            self._subscriber.refuse(Reason.LIMIT_EXCEEDED, f"at most {MAX_KEPT} tracks are waited for")
-            return
+            return False
         self._wishes[sid] = True
         self._waiting[sid] = self._subscriber.node.timers.after(TRACK_TIMEOUT, lambda: self._give_up(sid))
+        return True
 
     def _give_up(self, sid: str) -> None:
         self._waiting.pop(sid, None)

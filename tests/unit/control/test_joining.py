@@ -337,7 +337,7 @@ def test_a_field_from_the_future_in_the_room_configuration_is_no_obstacle(world:
 
 
 def test_joins_over_the_rate_are_503_with_the_setting_and_by_address_alone() -> None:
-    world = World(config({"limit": {"joins_per_sec_per_ip": 1}}))
+    world = World(config(limit={"joins_per_sec_per_ip": 1}))
 
     def join(number: int, address: str) -> None:
         info = models.ClientInfo(sdk=models.ClientInfo.JS, protocol=17, address=address)
@@ -357,7 +357,7 @@ def test_joins_over_the_rate_are_503_with_the_setting_and_by_address_alone() -> 
 
 
 def test_joins_over_the_rate_of_a_key_are_503_with_the_setting() -> None:
-    world = World(config({"limit": {"joins_per_sec_per_key": 0.5}}))
+    world = World(config(limit={"joins_per_sec_per_key": 0.5}))
     for number in range(5):
         world.join(str(number))
     with pytest.raises(Refusal) as refused:

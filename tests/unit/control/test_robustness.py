@@ -121,7 +121,18 @@ def test_old_rust_clients_get_no_request_response(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "init", ["{", "[]", "1", '{"candidate":1}', '{"sdpMid":"0"}', "x" * 5000, "[" * 4000, "\x00"]
+    "init",
+    [
+        r'{"candidate":"\ud800"}',
+        "{",
+        "[]",
+        "1",
+        '{"candidate":1}',
+        '{"sdpMid":"0"}',
+        "x" * 5000,
+        "[" * 4000,
+        "\x00",
+    ],
 )
 def test_candidates_that_are_none_are_refused(world: World, init: str) -> None:
     client = in_state(world, "active")
@@ -196,6 +207,57 @@ def test_events_of_what_is_gone_are_ignored(world: World) -> None:
     )
     assert client.read() == []
     assert len(world.media.commands) == before
+
+
+MANY = [f"TR_{number}" for number in range(10_001)]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"subscription": rtc.UpdateSubscription(track_sids=MANY, subscribe=True)},
+        {
+            "subscription": rtc.UpdateSubscription(
+                participant_tracks=[models.ParticipantTracks(track_sids=[sid]) for sid in MANY]
+            )
+        },
+        {"track_setting": rtc.UpdateTrackSettings(track_sids=MANY)},
+        {
+            "subscription_permission": rtc.SubscriptionPermission(
+                track_permissions=[rtc.TrackPermission(participant_sid="PA_x", track_sids=MANY)]
+            )
+        },
+        {
+            "update_data_subscription": rtc.UpdateDataSubscription(
+                updates=[rtc.UpdateDataSubscription.Update(track_sid=sid) for sid in MANY]
+            )
+        },
+        {"sync_state": rtc.SyncState(track_sids_disabled=MANY)},
+        {"update_audio_track": rtc.UpdateLocalAudioTrack(features=[1] * len(MANY))},
+    ],
+)
+def test_requests_that_list_too_much_are_refused_as_a_whole(world: World, request_: dict[str, Any]) -> None:
+    client = in_state(world, "active")
+    before = len(world.media.commands)
+    client.send(**request_)
+    (refusal,) = client.got("request_response")
+    assert refusal.reason == rtc.RequestResponse.LIMIT_EXCEEDED
+    assert refusal.message.endswith("lists more than 10000 things")
+    assert len(world.media.commands) == before
+
+
+def test_a_list_of_unknown_tracks_is_refused_once_and_for_its_rest(world: World) -> None:
+    client = in_state(world, "active")
+    client.send(subscription=rtc.UpdateSubscription(track_sids=MANY[:5_000], subscribe=True))
+    (refusal,) = client.got("request_response")
+    assert refusal.message == "at most 1000 tracks are waited for"
+
+
+def test_a_join_with_tracks_without_end_announces_some(world: World) -> None:
+    tracks = [rtc.AddTrackRequest(cid=str(number), type=models.TrackType.AUDIO) for number in range(5_000)]
+    client = world.join("ada", add_track_requests=tracks)
+    assert 0 < len(client.got("track_published")) < 256
+    assert not client.closed
 
 
 SHARED = World(config())
