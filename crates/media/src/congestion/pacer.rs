@@ -19,8 +19,6 @@ use crate::track::packet::{DEPENDENCY, FORWARDED, MediaPacket, forwarded_index};
 pub const GROUP: usize = 4;
 /// Larger differences in size are not worth the padding.
 const LONGEST_PADDING: usize = 48;
-/// How far behind the front packets of the same frame are looked for, when tracks take turns.
-const LOOK_AHEAD: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
@@ -177,7 +175,8 @@ pub struct SendQueueConfig {
     pub hold: Duration,
     /// Between two releases of one frame.
     pub gap: Duration,
-    /// Bytes that may wait; what comes beyond is refused.
+    /// Bytes that may wait. What comes beyond is refused, but for video of sections with less than their
+    /// equal share.
     pub budget: usize,
     /// Bytes a second, when an estimate is known.
     pub rate: Option<u64>,
@@ -202,21 +201,74 @@ struct Waiting {
     complete: bool,
 }
 
+#[derive(Debug)]
+struct Section {
+    ids: SendExtensions,
+    mid: Mid,
+    /// Video.
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    /// The last group and the next one keep the gap, also when they come in different turns.
+    not_before: Option<Instant>,
+}
+
+impl Section {
+    /// When its next group may leave.
+    fn due(&self, now: Instant, hold: Duration) -> Option<Instant> {
+        let front = self.waiting.front()?;
+        let ready = if self.group_is_ready() {
+            now
+        } else {
+            front.since + hold
+        };
+        Some(self.not_before.map_or(ready, |at| ready.max(at)))
+    }
+
+    /// Whether the group at the front has all the company it can get.
+    fn group_is_ready(&self) -> bool {
+        let mut packets = self.waiting.iter();
+        let Some(front) = packets.next() else {
+            return false;
+        };
+        if front.complete {
+            return true;
+        }
+        for (count, waiting) in (2..).zip(packets) {
+            if !waiting.is_of_frame(&front.outgoing) || waiting.complete || count == GROUP {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn clear(&mut self) {
+        self.waiting.clear();
+        self.bytes = 0;
+        self.not_before = None;
+    }
+}
+
+impl Waiting {
+    fn is_of_frame(&self, of: &Outgoing) -> bool {
+        (self.outgoing.ssrc, self.outgoing.timestamp) == (of.ssrc, of.timestamp)
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct SendQueue {
     config: SendQueueConfig,
     clock: WallClock,
-    sections: slab::Slab<(SendExtensions, Mid)>,
+    sections: slab::Slab<Section>,
     audio: VecDeque<Outgoing>,
     resend: VecDeque<Outgoing>,
-    video: VecDeque<Waiting>,
+    /// Sections with video that waits, each once: they take turns, so that one that floods holds up none.
+    turns: VecDeque<u32>,
     bytes: usize,
+    /// Of video.
+    video_bytes: usize,
     /// The earliest next release of paced packets.
     next: Option<Instant>,
-    /// Stream of the last full group, and when it left: the next one keeps the gap, also when it comes in
-    /// another turn.
-    last_full: Option<(u32, Instant)>,
     ledger: SendLedger,
 }
 
@@ -248,20 +300,24 @@ impl SendQueue {
             sections: slab::Slab::new(),
             audio: VecDeque::new(),
             resend: VecDeque::new(),
-            video: VecDeque::new(),
+            turns: VecDeque::new(),
             bytes: 0,
+            video_bytes: 0,
             next: None,
-            last_full: None,
             ledger: SendLedger::default(),
         }
     }
 
     /// Makes a section known by its extension ids and mid.
     pub fn add_section(&mut self, extensions: SendExtensions, mid: &str) -> SectionId {
-        SectionId(
-            self.sections
-                .insert((extensions, Mid::new(mid).unwrap_or_default())) as u32,
-        )
+        let section = Section {
+            ids: extensions,
+            mid: Mid::new(mid).unwrap_or_default(),
+            waiting: VecDeque::new(),
+            bytes: 0,
+            not_before: None,
+        };
+        SectionId(self.sections.insert(section) as u32)
     }
 
     /// A renegotiation changed what a section may send. Whether anything did change: then what was sent
@@ -272,57 +328,78 @@ impl SendQueue {
         extensions: SendExtensions,
         mid: &str,
     ) -> bool {
-        let now = (extensions, Mid::new(mid).unwrap_or_default());
-        self.sections
-            .get_mut(section.0 as usize)
-            .is_some_and(|known| std::mem::replace(known, now) != now)
+        let Some(section) = self.sections.get_mut(section.0 as usize) else {
+            return false;
+        };
+        let mid = Mid::new(mid).unwrap_or_default();
+        let changed = (section.ids, section.mid) != (extensions, mid);
+        (section.ids, section.mid) = (extensions, mid);
+        changed
     }
 
     /// Drops all that waits.
     pub fn clear(&mut self) {
         self.audio.clear();
         self.resend.clear();
-        self.video.clear();
+        self.turns.clear();
+        self.sections
+            .iter_mut()
+            .for_each(|(_, section)| section.clear());
         self.bytes = 0;
+        self.video_bytes = 0;
         self.next = None;
     }
 
     /// Forgets a section and what waits for it.
     pub fn remove_section(&mut self, section: SectionId) {
-        self.sections.try_remove(section.0 as usize);
+        let Some(removed) = self.sections.try_remove(section.0 as usize) else {
+            return;
+        };
+        self.turns.retain(|waiting| *waiting != section.0);
         self.audio.retain(|waiting| waiting.section != section);
         self.resend.retain(|waiting| waiting.section != section);
-        self.video
-            .retain(|waiting| waiting.outgoing.section != section);
-        let queues = self
-            .audio
-            .iter()
-            .chain(&self.resend)
-            .chain(self.video.iter().map(|waiting| &waiting.outgoing));
-        self.bytes = queues.map(Outgoing::size).sum();
+        self.video_bytes = self.video_bytes.saturating_sub(removed.bytes);
+        let queues = self.audio.iter().chain(&self.resend);
+        self.bytes = queues.map(Outgoing::size).sum::<usize>() + self.video_bytes;
     }
 
     /// Queues a packet, unless the budget is spent: then the packet is lost as on a full link.
     /// Returns whether it was queued.
     pub fn push(&mut self, now: Instant, priority: Priority, outgoing: Outgoing) -> bool {
         let size = outgoing.size();
-        // Audio is small and always passes: it is what people notice first.
-        if priority != Priority::Audio && self.bytes + size > self.config.budget {
-            return false;
-        }
-        self.bytes += size;
         match priority {
+            // Audio is small and always passes: it is what people notice first.
             Priority::Audio => self.audio.push_back(outgoing),
-            Priority::Resend => self.resend.push_back(outgoing),
+            Priority::Resend => {
+                if self.bytes - self.video_bytes + size > self.config.budget {
+                    return false;
+                }
+                self.resend.push_back(outgoing);
+            }
             Priority::Video => {
+                let id = outgoing.section.0;
+                let Some(section) = self.sections.get_mut(id as usize) else {
+                    return false;
+                };
+                let first = section.waiting.is_empty();
+                let share = self.config.budget / (self.turns.len() + usize::from(first));
+                if self.bytes + size > self.config.budget && section.bytes + size > share {
+                    return false;
+                }
+                if first {
+                    self.turns.push_back(id);
+                }
+                section.bytes += size;
+                self.video_bytes += size;
                 let complete = outgoing.marker;
-                self.video.push_back(Waiting {
+                section.waiting.push_back(Waiting {
                     outgoing,
                     since: now,
                     complete,
                 });
             }
         }
+        self.bytes += size;
         true
     }
 
@@ -334,7 +411,7 @@ impl SendQueue {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.audio.is_empty() && self.resend.is_empty() && self.video.is_empty()
+        self.audio.is_empty() && self.resend.is_empty() && self.turns.is_empty()
     }
 
     /// What the path is estimated to take, in bytes a second; `None` leaves only the gap between releases.
@@ -357,13 +434,11 @@ impl SendQueue {
         if !self.resend.is_empty() {
             return Some(open);
         }
-        let front = self.video.front()?;
-        let ready = if self.group_is_ready() {
-            now
-        } else {
-            front.since + self.config.hold
-        };
-        Some(ready.max(open))
+        let sections = self.turns.iter();
+        let due = sections
+            .filter_map(|id| self.sections.get(*id as usize)?.due(now, self.config.hold))
+            .min()?;
+        Some(due.max(open))
     }
 
     /// Writes what is due to the end of `buffer`, packet after packet. `seal` encrypts each in place and
@@ -398,29 +473,27 @@ impl SendQueue {
             }
         }
         // Frames of different tracks may leave in one release, a second group of the same only after the gap.
-        let mut served = None;
-        while self.next.is_none()
-            && let Some(front) = self.video.front()
-        {
-            let ssrc = front.outgoing.ssrc;
-            let full = self
-                .last_full
-                .filter(|(last, left)| *last == ssrc && now < *left + self.config.gap);
-            if served == Some(ssrc) || full.is_some() {
-                self.next = Some(full.map_or(now, |(_, left)| left) + self.config.gap);
+        for _ in 0..self.turns.len() {
+            if self.next.is_some() {
                 break;
             }
-            if now < front.since + self.config.hold && !self.group_is_ready() {
+            let Some(id) = self.turns.pop_front() else {
                 break;
+            };
+            let section = self.sections.get(id as usize);
+            let due = section.and_then(|section| section.due(now, self.config.hold));
+            if due.is_some_and(|due| due <= now) {
+                let size = self.release_group(now, id, buffer, &mut seal, &mut released);
+                if self.config.rate.is_some() {
+                    self.charge(now, size);
+                }
             }
-            served = Some(ssrc);
-            let before = released.packets;
-            let size = self.release_group(now, buffer, &mut seal, &mut released);
-            if (released.packets - before) as usize >= GROUP {
-                self.last_full = Some((ssrc, now));
-            }
-            if self.config.rate.is_some() {
-                self.charge(now, size);
+            if self
+                .sections
+                .get(id as usize)
+                .is_some_and(|section| !section.waiting.is_empty())
+            {
+                self.turns.push_back(id);
             }
         }
         if self.is_empty() {
@@ -429,57 +502,36 @@ impl SendQueue {
         released
     }
 
-    /// Whether the group at the front has all the company it can get.
-    fn group_is_ready(&self) -> bool {
-        let Some(front) = self.video.front() else {
-            return false;
-        };
-        let mut count = 0;
-        for waiting in self.video.iter().take(LOOK_AHEAD) {
-            if waiting.outgoing.ssrc != front.outgoing.ssrc {
-                continue;
-            }
-            if waiting.outgoing.timestamp != front.outgoing.timestamp {
-                return true;
-            }
-            count += 1;
-            if waiting.complete || count == GROUP {
-                return true;
-            }
-        }
-        false
-    }
-
     fn release_group(
         &mut self,
         now: Instant,
+        section: u32,
         buffer: &mut Vec<u8>,
         seal: &mut impl FnMut(&mut Vec<u8>, Written),
         released: &mut Released,
     ) -> usize {
-        let Some(front) = self.video.pop_front() else {
+        let Some(section) = self.sections.get_mut(section as usize) else {
             return 0;
         };
-        let (ssrc, timestamp) = (front.outgoing.ssrc, front.outgoing.timestamp);
         let mut group: [Option<Outgoing>; GROUP] = Default::default();
-        let mut last = front.complete;
-        group[0] = Some(front.outgoing);
-        let (mut filled, mut index) = (1, 0);
-        while filled < GROUP && index < LOOK_AHEAD && !last {
-            let Some(waiting) = self.video.get(index) else {
-                break;
-            };
-            if waiting.outgoing.ssrc != ssrc {
-                index += 1;
-                continue;
-            }
-            if waiting.outgoing.timestamp != timestamp {
-                break;
-            }
-            last = waiting.complete;
-            group[filled] = self.video.remove(index).map(|waiting| waiting.outgoing);
+        let (mut filled, mut bytes) = (0, 0);
+        while filled < GROUP
+            && let Some(front) = section.waiting.front()
+            && group[0].as_ref().is_none_or(|of| front.is_of_frame(of))
+            && let Some(waiting) = section.waiting.pop_front()
+        {
+            bytes += waiting.outgoing.size();
+            group[filled] = Some(waiting.outgoing);
             filled += 1;
+            if waiting.complete {
+                break;
+            }
         }
+        section.bytes = section.bytes.saturating_sub(bytes);
+        let goes_on = filled == GROUP || !section.waiting.is_empty();
+        section.not_before = goes_on.then_some(now + self.config.gap);
+        self.video_bytes = self.video_bytes.saturating_sub(bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
         let repeatable = group[0]
             .as_ref()
             .is_some_and(|outgoing| self.is_repeatable(outgoing.section));
@@ -490,7 +542,6 @@ impl SendQueue {
         let mut total = 0;
         for (index, outgoing) in group.iter().enumerate() {
             let Some(outgoing) = outgoing else { break };
-            self.bytes = self.bytes.saturating_sub(outgoing.size());
             // Only the last segment of a batch may be shorter, and others may follow this group: the
             // last one is padded too when it is nearly full.
             let short = longest - sizes[index];
@@ -519,12 +570,12 @@ impl SendQueue {
     fn is_repeatable(&self, section: SectionId) -> bool {
         self.sections
             .get(section.0 as usize)
-            .is_some_and(|(ids, _)| ids.repeatable)
+            .is_some_and(|section| section.ids.repeatable)
     }
 
     /// Bytes of the extension block this packet will have, in order to bring a group to one size.
     fn header_size(&self, outgoing: &Outgoing) -> usize {
-        let Some((ids, mid)) = self.sections.get(outgoing.section.0 as usize) else {
+        let Some(Section { ids, mid, .. }) = self.sections.get(outgoing.section.0 as usize) else {
             return 0;
         };
         let mut layout = Layout::default();
@@ -541,7 +592,7 @@ impl SendQueue {
         buffer: &mut Vec<u8>,
         seal: &mut impl FnMut(&mut Vec<u8>, Written),
     ) -> usize {
-        let Some((ids, mid)) = self.sections.get(outgoing.section.0 as usize) else {
+        let Some(Section { ids, mid, .. }) = self.sections.get(outgoing.section.0 as usize) else {
             return 0;
         };
         let start = buffer.len();

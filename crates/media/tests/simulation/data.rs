@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomful_media::api::{Command, DataTrackSpec, Event, Permissions, TrackId};
+use roomful_media::api::{Command, DataTrackSpec, Event, ParticipantId, Permissions, TrackId};
 use roomful_media::data::{Channel, wire};
 
 use crate::link::LinkConfig;
@@ -292,4 +292,81 @@ fn data_tracks_arrive_under_the_subscribers_handle() {
         .collect();
     assert_eq!(got.len(), 1);
     assert_eq!(got[0].data, frame(300));
+}
+
+/// A room with a sender, one with a slow way to it, and one with a fast one.
+fn slow_and_fast(rate: u64) -> (World, Who, Who, Who) {
+    let (mut world, alice, slow) = two(Join::single(), Join::single());
+    let fast = world.join("carol", Join::dual());
+    ready(&mut world, fast);
+    let config = LinkConfig {
+        rate: Some(rate),
+        ..LinkConfig::default()
+    };
+    world.set_links(slow, config);
+    (world, alice, slow, fast)
+}
+
+fn overflowed(world: &World) -> Vec<ParticipantId> {
+    let overflows = world.events.iter().filter_map(|(_, event)| match event {
+        Event::Overflow { participant, .. } => Some(*participant),
+        _ => None,
+    });
+    overflows.collect()
+}
+
+#[test]
+fn who_does_not_keep_up_with_reliable_data_goes_alone() {
+    let (mut world, alice, slow, fast) = slow_and_fast(100_000);
+    let mut sent = 0;
+    // 2.4 MB/s, until more waits for the slow one than a queue holds.
+    while overflowed(&world).is_empty() && sent < 400 {
+        sent += 1;
+        let message = packet(sent, &[7; 60_000], &[]);
+        while !world.act(alice, |peer, now| {
+            peer.send(now, Channel::Reliable, &message)
+        }) {
+            world.run_for(Duration::from_millis(5));
+        }
+        world.run_for(Duration::from_millis(25));
+    }
+    assert_eq!(overflowed(&world), [world.peer(slow).id]);
+    assert!(sent > 100, "overflowed after {sent} messages of 60 kB");
+    world.run_for(5 * SECOND);
+    assert_eq!(
+        received(&world, fast, Channel::Reliable).len(),
+        sent as usize
+    );
+    assert!(world.peer(alice).is_connected() && world.peer(fast).is_connected());
+    assert_eq!(overflowed(&world).len(), 1);
+}
+
+#[test]
+fn lossy_data_is_dropped_first_and_reliable_data_still_comes() {
+    let (mut world, alice, slow, fast) = slow_and_fast(400_000);
+    let mut lossy = 0;
+    for n in 1..=50 {
+        // 1.6 Mbit/s.
+        for _ in 0..20 {
+            let message = packet(0, &[1; 1_000], &[]);
+            lossy +=
+                usize::from(world.act(alice, |peer, now| peer.send(now, Channel::Lossy, &message)));
+            world.run_for(Duration::from_millis(5));
+        }
+        let message = packet(n, &n.to_be_bytes(), &[]);
+        assert!(world.act(alice, |peer, now| {
+            peer.send(now, Channel::Reliable, &message)
+        }));
+    }
+    world.run_for(15 * SECOND);
+    for who in [slow, fast] {
+        let numbers: Vec<u32> = received(&world, who, Channel::Reliable)
+            .iter()
+            .map(|(_, payload)| u32::from_be_bytes(payload[..].try_into().expect("a number")))
+            .collect();
+        assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
+    }
+    assert!(received(&world, slow, Channel::Lossy).len() < lossy / 2);
+    assert!(received(&world, fast, Channel::Lossy).len() > lossy * 9 / 10);
+    assert!(overflowed(&world).is_empty());
 }

@@ -7,6 +7,7 @@ use roomful_media::api::{Event, Target};
 
 use crate::join::CAMERA;
 use crate::link::Rng;
+use crate::media::Layer;
 use crate::world::{Join, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -114,4 +115,40 @@ fn descriptions_that_make_no_sense_are_refused_and_the_call_goes_on() {
     let before = world.heard(bob, microphone).len();
     world.run_for(2 * SECOND);
     assert!(world.heard(bob, microphone).len() >= before + 95);
+}
+
+#[test]
+fn a_publisher_that_floods_disturbs_nobody() {
+    /// 50 Mbit/s: 5,700 packets a second.
+    const FLOOD: [Layer; 1] = [Layer {
+        bitrate: 50_000_000,
+        ..CAMERA[0]
+    }];
+    let mut world = World::new(53);
+    let alice = world.join("alice", Join::single());
+    let bob = world.join("bob", Join::dual());
+    let mallory = world.join("mallory", Join::single());
+    let microphone = world.publish_audio(alice);
+    let camera = world.publish_video(alice, &CAMERA);
+    let flood = world.publish_video(mallory, &FLOOD);
+    assert!(world.run_until(5 * SECOND, |world| {
+        !world.heard(bob, flood).is_empty() && !world.watch(bob, camera).frames.is_empty()
+    }));
+    let heard = world.listen(bob, microphone).len();
+    let seen = world.watch(bob, camera).frames.len();
+    let flooded = world.heard(bob, flood).len();
+    world.run_for(3 * SECOND);
+    let numbers = world.listen(bob, microphone);
+    assert!(numbers.len() >= heard + 145, "{}", numbers.len() - heard);
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    let picture = world.watch(bob, camera);
+    assert!(
+        picture.frames.len() >= seen + 85 && picture.faults.is_empty(),
+        "{} {:?}",
+        picture.frames.len() - seen,
+        picture.faults
+    );
+    // The flood was real.
+    assert!(world.heard(bob, flood).len() > flooded + 10_000);
+    assert!(world.peer(mallory).is_connected() && world.peer(bob).is_connected());
 }

@@ -139,10 +139,11 @@ fn audio_and_resent_packets_go_before_video() {
 #[test]
 fn frames_of_two_tracks_that_take_turns_leave_in_groups() {
     let mut link = Link::new(&[]);
+    let second = link.queue.add_section(SendExtensions::default(), "w");
     for index in 0..4 {
-        for ssrc in [5, 6] {
+        for (ssrc, section) in [(5, link.section), (6, second)] {
             let mut outgoing = link.outgoing(0, 900 + index, index == 3);
-            outgoing.ssrc = ssrc;
+            (outgoing.ssrc, outgoing.section) = (ssrc, section);
             link.queue.push(link.now, Priority::Video, outgoing);
         }
     }
@@ -248,4 +249,32 @@ fn the_byte_budget_refuses_video_and_never_audio() {
         (link.queue.queued_bytes(), link.queue.deadline(link.now)),
         (0, None)
     );
+}
+
+#[test]
+fn a_track_that_floods_holds_up_no_other() {
+    let mut link = Link::new(&[]);
+    let calm = link.queue.add_section(SendExtensions::default(), "w");
+    link.queue.config.budget = 100_000;
+    let mut refused = 0;
+    for _ in 0..200 {
+        let outgoing = link.outgoing(0, 1000, false);
+        refused += usize::from(!link.queue.push(link.now, Priority::Video, outgoing));
+    }
+    assert!(refused > 100);
+    link.release();
+    let mut outgoing = link.outgoing(0, 1000, true);
+    (outgoing.ssrc, outgoing.section) = (6, calm);
+    // Less waits for it than its share of the budget.
+    assert!(link.queue.push(link.now, Priority::Video, outgoing));
+    let released = link.release();
+    assert_eq!(released.len(), 1);
+    assert_eq!(RtpHeader::parse(&released[0]).unwrap().ssrc, 6);
+    let mut resent = link.outgoing(0, 500, true);
+    resent.original_sequence = Some(1);
+    assert!(link.queue.push(link.now, Priority::Resend, resent));
+    assert!(link.queue.queued_bytes() <= 2 * link.queue.config.budget);
+    link.queue.clear();
+    assert_eq!(link.queue.queued_bytes(), 0);
+    assert_eq!(link.queue.deadline(link.now), None);
 }
