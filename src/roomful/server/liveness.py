@@ -15,7 +15,7 @@ Action = rtc.LeaveRequest.Action
 VANISHED_AFTER = 15.0
 #: Seconds from the join in which the primary connection must come up.
 JOIN_TIMEOUT = 60.0
-#: Seconds after a resume in which media must be back.
+#: Seconds in which a client must resume when it is asked to, and media be back when it did.
 RESUME_TIMEOUT = 15.0
 
 
@@ -28,6 +28,7 @@ def watch(participant: Participant) -> None:
 def media_event(participant: Participant, event: Event.Liveness) -> None:
     if event.alive:
         participant.media_alive = True
+        participant.stop_timer("resumed")
         return
     participant.last_media = participant.node.clock() - VANISHED_AFTER
     participant.media_alive = False
@@ -38,7 +39,7 @@ def media_event(participant: Participant, event: Event.Liveness) -> None:
 def resumed(participant: Participant) -> None:
     """Its signalling is back; media follows, or the client must begin anew."""
     participant.last_signal = participant.node.clock()
-    participant.start_timer("resumed", RESUME_TIMEOUT, lambda: _resume_timeout(participant))
+    _await_media(participant)
 
 
 def connected(participant: Participant) -> None:
@@ -104,14 +105,24 @@ def _check(participant: Participant) -> None:
 
 
 def _ask_to_resume(participant: Participant) -> None:
-    """Signalling lives and media does not: the client must look for another way, and keeps its session."""
-    if participant.session is not None:
-        participant.last_signal = participant.node.clock()
-        goodbye = frames.leave(participant.protocol, DisconnectReason.CONNECTION_TIMEOUT, Action.RESUME)
-        participant.room.hang_up(participant, goodbye)
+    """Signalling lives and media does not: the client must look for another way, and keeps its session.
+
+    It closes the connection itself: closed by us, LiveKit's Rust core takes that for a second failure and
+    reconnects in full.
+    """
+    if participant.session is not None and "resumed" not in participant.timers:
+        participant.push(
+            frames.leave(participant.protocol, DisconnectReason.CONNECTION_TIMEOUT, Action.RESUME)
+        )
+        _await_media(participant)
+
+
+def _await_media(participant: Participant) -> None:
+    participant.start_timer("resumed", RESUME_TIMEOUT, lambda: _resume_timeout(participant))
 
 
 def _resume_timeout(participant: Participant) -> None:
+    participant.timers.pop("resumed", None)
     if not participant.media_alive and participant.session is not None:
         participant.room.remove(participant, DisconnectReason.CONNECTION_TIMEOUT, action=Action.RECONNECT)
 

@@ -183,8 +183,10 @@ def test_media_dead_and_signal_alive_asks_for_a_resume(world: World, ada: Client
     world.events(Event.Liveness(ada.number, False))
     (leave,) = ada.got("leave")
     assert (leave.reason, leave.action) == (Gone.CONNECTION_TIMEOUT, Action.RESUME)
-    assert ada.closed
+    assert not ada.closed
+    world.events(Event.Connection(ada.number, "subscriber", "failed", "no consent"))
     world.pass_time(14)
+    assert ada.got("leave") == []
     back = world.resume(ada)
     world.events(Event.Liveness(ada.number, True))
     world.pass_time(60)
@@ -202,6 +204,14 @@ def test_media_that_does_not_follow_a_resume_needs_a_full_reconnect(
     world.pass_time(1.1)
     assert [it.action for it in back.all("leave")] == [Action.RECONNECT]
     assert states(observer) == [("ada", State.DISCONNECTED)]
+
+
+def test_who_only_talks_and_does_not_resume_must_reconnect(world: World, ada: Client) -> None:
+    world.events(Event.Liveness(ada.number, False))
+    for _ in range(4):
+        world.pass_time(4)
+        ada.send(ping=1)
+    assert [it.action for it in ada.all("leave")] == [Action.RESUME, Action.RECONNECT]
 
 
 def test_who_does_not_come_back_is_gone_15_seconds_later(world: World, ada: Client, observer: Client) -> None:
