@@ -49,6 +49,10 @@ fuzz: ## Every parser against libFuzzer: FUZZ_SECONDS=60 each, FUZZ="sdp vp8" fo
 compare: $(VENV)/.dev ## The order of events with livekit-server, recorded anew and compared with ours
 	$(BIN)/python tests/interop/compare.py
 
+bench: $(VENV)/.dev ## Speed and memory beside livekit-server, half an hour on a quiet machine
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python bench/run.py
+
 lint: $(VENV)/.dev ## Formatting, types and lints of Rust and Python
 	cargo fmt --check
 	cargo clippy --all-targets --quiet -- -D warnings

@@ -1,0 +1,72 @@
+"""Compares roomful with livekit-server 1.13.5: CPU, latency, memory and joins, by turns in one run.
+
+Writes report.md, plots and results.json into bench/results/. Takes about half an hour;
+`--only video --rounds 1` is quick. The machine should have nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import load
+import report
+import servers
+from scenarios import all_scenarios
+
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "tests" / "interop"))
+
+from compare import find_reference  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each server; the best one counts")
+    parser.add_argument("--seconds", type=int, default=10, help="how long packets are counted")
+    parser.add_argument("--only", action="append", default=[], help="a load by name; again for more")
+    parser.add_argument("--alone", action="store_true", help="ours only, without livekit-server")
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    options = parser.parse_args()
+
+    servers.check_cores()
+    load.build()
+    candidates = [servers.ours()]
+    if not options.alone:
+        candidates.insert(0, servers.reference(find_reference()))
+    scenarios = [
+        one for one in all_scenarios(options.seconds) if not options.only or one.name in options.only
+    ]
+    results = report.Results(
+        machine=f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}",
+        when=time.strftime("%Y-%m-%d"),
+        floor=load.floor(),
+    )
+    for scenario in scenarios:
+        for turn in range(options.rounds):
+            for candidate in candidates:
+                with candidate.running() as server:
+                    figures = scenario.measure(server, scenario.arguments)
+                results.add(scenario.name, candidate.name, figures)
+                shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+                print(f"{scenario.name} {turn + 1} {candidate.name}: {shown}", flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "results.json").write_text(json.dumps(results.as_json(), indent=1) + "\n")
+    report.write(options.out, results, scenarios)
+    print((options.out / "report.md").read_text())
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
