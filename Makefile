@@ -51,7 +51,7 @@ compare: $(VENV)/.dev ## The order of events with livekit-server, recorded anew 
 
 bench: $(VENV)/.dev ## Speed and memory beside livekit-server, half an hour on a quiet machine
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	$(BIN)/python bench/run.py
+	PYTHONPATH=tests/interop $(BIN)/python bench/run.py $(BENCH)
 
 lint: $(VENV)/.dev ## Formatting, types and lints of Rust and Python
 	cargo fmt --check

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from servers import KEY, LOAD_CORE, SECRET
+from candidates import LOAD_CORE, SERVER_CORE
+from servers import KEY, SECRET
 
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = ROOT / "target" / "release" / "roomful-load"
@@ -53,21 +54,15 @@ def running(url: str, arguments: tuple[str, ...]) -> Iterator[Load]:
 
 
 def build() -> None:
-    subprocess.run(
-        ["cargo", "build", "--release", "--quiet", "--package", "roomful-load"], cwd=ROOT, check=True
-    )
-    subprocess.run(
-        ["cargo", "build", "--release", "--quiet", "--package", "roomful-media", "--example", "floor"],
-        cwd=ROOT,
-        check=True,
-    )
+    targets = ["--package=roomful-load", "--package=roomful-media", "--bin=roomful-load", "--example=floor"]
+    subprocess.run(["cargo", "build", "--release", "--quiet", *targets], cwd=ROOT, check=True)
 
 
 def floor() -> dict[str, float]:
     """This machine's own costs in nanoseconds: a datagram by one send, by GSO, and sealing it."""
     program = ROOT / "target" / "release" / "examples" / "floor"
     answer = subprocess.run(
-        ["taskset", "--cpu-list", "0", program], check=True, stdout=subprocess.PIPE, text=True
+        ["taskset", "--cpu-list", str(SERVER_CORE), program], check=True, stdout=subprocess.PIPE, text=True
     )
     costs: dict[str, float] = json.loads(answer.stdout)
     return costs

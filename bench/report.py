@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from candidates import OURS, THEIRS
 from scenarios import Figures, Scenario
-
-OURS, THEIRS = "roomful", "livekit-server"
 
 #: Figures of the table, with their units; the others are in the raw results.
 SHOWN = {

@@ -1,7 +1,7 @@
 """Compares roomful with livekit-server 1.13.5: CPU, latency, memory and joins, by turns in one run.
 
 Writes report.md, plots and results.json into bench/results/. Takes about half an hour;
-`--only video --rounds 1` is quick. The machine should have nothing else to do.
+`make bench BENCH="--only video --rounds 1"` is quick. The machine should have nothing else to do.
 """
 
 from __future__ import annotations
@@ -10,19 +10,15 @@ import argparse
 import json
 import os
 import platform
-import sys
 import time
 from pathlib import Path
 
+import candidates
 import load
 import report
-import servers
 from scenarios import all_scenarios
 
-HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / "tests" / "interop"))
-
-from compare import find_reference  # noqa: E402
+RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main() -> None:
@@ -31,14 +27,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10, help="how long packets are counted")
     parser.add_argument("--only", action="append", default=[], help="a load by name; again for more")
     parser.add_argument("--alone", action="store_true", help="ours only, without livekit-server")
-    parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
 
-    servers.check_cores()
+    candidates.check_cores()
     load.build()
-    candidates = [servers.ours()]
+    compared = [candidates.ours()]
     if not options.alone:
-        candidates.insert(0, servers.reference(find_reference()))
+        compared.insert(0, candidates.reference())
     scenarios = [
         one for one in all_scenarios(options.seconds) if not options.only or one.name in options.only
     ]
@@ -49,7 +45,7 @@ def main() -> None:
     )
     for scenario in scenarios:
         for turn in range(options.rounds):
-            for candidate in candidates:
+            for candidate in compared:
                 with candidate.running() as server:
                     figures = scenario.measure(server, scenario.arguments)
                 results.add(scenario.name, candidate.name, figures)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from statistics import median
 
 import load
+from candidates import Running
 from process import cpu_seconds, resident_bytes
-from servers import Running
 
 #: By name: CPU in µs, memory in bytes, times in ms.
 Figures = dict[str, float]

