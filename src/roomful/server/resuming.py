@@ -79,8 +79,8 @@ def complete(participant: Participant, last_sequence: int) -> None:
     liveness.resumed(participant)
     if participant.broken_resume == "after":
         participant.broken_resume = None
-        session.end(None)
-        session.connection_lost()
+        room.hang_up(participant, None)
+        liveness.signal_lost(participant)
 
 
 def _knows_reconnect(client: models.ClientInfo) -> bool:

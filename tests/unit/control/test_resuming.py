@@ -281,6 +281,7 @@ def test_simulated_broken_resumes(world: World, ada: Client, observer: Client, s
     ada.session.connection_lost()
     broken = world.resume(ada)
     assert broken.closed
+    broken.session.connection_lost()
     assert ("reconnect" in broken.kinds) == (scenario == "disconnect_signal_on_resume")
     assert "reconnect" in world.resume(ada).kinds
     assert states(observer) == []

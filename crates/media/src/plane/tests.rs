@@ -264,6 +264,19 @@ fn answer(
     fixture.describe(id, Target::Subscriber, SdpKind::Answer, answer)
 }
 
+/// Sections that Bob is asked for, audio and video.
+fn asked(events: &[Event]) -> Vec<(u32, u32)> {
+    let sections = |event: &Event| match event {
+        Event::MediaSections {
+            participant: BOB,
+            audios,
+            videos,
+        } => Some((*audios, *videos)),
+        _ => None,
+    };
+    events.iter().filter_map(sections).collect()
+}
+
 #[test]
 fn a_track_is_bound_by_its_cid_whichever_comes_first() {
     for offer_first in [true, false] {
@@ -374,17 +387,6 @@ fn one_connection_asks_for_sections_that_are_missing() {
     fixture.expect(ALICE, spec(5, MediaKind::Audio, "mic"));
     fixture.expect(ALICE, spec(6, MediaKind::Video, "camera"));
     let events = fixture.offer(ALICE, &mut client);
-    let asked = |events: &[Event]| {
-        let sections = |event: &Event| match event {
-            Event::MediaSections {
-                participant: BOB,
-                audios,
-                videos,
-            } => Some((*audios, *videos)),
-            _ => None,
-        };
-        events.iter().filter_map(sections).collect::<Vec<_>>()
-    };
     // A section for audio is free already.
     assert_eq!(asked(&events), [(0, 1)]);
     bob.negotiator.add_receive(MediaKind::Video, 1);
@@ -405,17 +407,6 @@ fn an_offer_that_does_not_come_is_asked_for_again_and_not_for_ever() {
     let mut client = Client::new();
     client.send(1, "mic", &[Codec::Opus]);
     fixture.expect(ALICE, spec(5, MediaKind::Audio, "mic"));
-    let asked = |events: &[Event]| {
-        let sections = |event: &Event| match event {
-            Event::MediaSections {
-                participant: BOB,
-                audios,
-                videos,
-            } => Some((*audios, *videos)),
-            _ => None,
-        };
-        events.iter().filter_map(sections).collect::<Vec<_>>()
-    };
     assert_eq!(asked(&fixture.offer(ALICE, &mut client)), [(1, 0)]);
     assert_eq!(asked(&fixture.wait(Duration::from_millis(900))), []);
     assert_eq!(asked(&fixture.wait(Duration::from_millis(200))), [(0, 0)]);
@@ -778,22 +769,10 @@ fn a_client_that_resumes_is_asked_again_for_what_is_missing() {
     bob.send(1, "mic", &[Codec::Opus]);
     fixture.expect(BOB, spec(6, MediaKind::Audio, "mic"));
     fixture.offer(BOB, &mut bob);
-    let asked = fixture.offer(ALICE, &mut alice);
-    let wanted = |events: &[Event]| {
-        let sections = |event: &Event| match event {
-            Event::MediaSections {
-                participant,
-                audios,
-                videos,
-            } if *participant == BOB => Some((*audios, *videos)),
-            _ => None,
-        };
-        events.iter().filter_map(sections).collect::<Vec<_>>()
-    };
-    assert_eq!(wanted(&asked), [(1, 0)]);
+    assert_eq!(asked(&fixture.offer(ALICE, &mut alice)), [(1, 0)]);
     let events = fixture.run(Command::Resume(BOB));
     assert!(
         matches!(events.first(), Some(Event::Resumed { participant, last_sequence: 0 }) if *participant == BOB)
     );
-    assert_eq!(wanted(&events), [(1, 0)]);
+    assert_eq!(asked(&events), [(1, 0)]);
 }

@@ -574,13 +574,9 @@ impl Transport {
         start: usize,
         header_len: usize,
     ) -> Result<(), SealError> {
-        let Some(srtp) = &mut self.srtp else {
-            buffer.truncate(start);
-            return Err(SealError::NoKeys);
-        };
-        srtp.sender
-            .protect_rtp_at(buffer, start, header_len)
-            .map_err(|_| SealError::Refused)
+        self.seal(buffer, start, |sender, buffer| {
+            sender.protect_rtp_at(buffer, start, header_len)
+        })
     }
 
     /// [`Self::seal_rtp_at`] for a packet that was sealed before with the same number and is the same to the
@@ -591,13 +587,24 @@ impl Transport {
         start: usize,
         header_len: usize,
     ) -> Result<(), SealError> {
+        self.seal(buffer, start, |sender, buffer| {
+            sender.protect_rtp_again_at(buffer, start, header_len)
+        })
+    }
+
+    /// Cuts off what cannot be sealed for want of keys; the sender does so for other reasons.
+    #[inline]
+    fn seal(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        start: usize,
+        protect: impl FnOnce(&mut SrtpSender, &mut Vec<u8>) -> Result<(), srtp::SrtpError>,
+    ) -> Result<(), SealError> {
         let Some(srtp) = &mut self.srtp else {
             buffer.truncate(start);
             return Err(SealError::NoKeys);
         };
-        srtp.sender
-            .protect_rtp_again_at(buffer, start, header_len)
-            .map_err(|_| SealError::Refused)
+        protect(&mut srtp.sender, buffer).map_err(|_| SealError::Refused)
     }
 
     /// [`Self::seal_rtp_at`] for the packet that fills the buffer.
@@ -609,13 +616,9 @@ impl Transport {
     /// Encrypts the RTCP compound that begins at `start` and ends the buffer, and appends index and tag.
     #[inline]
     pub fn seal_rtcp_at(&mut self, buffer: &mut Vec<u8>, start: usize) -> Result<(), SealError> {
-        let Some(srtp) = &mut self.srtp else {
-            buffer.truncate(start);
-            return Err(SealError::NoKeys);
-        };
-        srtp.sender
-            .protect_rtcp_at(buffer, start)
-            .map_err(|_| SealError::Refused)
+        self.seal(buffer, start, |sender, buffer| {
+            sender.protect_rtcp_at(buffer, start)
+        })
     }
 
     /// [`Self::seal_rtcp_at`] for the compound that fills the buffer.
