@@ -26,6 +26,9 @@ const TUPLE_IDLE: Duration = Duration::from_secs(30);
 const MAX_REMOTE_CANDIDATES: usize = 16;
 /// Checks sent to an address that never answered: nobody is flooded on a peer's word.
 const MAX_UNANSWERED_CHECKS: u8 = 12;
+/// What an answer is given before the first check leaves: a peer that gets the check first drops it, or keeps it
+/// until its next tick, and either costs more.
+const ANSWER_FIRST: Duration = Duration::from_millis(10);
 /// Silence until "disconnected", until "failed", and how long to wait for a first path.
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(10);
 const FAILED_AFTER: Duration = Duration::from_secs(15);
@@ -85,6 +88,8 @@ pub(super) struct Ice {
     nominated: bool,
     /// When the peer's credentials became known.
     started: Option<Instant>,
+    /// Our checks wait for that, unless the peer's come first.
+    checks_from: Option<Instant>,
     last_authenticated: Option<Instant>,
     /// When health was last assessed: earlier deadlines are done with.
     assessed: Instant,
@@ -118,6 +123,7 @@ impl Ice {
             selected: None,
             nominated: false,
             started: None,
+            checks_from: None,
             last_authenticated: None,
             assessed: now,
             failed: false,
@@ -212,6 +218,10 @@ impl Ice {
             self.unanswered.clear();
         }
         self.agent.set_remote_credentials(creds(remote));
+        // The controlled side is the one that answers.
+        if self.started.is_none() && !self.agent.controlling() {
+            self.checks_from = Some(now + ANSWER_FIRST);
+        }
         self.started.get_or_insert(now);
         self.handle_timeout(now);
     }
@@ -340,6 +350,7 @@ impl Ice {
         };
         self.authenticated(now, index);
         // The triggered check leaves now, not with the next tick.
+        self.checks_from = None;
         self.handle_timeout(now);
         Ok(())
     }
@@ -446,8 +457,11 @@ impl Ice {
         if self.failed {
             return;
         }
-        self.agent.handle_timeout(now);
-        self.drain();
+        if self.checks_from.is_none_or(|at| at <= now) {
+            self.checks_from = None;
+            self.agent.handle_timeout(now);
+            self.drain();
+        }
         self.assessed = now;
         if self.assess(now) == Health::Failed {
             self.failed = true;
@@ -521,6 +535,7 @@ impl Ice {
             return None;
         }
         let agent = self.agent.poll_timeout();
+        let agent = agent.map(|at| self.checks_from.map_or(at, |from| at.max(from)));
         let silence = self.last_authenticated.filter(|_| self.selected.is_some());
         let start = self.started.filter(|_| !self.nominated);
         let health = [
