@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,11 @@ class Results:
         """Each figure at its smallest: what else ran on the machine only ever adds."""
         turns = self.turns.get(scenario, {}).get(server, [])
         return {name: min(turn[name] for turn in turns) for name in (turns[0] if turns else ())}
+
+    def keep(self, file: Path, scenarios: set[str]) -> None:
+        """Takes those loads' figures from an earlier report, if it is this machine's."""
+        if file.exists() and (earlier := json.loads(file.read_text()))["machine"] == self.machine:
+            self.turns |= {name: turns for name, turns in earlier["turns"].items() if name in scenarios}
 
     def as_json(self) -> dict[str, Any]:
         return {"machine": self.machine, "when": self.when, "floor_ns": self.floor, "turns": self.turns}

@@ -1,7 +1,8 @@
 """Compares roomful with livekit-server 1.13.5: CPU, latency, memory and joins, by turns in one run.
 
 Writes report.md, plots and results.json into bench/results/. Takes about half an hour;
-`make bench BENCH="--only video --rounds 1"` is quick. The machine should have nothing else to do.
+`make bench BENCH="--only video"` measures one load and keeps the others' figures, when they are this machine's.
+The machine should have nothing else to do.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ def main() -> None:
     compared = [candidates.ours()]
     if not options.alone:
         compared.insert(0, candidates.reference())
-    scenarios = [
-        one for one in all_scenarios(options.seconds) if not options.only or one.name in options.only
-    ]
+    every = all_scenarios(options.seconds)
+    scenarios = [one for one in every if not options.only or one.name in options.only]
     results = report.Results(
         machine=f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}",
         when=time.strftime("%Y-%m-%d"),
         floor=load.floor(),
     )
+    kept = {one.name for one in every} - {one.name for one in scenarios}
+    results.keep(options.out / "results.json", kept)
     for scenario in scenarios:
         for turn in range(options.rounds):
             for candidate in compared:
@@ -53,7 +55,7 @@ def main() -> None:
                 print(f"{scenario.name} {turn + 1} {candidate.name}: {shown}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.json").write_text(json.dumps(results.as_json(), indent=1) + "\n")
-    report.write(options.out, results, scenarios)
+    report.write(options.out, results, [one for one in every if one.name in results.turns])
     print((options.out / "report.md").read_text())
 
 
