@@ -1,7 +1,7 @@
 """Compares roomful with livekit-server 1.13.5: CPU, latency, memory and joins, by turns in one run.
 
 Writes report.md, plots and results.json into bench/results/. Takes about half an hour;
-`make bench BENCH="--only video"` measures one load and keeps the others' figures, when they are this machine's.
+`make bench BENCH="--only video"` measures one load and keeps the others' figures, if they are this machine's.
 The machine should have nothing else to do.
 """
 

@@ -534,8 +534,7 @@ impl Ice {
         if self.failed {
             return None;
         }
-        let agent = self.agent.poll_timeout();
-        let agent = agent.map(|at| self.checks_from.map_or(at, |from| at.max(from)));
+        let agent = self.checks_from.or_else(|| self.agent.poll_timeout());
         let silence = self.last_authenticated.filter(|_| self.selected.is_some());
         let start = self.started.filter(|_| !self.nominated);
         let health = [

@@ -38,6 +38,30 @@ fn connects_in_every_combination_of_roles() {
 }
 
 #[test]
+fn the_side_that_answers_lets_its_answer_arrive_before_its_first_check() {
+    let now = Instant::now();
+    let identity = Identity::generate().unwrap();
+    let offers = Transport::new(config(&identity, IceRole::Controlling, false, A), now);
+    let remote = description(&offers, false, DtlsRole::Client);
+    let first_check = |role| {
+        let mut transport = Transport::new(config(&identity, role, false, B), now);
+        transport.set_remote(now, &remote).unwrap();
+        for line in offers.local_candidates() {
+            transport.add_remote_candidate(now, &line).unwrap();
+        }
+        let mut clock = now;
+        while transport.poll_transmit(clock).is_none() {
+            clock = transport.poll_timeout().unwrap();
+            transport.handle_timeout(clock);
+        }
+        clock - now
+    };
+    assert_eq!(first_check(IceRole::Controlled), Duration::from_millis(10));
+    // Who gets an answer has no reason to wait.
+    assert_eq!(first_check(IceRole::Controlling), Duration::ZERO);
+}
+
+#[test]
 fn a_first_flight_that_found_nobody_is_sent_again_soon() {
     let mut link = Link::new(false);
     link.lost_handshakes = 1;
