@@ -265,7 +265,9 @@ def _listed(content: Any) -> int:
         return len(content.updates)
     if isinstance(content, rtc.SyncState):
         subscribed = _listed(content.subscription) + _listed(content.data_subscription)
-        return subscribed + len(content.track_sids_disabled)
+        published = len(content.publish_tracks) + len(content.publish_data_tracks)
+        received = len(content.datachannel_receive_states)
+        return subscribed + len(content.track_sids_disabled) + published + received
     if isinstance(content, rtc.UpdateLocalAudioTrack):
         return len(content.features)
     return 0

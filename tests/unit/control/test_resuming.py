@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from livekit.protocol import models, rtc
 
+from roomful.auth import verify
 from roomful.server.media import Event
 
-from .world import Client, World
+from .world import KEY, SECRET, WALL, Client, World
 
 Gone = models.DisconnectReason
 Action = rtc.LeaveRequest.Action
@@ -285,3 +286,122 @@ def test_simulated_broken_resumes(world: World, ada: Client, observer: Client, s
     assert ("reconnect" in broken.kinds) == (scenario == "disconnect_signal_on_resume")
     assert "reconnect" in world.resume(ada).kinds
     assert states(observer) == []
+
+
+@pytest.mark.parametrize(
+    ("identity", "sid_of"), [("bob", "ada"), ("ada", "eve"), ("stranger", "ada"), ("stranger", "")]
+)
+def test_nobody_resumes_in_somebody_elses_session(
+    world: World, ada: Client, observer: Client, identity: str, sid_of: str
+) -> None:
+    bob = world.join("bob").connect()
+    sids = {"ada": ada.sid, "eve": observer.sid, "": ""}
+    stranger = world.join(identity, reconnect=True, participant_sid=sids[sid_of])
+    (leave,) = stranger.all("leave")
+    assert (leave.reason, leave.action) == (Gone.STATE_MISMATCH, Action.RECONNECT)
+    assert stranger.kinds == ["leave"]
+    assert stranger.closed
+    assert not any(client.closed for client in (ada, bob, observer))
+    assert world.media.named("resume") == []
+
+
+def test_a_token_for_another_room_finds_nobody(world: World, ada: Client) -> None:
+    elsewhere = world.join("ada", room="another", reconnect=True, participant_sid=ada.sid)
+    assert elsewhere.kinds == ["leave"]
+    assert [room.name for room in world.control.list_rooms()] == ["demo"]
+    assert not ada.closed
+
+
+def test_of_two_resumes_at_once_the_later_one_has_the_session(
+    world: World, ada: Client, observer: Client
+) -> None:
+    first = world.control.join(world.params("ada", reconnect=True, participant_sid=ada.sid))
+    back = world.resume(ada)
+    world.events(Event.Resumed(ada.number, 0))
+    assert first.outbox.closed
+    assert first.outbox.drain() == []
+    assert back.kinds.count("reconnect") == 1
+    first.connection_lost()
+    ada.session.connection_lost()
+    world.pass_time(60)
+    back.send(ping=1)
+    assert back.got("pong")
+    assert not back.closed
+    assert states(observer) == []
+
+
+def test_resumes_without_end_leave_one_session(world: World, ada: Client, observer: Client) -> None:
+    backs = [world.resume(ada) for _ in range(200)]
+    assert [back.closed for back in backs] == [True] * 199 + [False]
+    assert states(observer) == []
+    assert len(world.control.list_participants("demo")) == 2
+
+
+def test_a_refreshed_token_resumes(world: World, ada: Client) -> None:
+    (first,) = world.resume(ada).all("refresh_token")
+    claims = verify(first, {KEY: SECRET}, now=WALL + world.now)
+    again = world.resume(ada, claims=claims)
+    assert again.kinds[0] == "reconnect"
+
+
+def test_state_with_somebody_elses_track_as_ones_own_needs_a_full_reconnect(
+    world: World, ada: Client, observer: Client
+) -> None:
+    theirs = observer.publish("mic")
+    back = world.resume(ada)
+    lie = rtc.TrackPublishedResponse(cid="mic", track=models.TrackInfo(sid=theirs.sid))
+    back.send(sync_state=rtc.SyncState(publish_tracks=[lie]))
+    assert [it.action for it in back.all("leave")] == [Action.RECONNECT]
+    assert [info.sid for info in world.control.get_participant("demo", "eve").tracks] == [theirs.sid]
+
+
+def test_state_without_anything_changes_nothing(world: World, ada: Client) -> None:
+    info = ada.publish("mic")
+    back = world.resume(ada)
+    back.send(sync_state=rtc.SyncState())
+    assert back.all("leave") == []
+    assert [it.sid for it in world.control.get_participant("demo", "ada").tracks] == [info.sid]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        rtc.SyncState(datachannel_receive_states=[rtc.DataChannelReceiveState(publisher_sid="x")] * 10_001),
+        rtc.SyncState(publish_tracks=[rtc.TrackPublishedResponse(cid="x")] * 10_001),
+    ],
+    ids=["received", "published"],
+)
+def test_state_that_lists_too_much_is_refused_as_a_whole(
+    world: World, ada: Client, state: rtc.SyncState
+) -> None:
+    back = world.resume(ada)
+    back.send(sync_state=state)
+    assert [it.reason for it in back.got("request_response")] == [rtc.RequestResponse.LIMIT_EXCEEDED]
+    assert world.media.named("replay_data") == []
+    assert not back.closed
+
+
+def test_a_hidden_one_is_in_nothing_that_a_resume_tells(world: World, ada: Client) -> None:
+    ghost = world.join("ghost", grant={"hidden": True}).connect()
+    track = ghost.publish("mic")
+    ada.session.connection_lost()
+    back = world.resume(ada)
+    told = b"".join(frame.SerializeToString() for frame in back.read())
+    assert ada.sid.encode() in told
+    assert ghost.sid.encode() not in told
+    assert track.sid.encode() not in told
+
+
+def test_who_comes_anew_while_the_old_session_hangs_leaves_before_it_arrives(
+    world: World, ada: Client, observer: Client
+) -> None:
+    old = ada.sid
+    ada.session.connection_lost()
+    anew = world.join("ada").connect()
+    observer.session.connection_lost()
+    back = world.resume(observer)
+    entries = [(info.sid, info.state) for info in back.entries() if info.identity == "ada"]
+    assert entries[-1] == (anew.sid, State.ACTIVE)
+    assert (old, State.ACTIVE) not in entries
+    assert [info.sid for info in world.control.list_participants("demo")].count(anew.sid) == 1
+    assert old not in [info.sid for info in world.control.list_participants("demo")]
