@@ -39,6 +39,12 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 #: `--rtc.udp_port 7882`: one option for each key of the configuration, read by `_flags`.
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
+#: Seconds: nobody waits for calls to end on a machine for development.
+DEV_DRAIN_TIMEOUT = 5.0
+
+DrainOption = Annotated[
+    str, typer.Option(help="How long calls may go on after SIGTERM, as in 30s or 2h; 0 ends them at once.")
+]
 UrlOption = Annotated[
     str, typer.Option("--url", envvar="LIVEKIT_URL", help="The server, as clients connect to it.")
 ]
@@ -58,12 +64,15 @@ def dev(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A livekit.yaml to begin with.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warn or error.")] = "info",
+    drain_timeout: DrainOption = "",
 ) -> None:
     """Start a server for development, with a key that everybody knows.
 
     Any key of livekit.yaml may follow as an option, as in --rtc.udp_port 7900.
     """
     flags = {"development": "true", "port": str(port), "logging.level": log_level, **_flags(context.args)}
+    if drain_timeout:
+        flags["drain_timeout"] = drain_timeout
     settings = _load(config, flags, ignore_unsupported=True)
     if not settings.keys:
         settings.keys = {DEV_KEY: DEV_SECRET}
@@ -95,13 +104,23 @@ def serve(
         bool,
         typer.Option("--ignore-unsupported", help="Warn of keys without effect yet; else they are refused."),
     ] = False,
+    drain_timeout: DrainOption = "",
 ) -> None:
     """Start a server with your livekit.yaml.
 
     Any key of it may also be an option, as in --room.max_participants 10,
     or a variable, as in LIVEKIT_ROOM_MAX_PARTICIPANTS=10.
+
+    At SIGTERM nobody new is taken and calls go on until they end or --drain-timeout is over; a second SIGTERM
+    ends them at once.
     """
-    named = {"keys": keys, "key_file": key_file, "rtc.node_ip": node_ip, "rtc.udp_port": udp_port}
+    named = {
+        "keys": keys,
+        "key_file": key_file,
+        "rtc.node_ip": node_ip,
+        "rtc.udp_port": udp_port,
+        "drain_timeout": drain_timeout,
+    }
     flags = {name: value for name, value in named.items() if value} | _flags(context.args)
     settings = _load(config, flags, body=config_body, ignore_unsupported=ignore_unsupported)
     if bind:
@@ -269,24 +288,42 @@ def _run(main: Any) -> None:
 async def _serve_until_stopped(config: Config, greet: Any) -> None:
     from roomful.server.embedded import Server
 
-    stop = asyncio.Event()
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    stopping = False
     loop = asyncio.get_running_loop()
 
-    def on_signal() -> None:
-        if stop.is_set():
-            # A second time: somebody does not want to wait.
-            os._exit(130)
-        stop.set()
+    def on_signal(number: int) -> None:
+        if stopping:
+            # Somebody does not want to wait even for goodbyes.
+            os._exit(128 + number)
+        signals.put_nowait(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         if sys.platform == "win32":
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(on_signal))
+            signal.signal(number, lambda number, _: loop.call_soon_threadsafe(on_signal, number))
         else:
-            loop.add_signal_handler(number, on_signal)
+            loop.add_signal_handler(number, on_signal, number)
     async with Server(config) as server:
         greet(server)
-        await stop.wait()
+        if await signals.get() == signal.SIGTERM:
+            errors.print("draining: calls may end, nobody new is taken. Again to end them at once")
+            within = config.drain_timeout
+            if within is None and config.development:
+                within = DEV_DRAIN_TIMEOUT
+            await _drain(server, within, signals)
+        stopping = True
         errors.print("stopping")
+
+
+async def _drain(server: Server, within: float | None, signals: asyncio.Queue[int]) -> None:
+    """Until the last participant has left, the time is over, or another signal comes."""
+    async with asyncio.TaskGroup() as tasks:
+        draining = tasks.create_task(server.drain(within))
+        hurry = tasks.create_task(signals.get())
+        await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        if hurry.done():
+            await server.drain(0)
+        hurry.cancel()
 
 
 def _greet_developer(server: Server) -> None:

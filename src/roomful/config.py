@@ -485,6 +485,9 @@ class Config(_Section):
     key_file: str = ""
     region: str = ""
     development: bool = False
+    #: Ours: how long calls may go on after SIGTERM. Absent: until they end, as with livekit-server; in
+    #: development `cli.DEV_DRAIN_TIMEOUT`.
+    drain_timeout: Duration | None = None
     trace: Trace = Field(default_factory=Trace)
     rtc: RTC = Field(default_factory=RTC)
     redis: Redis = Field(default_factory=Redis)

@@ -33,6 +33,7 @@ class Peer:
         room.on("track_subscribed", self._subscribed)
         room.on("data_received", self._data_received)
         room.on("track_muted", lambda who, _: self.events.append(("trackMuted", who.identity)))
+        room.on("reconnected", lambda: self.events.append(("reconnected", "")))
         room.register_text_stream_handler(
             "text", lambda reader, who: self._spawn(self._read_text(reader, who))
         )
@@ -126,6 +127,12 @@ class Peer:
             return close and self.frames[identity] > 3, seen
 
         await self._until(f"sees {colour} of {identity}", probe)
+
+    async def forgetMedia(self) -> None:
+        """What is heard and seen counts from now on."""
+        self.sound.clear()
+        self.colour.clear()
+        self.frames.clear()
 
     async def receives(self, wanted: dict[str, Any]) -> None:
         await self._until(

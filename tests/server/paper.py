@@ -74,9 +74,11 @@ class PaperControl:
 
     def tick(self, now: float) -> None: ...
 
-    def shutdown(self) -> None:
+    def drain(self, on_empty: Callable[[], None]) -> None: ...
+
+    def shutdown(self, action: rtc.LeaveRequest.Action = rtc.LeaveRequest.DISCONNECT) -> None:
         for session in self.sessions:
-            leave = rtc.LeaveRequest(reason=models.DisconnectReason.SERVER_SHUTDOWN)
+            leave = rtc.LeaveRequest(reason=models.DisconnectReason.SERVER_SHUTDOWN, action=action)
             session.outbox.push(rtc.SignalResponse(leave=leave).SerializeToString())
             session.outbox.close()
 

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from livekit.protocol import models, rtc
+from websockets.sync.client import ClientConnection, connect
 
-from roomful.auth import verify
+from roomful.auth import AccessToken, verify
+from roomful.config import DEV_KEY, DEV_SECRET
 
 COMMAND = [sys.executable, "-m", "roomful.cli"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("LIVEKIT_")} | {
@@ -95,6 +98,52 @@ def test_dev_greets_serves_and_stops_cleanly() -> None:
         assert process.returncode == 0
         assert rest.strip().endswith("stopping")
         assert "Traceback" not in rest
+
+
+@contextmanager
+def in_a_call(port: int) -> Iterator[ClientConnection]:
+    token = AccessToken(DEV_KEY, DEV_SECRET).with_identity("ada").with_room("demo").to_jwt()
+    with connect(f"ws://localhost:{port}/rtc?access_token={token}&protocol=17") as client:
+        assert received(client).HasField("join")
+        yield client
+
+
+def received(client: ClientConnection) -> rtc.SignalResponse:
+    frame = client.recv(timeout=10)
+    assert isinstance(frame, bytes)
+    return rtc.SignalResponse.FromString(frame)
+
+
+@contextmanager
+def draining(*options: str) -> Iterator[tuple[subprocess.Popen[str], ClientConnection]]:
+    """A server with somebody in a call, after its first SIGTERM."""
+    port = free_port()
+    arguments = ("dev", "--port", str(port), "--rtc.udp_port", "0", *options)
+    with running(*arguments, ready="Ctrl-C") as (process, _), in_a_call(port) as client:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "draining" in line:
+                break
+        yield process, client
+
+
+def test_after_sigterm_calls_may_end_by_themselves() -> None:
+    with draining("--drain-timeout", "1h") as (process, client):
+        client.send(rtc.SignalRequest(leave=rtc.LeaveRequest()).SerializeToString())
+        assert process.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize(("timeout", "again"), [("1h", True), ("0", False)])
+def test_after_a_second_sigterm_or_the_deadline_they_are_told_to_reconnect(timeout: str, again: bool) -> None:
+    with draining("--drain-timeout", timeout) as (process, client):
+        if again:
+            process.send_signal(signal.SIGTERM)
+        while not (frame := received(client)).HasField("leave"):
+            pass
+        assert frame.leave.reason == models.DisconnectReason.SERVER_SHUTDOWN
+        assert frame.leave.action == rtc.LeaveRequest.RECONNECT
+        assert process.wait(timeout=10) == 0
 
 
 def test_a_taken_port_is_explained() -> None:

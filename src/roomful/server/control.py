@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 from livekit.protocol import room as room_protocol
 
 from roomful.config import Config
@@ -131,9 +131,22 @@ class ControlPlane:
     def tick(self, now: float) -> None:
         self._node.timers.run(now)
 
-    def shutdown(self, reason: models.DisconnectReason = DisconnectReason.SERVER_SHUTDOWN) -> None:
-        """Everybody leaves, every room closes."""
-        self._rooms.close_all(reason)
+    # The end.
+
+    def drain(self, on_empty: Callable[[], None]) -> None:
+        """Takes nobody new from here on; who is here goes on, and may resume. `on_empty` is called when the
+        last has left, at once if nobody is here."""
+        node = self._node
+        if not node.draining:
+            logger.info("draining", participants=len(node.participants))
+        node.draining = True
+        node.on_empty = on_empty
+        if not node.participants:
+            on_empty()
+
+    def shutdown(self, action: rtc.LeaveRequest.Action = Action.DISCONNECT) -> None:
+        """Everybody leaves, every room closes. By `action` clients are told whether to come back."""
+        self._rooms.close_all(DisconnectReason.SERVER_SHUTDOWN, action)
 
     # The server API. Errors are `ControlError`s.
 

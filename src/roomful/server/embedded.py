@@ -124,6 +124,15 @@ class Server:
             raise
         self._port = sockets[0].getsockname()[1]
 
+    async def drain(self, within: float | None = None) -> None:
+        """Lets calls end before a `close`.
+
+        New joins are refused with 503; who is here goes on, and may resume. Returns when the last participant
+        has left. After `within` seconds (None: no limit) those still here are sent away with SERVER_SHUTDOWN,
+        to reconnect as soon as a server answers. Called again, with 0 for instance, it ends sooner.
+        """
+        await self._runtime.drain(within)
+
     async def close(self) -> None:
         """Says goodbye to everybody and frees everything, in bounded time, whatever clients do."""
         if self._listener is not None:

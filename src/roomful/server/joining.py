@@ -50,6 +50,9 @@ def check(node: Node, rooms: Rooms, params: JoinParams) -> None:
     if limit.max_attributes_size and attributes_size(attributes) > limit.max_attributes_size:
         raise Refusal(400, f"attributes exceed limits: max size {limit.max_attributes_size}")
 
+    if node.draining and not params.reconnect:
+        # Not a 4xx, which clients take for final: another server may answer soon.
+        raise Refusal(503, "draining: this server stops soon and takes nobody new")
     _check_rates(node, params)
     room = rooms.find(params.room)
     if room is None:

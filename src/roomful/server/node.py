@@ -51,6 +51,10 @@ class Node:
     tracks: dict[int, Publication] = field(default_factory=dict)
     #: Tracks being forwarded to somebody, counted by `limit.num_tracks` beside the published ones.
     subscriptions: int = 0
+    #: Nobody new is taken; who is here may go on and resume.
+    draining: bool = False
+    #: Called when the last participant has left.
+    on_empty: Callable[[], None] | None = None
     #: Joins by network address and by API key.
     joins_by_ip: Rate = field(init=False)
     joins_by_key: Rate = field(init=False)

@@ -154,6 +154,8 @@ class Room:
             self.notify("track_unpublished", participant, publication.info)
         self.notify("participant_left" if was_active else "participant_connection_aborted", participant)
         self._reckon_end()
+        if not self.node.participants and self.node.on_empty is not None:
+            self.node.on_empty()
 
     def hang_up(self, participant: Participant, goodbye: bytes | None) -> None:
         """Ends its signalling connection, after `goodbye`."""
@@ -256,7 +258,9 @@ class Room:
         elif counts_before != (info.num_participants, info.num_publishers):
             self._update_soon()
 
-    def close(self, reason: models.DisconnectReason) -> None:
+    def close(
+        self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action = Action.DISCONNECT
+    ) -> None:
         """Everybody leaves; nobody is told of the others."""
         if self.closed:
             return
@@ -266,7 +270,7 @@ class Room:
                 timer.cancel()
         leaving = list(self.members.values())
         for participant in leaving:
-            self.hang_up(participant, frames.leave(participant.protocol, reason))
+            self.hang_up(participant, frames.leave(participant.protocol, reason, action))
         for participant in leaving:
             self.remove(participant, reason)
         self.announcements.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 from livekit.protocol import room as room_protocol
 
 from roomful.server.errors import InvalidArgument, NotFound
@@ -68,9 +68,9 @@ class Rooms:
         logger.info("room opened", room=name, sid=room.info.sid)
         return room
 
-    def close_all(self, reason: models.DisconnectReason) -> None:
+    def close_all(self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action) -> None:
         for room in list(self._by_name.values()):
-            room.close(reason)
+            room.close(reason, action)
 
     def _forget(self, room: Room) -> None:
         if self._by_name.get(room.name) is room:

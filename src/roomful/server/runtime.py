@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from livekit.protocol.rtc import LeaveRequest
+
 from roomful.config import Config
 from roomful.server.join import Refusal
 from roomful.server.logs import get_logger
@@ -39,6 +41,8 @@ class Runtime:
         self._events: list[Event] = []
         self._closed = False
         self._connections: set[SignalConnection] = set()
+        #: Set when the last participant of a draining server has left.
+        self._empty = asyncio.Event()
 
     @property
     def connections(self) -> set[SignalConnection]:
@@ -65,6 +69,24 @@ class Runtime:
             raise RuntimeError("a roomful server belongs to one event loop: it was started on another")
         return self._control
 
+    async def drain(self, within: float | None) -> None:
+        """Takes nobody new and returns when the last participant has left. After `within` seconds (None: no
+        limit) those still here are told to reconnect. May be called again to end it sooner."""
+        if self._control is None:
+            # Nobody ever came: nobody shall.
+            self._closed = True
+            return
+        self._control.drain(self._empty.set)
+        try:
+            async with asyncio.timeout(within):
+                await self._empty.wait()
+        except TimeoutError:
+            log.info("participants are told to reconnect", after_seconds=within)
+        # Closed meanwhile, there is nobody left to tell.
+        if self._control is not None:
+            self._control.shutdown(LeaveRequest.RECONNECT)
+            await self._end_connections()
+
     async def close(self) -> None:
         """Says goodbye to everybody and frees everything, in bounded time. May be called more than once."""
         if self._closed:
@@ -74,6 +96,7 @@ class Runtime:
             self._timer.cancel()
         if self._control is not None:
             self._control.shutdown()
+        self._empty.set()
         await self._end_connections()
         if self._media is not None:
             self._media.close()
