@@ -6,10 +6,12 @@ import asyncio
 
 from livekit import api, rtc
 
-from ..stage import GLANCE, WAIT, Stage, scenario
+from ..stage import GLANCE, WAIT, Person, Stage, scenario
 
 #: What clients allow in one packet, nearly.
 LARGE = 60_000
+#: Messages each way, seconds between two of them, and how often each side loses its signalling meanwhile.
+THOUSAND, PACE, BREAKS = 1000, 0.008, 2
 RELIABLE = api.DataPacket.Kind.RELIABLE
 
 
@@ -132,3 +134,24 @@ async def data_to_somebody_who_has_just_come(stage: Stage) -> None:
             await person.receives(b"welcome")
             await person.receives(b"from the server", sender=None)
             assert len([one for one in person.packets if one[1] == b"welcome"]) == 1
+
+
+@scenario(ours=True)
+async def a_thousand_each_way_while_signals_break(stage: Stage) -> None:
+    """Each comes once and in order, though both sides resume; livekit-server replays nothing."""
+    ada, bob = await stage.pair()
+
+    async def send_all(person: Person) -> None:
+        for number in range(THOUSAND):
+            await person.me.publish_data(f"{number}")
+            await asyncio.sleep(PACE)
+
+    async def break_signals(person: Person) -> None:
+        for number in range(1, BREAKS + 1):
+            await person.room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_SIGNAL_RECONNECT)
+            await person.sees_event("reconnected", count=number)
+
+    await asyncio.gather(send_all(ada), send_all(bob), break_signals(ada), break_signals(bob))
+    for receiver, sender in ((bob, "ada"), (ada, "bob")):
+        await receiver.receives(f"{THOUSAND - 1}".encode(), sender=sender)
+        assert [int(data) for _, data, _, _ in receiver.packets] == list(range(THOUSAND))
