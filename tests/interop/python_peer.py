@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from typing import Any
 
@@ -34,6 +36,7 @@ class Peer:
         room.on("data_received", self._data_received)
         room.on("track_muted", lambda who, _: self.events.append(("trackMuted", who.identity)))
         room.on("reconnected", lambda: self.events.append(("reconnected", "")))
+        room.on("participant_disconnected", lambda who: self.events.append(("left", who.identity)))
         room.register_text_stream_handler(
             "text", lambda reader, who: self._spawn(self._read_text(reader, who))
         )
@@ -49,6 +52,10 @@ class Peer:
     async def meets(self, identity: str) -> None:
         known = self.room.remote_participants
         await self._until(f"meets {identity}", lambda: (identity in known, list(known)))
+
+    async def die(self) -> None:
+        """As by kill -9: nobody is told."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     async def leave(self) -> None:
         await self.room.disconnect()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,30 @@ def test_two_programs_meet() -> None:
 
     with open_server() as server:
         asyncio.run(meet(server))
+
+
+@pytest.mark.skipif(bool(REFERENCE), reason="livekit-server takes five seconds more")
+def test_who_is_killed_is_gone_15_seconds_later() -> None:
+    program = str(Path(__file__).with_name("python_peer.py"))
+
+    async def vanish(server: Server) -> float:
+        async with (
+            run_program("ada", sys.executable, program) as ada,
+            run_program("bob", sys.executable, program) as bob,
+        ):
+            for peer in (ada, bob):
+                await peer.connect(server.url, server.token(identity=peer.identity, room=ROOM))
+            await asyncio.gather(ada.publishTone(440), bob.meets("ada"))
+            await bob.hears("ada", 440)
+            with pytest.raises(AssertionError, match="ada ended: -9"):
+                await ada.die()
+            began = time.monotonic()
+            await bob.notices("left", "ada")
+            return time.monotonic() - began
+
+    with open_server() as server:
+        # The last packet came at the end; the rest is what a busy machine may need to notice.
+        assert 14.5 < asyncio.run(vanish(server)) < 18
 
 
 @pytest.mark.skipif(bool(REFERENCE), reason="of our command")
