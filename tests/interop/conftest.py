@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from peers import Peer, run_program
+from peers import Peer, run_python
 from servers import ROOM, Server, open_server
 
 
@@ -20,7 +18,6 @@ def server() -> Iterator[Server]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def python_peer(server: Server) -> AsyncIterator[Peer]:
     """Somebody on PyPI's `livekit`, in the room."""
-    program = str(Path(__file__).with_name("python_peer.py"))
-    async with run_program("python", sys.executable, program) as peer:
+    async with run_python("python") as peer:
         await peer.connect(server.url, server.token(identity="python", room=ROOM))
         yield peer

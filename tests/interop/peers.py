@@ -10,9 +10,15 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
+
+from servers import ROOM, Server
+
+PYTHON_PEER = str(Path(__file__).with_name("python_peer.py"))
 
 #: Seconds; above what any method of a client may take.
 CALL_TIMEOUT = 45.0
@@ -79,3 +85,17 @@ async def run_program(identity: str, *command: str) -> AsyncIterator[Peer]:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # What it has started and not ended, too.
             await process.wait()
+
+
+def run_python(identity: str) -> AbstractAsyncContextManager[Peer]:
+    """A client on PyPI's `livekit`, not connected yet."""
+    return run_program(identity, sys.executable, PYTHON_PEER)
+
+
+@asynccontextmanager
+async def two_programs(server: Server, url: str = "") -> AsyncIterator[tuple[Peer, Peer]]:
+    """Ada and bob on PyPI's `livekit`, in the room: as far apart as two clients on one machine can be."""
+    async with run_python("ada") as ada, run_python("bob") as bob:
+        for peer in (ada, bob):
+            await peer.connect(url or server.url, server.token(identity=peer.identity, room=ROOM))
+        yield ada, bob

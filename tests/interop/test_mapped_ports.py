@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from namespace import Namespace, map_ports, open_namespace
-from peers import run_program
-from servers import REFERENCE, ROOM, free_port, open_command
+from peers import two_programs
+from servers import REFERENCE, free_port, open_command
 
 pytestmark = pytest.mark.skipif(bool(REFERENCE), reason="of our command")
 
@@ -24,19 +22,13 @@ def container() -> Iterator[Namespace]:
 @pytest.mark.parametrize("named", ["by address", "localhost"])
 def test_clients_meet_through_mapped_ports(container: Namespace, named: str) -> None:
     """Clients are told the address by which they came, as none that the server has itself can be reached."""
-    program = str(Path(__file__).with_name("python_peer.py"))
     tcp, udp = free_port(container.outside), free_port(container.outside)
     host, address = {"localhost": ("localhost", "127.0.0.1")}.get(
         named, (container.outside, container.outside)
     )
 
     async def meet() -> None:
-        async with (
-            run_program("ada", sys.executable, program) as ada,
-            run_program("bob", sys.executable, program) as bob,
-        ):
-            for peer in (ada, bob):
-                await peer.connect(f"ws://{host}:{tcp}", server.token(identity=peer.identity, room=ROOM))
+        async with two_programs(server, f"ws://{host}:{tcp}") as (ada, bob):
             await asyncio.gather(ada.publishTone(440), bob.meets("ada"))
             await bob.hears("ada", 440)
 

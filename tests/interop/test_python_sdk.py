@@ -6,16 +6,14 @@ Each scenario (python/scenarios) runs in a process of its own, for the client ma
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from pathlib import Path
 
 import pytest
-from peers import run_program
+from peers import two_programs
 from python import scenarios  # noqa: F401
 from python.performance import MODES, Record, perform
 from python.stage import SCENARIOS, Scenario
-from servers import REFERENCE, ROOM, Server, free_port, open_command, open_server
+from servers import REFERENCE, Server, free_port, open_command, open_server
 
 PLAYED = {name: one for name, one in SCENARIOS.items() if not (one.alone or (REFERENCE and one.ours))}
 
@@ -30,16 +28,8 @@ def test_clients_meet(name: str, scenario: Scenario, mode: str) -> None:
 
 
 def test_two_programs_meet() -> None:
-    """As far apart as two clients on one machine can be."""
-    program = str(Path(__file__).with_name("python_peer.py"))
-
     async def meet(server: Server) -> None:
-        async with (
-            run_program("ada", sys.executable, program) as ada,
-            run_program("bob", sys.executable, program) as bob,
-        ):
-            for peer in (ada, bob):
-                await peer.connect(server.url, server.token(identity=peer.identity, room=ROOM))
+        async with two_programs(server) as (ada, bob):
             await asyncio.gather(ada.publishTone(440), ada.publishColour("blue", "vp8"), bob.meets("ada"))
             await ada.send("hello")
             await bob.receives({"from": "ada", "content": "hello"})
@@ -52,15 +42,8 @@ def test_two_programs_meet() -> None:
 
 @pytest.mark.skipif(bool(REFERENCE), reason="livekit-server takes five seconds more")
 def test_who_is_killed_is_gone_15_seconds_later() -> None:
-    program = str(Path(__file__).with_name("python_peer.py"))
-
     async def vanish(server: Server) -> float:
-        async with (
-            run_program("ada", sys.executable, program) as ada,
-            run_program("bob", sys.executable, program) as bob,
-        ):
-            for peer in (ada, bob):
-                await peer.connect(server.url, server.token(identity=peer.identity, room=ROOM))
+        async with two_programs(server) as (ada, bob):
             await asyncio.gather(ada.publishTone(440), bob.meets("ada"))
             await bob.hears("ada", 440)
             with pytest.raises(AssertionError, match="ada ended: -9"):

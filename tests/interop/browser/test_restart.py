@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 from chromium import Chromium
-from peers import run_program
+from peers import run_python
 from servers import REFERENCE, ROOM, free_port, open_command
 
 pytestmark = [
@@ -21,10 +18,9 @@ pytestmark = [
 async def test_a_browser_and_a_program_come_back_to_a_server_that_restarts(
     chromium: Chromium, single: bool
 ) -> None:
-    program = str(Path(__file__).parent.with_name("python_peer.py"))
     port, udp = free_port("127.0.0.1"), free_port("127.0.0.1")
     command = [f"--port={port}", "--bind=127.0.0.1", f"--rtc.udp_port={udp}", "--drain-timeout=0"]
-    async with run_program("bob", sys.executable, program) as bob:
+    async with run_python("bob") as bob:
         with open_command(*command) as server:
             ada = await chromium.join(server, "ada", single=single)
             await bob.connect(server.url, server.token(identity="bob", room=ROOM))
