@@ -96,7 +96,6 @@ class Runtime:
             self._timer.cancel()
         if self._control is not None:
             self._control.shutdown()
-        self._empty.set()
         await self._end_connections()
         if self._media is not None:
             self._media.close()
