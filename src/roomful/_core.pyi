@@ -198,7 +198,7 @@ class Event:
 
     @final
     class AudioCodecs(Event):
-        """Audio codecs in use by subscribers changed: ("opus", enabled)."""
+        """Dynacast of audio, for tracks that have a backup codec: ("audio/opus", somebody is sent it)."""
 
         __match_args__ = ("track", "codecs")
         @property

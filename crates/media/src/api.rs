@@ -414,7 +414,7 @@ pub enum Event {
         track: TrackId,
         codecs: Vec<CodecQualities>,
     },
-    /// Audio codecs in use by subscribers changed: ("opus", enabled).
+    /// Dynacast of audio, for tracks that have a backup codec: ("audio/opus", somebody is sent it).
     AudioCodecs {
         track: TrackId,
         codecs: Vec<(String, bool)>,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from livekit.protocol import models, rtc
 
-from roomful.server import codecs, liveness, resuming
+from roomful.server import liveness, resuming
 from roomful.server.media import Event
 from roomful.server.node import Node, logger
 from roomful.server.participant import Participant, State
@@ -98,11 +98,10 @@ def _track(
             rtc.SignalResponse(
                 subscribed_audio_codec_update=rtc.SubscribedAudioCodecUpdate(
                     track_sid=publication.sid,
+                    # Go's client compares these with its own in lower case.
                     subscribed_audio_codecs=[
-                        models.SubscribedAudioCodec(
-                            codec=codecs.spelled(codecs.mime_of(codec, "audio")), enabled=enabled
-                        )
-                        for codec, enabled in event.codecs
+                        models.SubscribedAudioCodec(codec=mime, enabled=enabled)
+                        for mime, enabled in event.codecs
                     ],
                 )
             )

@@ -383,7 +383,7 @@ def test_dynacast_tells_codecs_and_the_legacy_qualities(world: World) -> None:
     number = world.track(info.sid)
     world.events(
         Event.Qualities(number, [("vp9", (True, True, False)), ("vp8", (False, False, False))]),
-        Event.AudioCodecs(number, [("opus", True)]),
+        Event.AudioCodecs(number, [("audio/pcmu", False), ("audio/opus", True)]),
     )
     video, audio = ada.read()
     update = video.subscribed_quality_update
@@ -395,7 +395,7 @@ def test_dynacast_tells_codecs_and_the_legacy_qualities(world: World) -> None:
         (2, False),
     ]
     codecs = audio.subscribed_audio_codec_update.subscribed_audio_codecs
-    assert [(it.codec, it.enabled) for it in codecs] == [("audio/opus", True)]
+    assert [(it.codec, it.enabled) for it in codecs] == [("audio/pcmu", False), ("audio/opus", True)]
 
 
 def test_revoked_sources_are_unpublished_and_the_rest_stays(world: World) -> None:

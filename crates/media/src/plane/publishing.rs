@@ -109,6 +109,15 @@ fn awaited(spec: &TrackSpec, only: bool) -> Awaited {
     }
 }
 
+/// RED is a way to send Opus, not another codec.
+fn alike(one: Codec, other: Codec) -> bool {
+    let plain = |codec| match codec {
+        Codec::Red => Codec::Opus,
+        codec => codec,
+    };
+    plain(one) == plain(other)
+}
+
 impl Plane {
     pub(super) fn expect_track(&mut self, now: Instant, id: ParticipantId, spec: TrackSpec) {
         let Some(participant) = self.participants.get_mut(&id) else {
@@ -315,7 +324,7 @@ impl Plane {
         let backup = |key: &&usize| {
             variants
                 .get(**key)
-                .is_some_and(|it| it.connection.is_none() && it.codec == codec)
+                .is_some_and(|it| it.connection.is_none() && alike(it.codec, codec))
         };
         let key = match source.variants.iter().find(backup).copied() {
             Some(key) => key,
@@ -325,17 +334,17 @@ impl Plane {
                 key
             }
         };
-        if source.spec.kind == MediaKind::Video {
-            for declared in &source.spec.codecs {
-                let Some(codec) = Codec::from_mime(&declared.mime) else {
-                    continue;
-                };
-                let known = |key: &usize| variants.get(*key).is_some_and(|it| it.codec == codec);
-                if !source.variants.iter().any(known) {
-                    source
-                        .variants
-                        .push(variants.insert(Variant::new(now, track, codec)));
-                }
+        // An audio track that names one codec may come in another, with no backup meant.
+        let backups = source.spec.kind == MediaKind::Video || source.spec.codecs.len() > 1;
+        for declared in source.spec.codecs.iter().filter(|_| backups) {
+            let Some(codec) = Codec::from_mime(&declared.mime) else {
+                continue;
+            };
+            let known = |key: &usize| variants.get(*key).is_some_and(|it| alike(it.codec, codec));
+            if !source.variants.iter().any(known) {
+                source
+                    .variants
+                    .push(variants.insert(Variant::new(now, track, codec)));
             }
         }
         if let Some(variant) = variants.get_mut(key) {

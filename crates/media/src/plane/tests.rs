@@ -7,6 +7,8 @@ use crate::sdp::{
     NegotiatorConfig, SendSpec,
 };
 
+mod backup;
+
 const ROOM: RoomId = RoomId(1);
 const ALICE: ParticipantId = ParticipantId(1);
 const BOB: ParticipantId = ParticipantId(2);
@@ -89,6 +91,7 @@ impl Fixture {
                 "video/h264",
                 "audio/opus",
                 "audio/red",
+                "audio/pcmu",
             ]
             .map(String::from)
             .to_vec(),
@@ -549,49 +552,6 @@ fn publishing_again_and_again_leaves_nothing_behind() {
     }
     assert_eq!(sizes.last(), sizes.first());
     assert!(fixture.plane.subs.is_empty() && fixture.plane.variants.is_empty());
-}
-
-#[test]
-fn a_backup_codec_is_asked_for_when_a_subscriber_needs_it() {
-    let mut fixture = Fixture::new();
-    fixture.join(ALICE, DUAL);
-    let mut client = Client::new();
-    client.send(1, "vp9", &[Codec::Vp9]);
-    let mut camera = spec(5, MediaKind::Video, "vp9");
-    camera.codecs = vec![codec("video/vp9", "vp9"), codec("video/vp8", "")];
-    fixture.expect(ALICE, camera);
-    fixture.offer(ALICE, &mut client);
-    let offer = fixture.join_with(BOB, DUAL, |spec| {
-        spec.client.disabled_codecs = vec!["video/vp9".into()];
-    });
-    let mut bob = Client::new();
-    answer(&mut fixture, BOB, &mut bob, &offer);
-    let events = fixture.wait(Duration::from_millis(1));
-    let wanted = events.iter().find_map(|event| match event {
-        Event::Qualities { track, codecs } => Some((*track, codecs.clone())),
-        _ => None,
-    });
-    let enabled = |codec: &str, on| CodecQualities {
-        codec: codec.into(),
-        enabled: [on; 3],
-    };
-    let (track, codecs) = wanted.expect("the backup codec is asked for");
-    assert_eq!(track, TrackId(5));
-    assert_eq!(codecs, [enabled("vp9", false), enabled("vp8", true)]);
-    // The publisher does as told: the track is the same, in another section.
-    client.send(2, "vp8", &[Codec::Vp8]);
-    let mut backup = spec(5, MediaKind::Video, "vp8");
-    backup.codecs = vec![codec("video/vp8", "vp8")];
-    fixture.expect(ALICE, backup);
-    assert_eq!(bound(&fixture.offer(ALICE, &mut client)), [5]);
-    let source = &fixture.plane.tracks[&TrackId(5)];
-    assert_eq!(source.variants.len(), 2);
-    let of_bob = &fixture.plane.subs.iter().next().unwrap().1;
-    let variant = &fixture.plane.variants[of_bob.variant.unwrap()];
-    assert_eq!(
-        (variant.codec, variant.connection.is_some()),
-        (Codec::Vp8, true)
-    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Plane;
+use super::publishing::Source;
 use super::room::QUALITY_INTERVAL;
 use super::timers::Timer;
 use crate::api::{CodecQualities, Event, MediaKind, ParticipantId, RoomId, SpeakerLevel, TrackId};
@@ -236,7 +237,11 @@ impl Plane {
         let Some(due) = variant.dynacast.deadline() else {
             return;
         };
-        if variant.codec.kind() == MediaKind::Video {
+        // Audio is stopped for nobody: its publishers only ask which backup codec is needed.
+        let chosen = |source: &Source| source.variants.len() > 1;
+        if variant.codec.kind() == MediaKind::Video
+            || self.tracks.get(&variant.track).is_some_and(chosen)
+        {
             self.timers.arm_owned(
                 &mut variant.dynacast_armed,
                 due.max(now),
@@ -267,13 +272,23 @@ impl Plane {
             .variants
             .iter()
             .filter_map(|key| self.variants.get(*key));
-        let codecs = variants.map(|variant| CodecQualities {
-            codec: variant.codec.mime().trim_start_matches("video/").to_owned(),
-            enabled: dynacast::enabled(variant.dynacast.told()),
-        });
-        self.events.push_back(Event::Qualities {
-            track,
-            codecs: codecs.collect(),
+        let told = variants.map(|it| (it.codec.mime(), it.dynacast.told()));
+        self.events.push_back(match source.spec.kind {
+            MediaKind::Audio => Event::AudioCodecs {
+                track,
+                codecs: told
+                    .map(|(mime, wanted)| (mime.to_owned(), wanted.is_some()))
+                    .collect(),
+            },
+            MediaKind::Video => Event::Qualities {
+                track,
+                codecs: told
+                    .map(|(mime, wanted)| CodecQualities {
+                        codec: mime.trim_start_matches("video/").to_owned(),
+                        enabled: dynacast::enabled(wanted),
+                    })
+                    .collect(),
+            },
         });
     }
 }
