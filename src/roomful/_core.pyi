@@ -109,6 +109,19 @@ class Event:
         def __new__(cls, participant: int, last_sequence: int) -> Event.Resumed: ...
 
     @final
+    class Answered(Event):
+        """A serialised `livekit.DataPacket` that the participant sent to the caller of a `Media.call`."""
+
+        __match_args__ = ("participant", "caller", "packet")
+        @property
+        def participant(self) -> int: ...
+        @property
+        def caller(self) -> str: ...
+        @property
+        def packet(self) -> bytes: ...
+        def __new__(cls, participant: int, caller: str, packet: bytes) -> Event.Answered: ...
+
+    @final
     class MediaSections(Event):
         """Single mode: the client must add that many recvonly sections and offer; 0/0 asks for an offer
         only."""
@@ -385,6 +398,12 @@ class Media:
         can_publish_data: bool,
         agent: bool,
     ) -> None: ...
+    def worker_of(self, *, room: int) -> int:
+        """Only between rooms of one worker do `move_participant` and `forward_track` do anything."""
+
+    def move_participant(self, *, participant: int, room: int, sid: str) -> None:
+        """Connections and tracks go along; `sid` is the participant's in that room."""
+
     def remove_participant(self, *, participant: int) -> None: ...
     def remote_description(
         self, *, participant: int, target: Target, kind: SdpKind, sdp: str, id: int
@@ -414,6 +433,9 @@ class Media:
     ) -> None: ...
     def mute_track(self, *, track: int, muted: bool) -> None: ...
     def remove_track(self, *, track: int) -> None: ...
+    def forward_track(self, *, track: int, mirror: int, room: int, owner: int, sid: str) -> None:
+        """Publishes a track in `room` too, as `mirror` of a participant that is nothing but this."""
+
     def set_subscription(self, *, participant: int, track: int, wish: Wish) -> None: ...
     def set_track_settings(
         self,
@@ -437,3 +459,8 @@ class Media:
         self, *, room: int, packet: bytes, reliable: bool, destinations: Sequence[int] = ()
     ) -> None:
         """`packet`: a serialised `livekit.DataPacket`; no destinations: everybody in the room."""
+
+    def call(self, *, participant: int, caller: str, packets: Sequence[bytes]) -> None:
+        """Sends packets reliably and reports what the participant sends to the identity `caller`."""
+
+    def end_call(self, *, participant: int, caller: str) -> None: ...

@@ -44,6 +44,11 @@ pub(crate) enum Event {
         participant: u64,
         last_sequence: u32,
     },
+    Answered {
+        participant: u64,
+        caller: String,
+        packet: Vec<u8>,
+    },
     MediaSections {
         participant: u64,
         audios: u32,
@@ -216,6 +221,15 @@ impl From<api::Event> for Event {
             } => Self::Resumed {
                 participant: participant.0,
                 last_sequence,
+            },
+            api::Event::Answered {
+                participant,
+                caller,
+                packet,
+            } => Self::Answered {
+                participant: participant.0,
+                caller: caller.to_string(),
+                packet,
             },
             api::Event::MediaSections {
                 participant,

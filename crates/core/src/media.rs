@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use roomful_media::api::{self, Command, ParticipantId, RoomId, TrackId};
-use roomful_media::io::{Engine, EngineConfig, EventQueue};
+use roomful_media::io::{Engine, EngineConfig, EventQueue, worker_of};
 
 use crate::event::Event;
 use crate::logging;
@@ -327,6 +327,23 @@ impl Media {
         );
     }
 
+    #[pyo3(signature = (*, room))]
+    fn worker_of(&self, room: u64) -> usize {
+        worker_of(RoomId(room), self.ports.len())
+    }
+
+    #[pyo3(signature = (*, participant, room, sid))]
+    fn move_participant(&self, py: Python<'_>, participant: u64, room: u64, sid: &str) {
+        self.send(
+            py,
+            Command::MoveParticipant {
+                participant: ParticipantId(participant),
+                room: RoomId(room),
+                sid: sid.into(),
+            },
+        );
+    }
+
     #[pyo3(signature = (*, participant))]
     fn remove_participant(&self, py: Python<'_>, participant: u64) {
         self.send(py, Command::RemoveParticipant(ParticipantId(participant)));
@@ -480,6 +497,28 @@ impl Media {
         self.send(py, Command::RemoveTrack(TrackId(track)));
     }
 
+    #[pyo3(signature = (*, track, mirror, room, owner, sid))]
+    fn forward_track(
+        &self,
+        py: Python<'_>,
+        track: u64,
+        mirror: u64,
+        room: u64,
+        owner: u64,
+        sid: &str,
+    ) {
+        self.send(
+            py,
+            Command::ForwardTrack {
+                track: TrackId(track),
+                mirror: TrackId(mirror),
+                room: RoomId(room),
+                owner: ParticipantId(owner),
+                sid: sid.into(),
+            },
+        );
+    }
+
     #[pyo3(signature = (*, participant, track, wish))]
     fn set_subscription(
         &self,
@@ -600,6 +639,28 @@ impl Media {
                 packet,
                 reliable,
                 destinations,
+            },
+        );
+    }
+    #[pyo3(signature = (*, participant, caller, packets))]
+    fn call(&self, py: Python<'_>, participant: u64, caller: &str, packets: Vec<Vec<u8>>) {
+        self.send(
+            py,
+            Command::Call {
+                participant: ParticipantId(participant),
+                caller: caller.into(),
+                packets,
+            },
+        );
+    }
+
+    #[pyo3(signature = (*, participant, caller))]
+    fn end_call(&self, py: Python<'_>, participant: u64, caller: &str) {
+        self.send(
+            py,
+            Command::EndCall {
+                participant: ParticipantId(participant),
+                caller: caller.into(),
             },
         );
     }

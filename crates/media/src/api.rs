@@ -214,6 +214,13 @@ pub enum Command {
         participant: ParticipantId,
         permissions: Permissions,
     },
+    /// Takes the participant with its connections and tracks into another room, where its sid is another.
+    /// Both rooms must be on one worker; nothing happens otherwise.
+    MoveParticipant {
+        participant: ParticipantId,
+        room: RoomId,
+        sid: Arc<str>,
+    },
     /// Closes the participant's transports (DTLS close_notify) and forgets its tracks and subscriptions.
     RemoveParticipant(ParticipantId),
 
@@ -258,6 +265,16 @@ pub enum Command {
     },
     /// Ends a track by the server's decision. Packets that still come are dropped.
     RemoveTrack(TrackId),
+    /// Publishes `track` in `room` too, as `mirror` of a participant that has the id and sid given and is
+    /// nothing but this. Both rooms must be on one worker; nothing happens otherwise. The mirror ends with
+    /// the track, or by [`Command::RemoveTrack`].
+    ForwardTrack {
+        track: TrackId,
+        mirror: TrackId,
+        room: RoomId,
+        owner: ParticipantId,
+        sid: Arc<str>,
+    },
 
     SetSubscription {
         participant: ParticipantId,
@@ -289,6 +306,17 @@ pub enum Command {
         packet: Vec<u8>,
         reliable: bool,
         destinations: Vec<ParticipantId>,
+    },
+    /// Sends `livekit.DataPacket`s to one participant, reliably, and from now on reports what it sends to the
+    /// identity `caller` by [`Event::Answered`].
+    Call {
+        participant: ParticipantId,
+        caller: Arc<str>,
+        packets: Vec<Vec<u8>>,
+    },
+    EndCall {
+        participant: ParticipantId,
+        caller: Arc<str>,
     },
 
     Shutdown,
@@ -378,6 +406,12 @@ pub enum Event {
     Resumed {
         participant: ParticipantId,
         last_sequence: u32,
+    },
+    /// A `livekit.DataPacket` that the participant sent to the caller of a [`Command::Call`].
+    Answered {
+        participant: ParticipantId,
+        caller: Arc<str>,
+        packet: Vec<u8>,
     },
     /// Single mode: the client must add that many recvonly sections and offer; 0/0 asks for an offer only.
     MediaSections {

@@ -66,6 +66,13 @@ struct Entry {
     held: Backlog,
 }
 
+/// What a member takes along to another room: the state of its channels.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Departure {
+    ready: bool,
+    last_sequence: u32,
+}
+
 impl Entry {
     fn sender(&self) -> Sender<'_> {
         Sender {
@@ -190,6 +197,26 @@ impl Router {
         }
         if self.by_sid.get(&member.sid) == Some(&id) {
             self.by_sid.remove(&member.sid);
+        }
+    }
+
+    /// Removes a member that goes on in another room. What was kept for it is of this room.
+    pub fn leave(&mut self, id: ParticipantId) -> Option<Departure> {
+        let entry = self.members.get(&id)?;
+        let departure = Departure {
+            ready: entry.ready,
+            last_sequence: entry.last_sequence,
+        };
+        self.remove(id);
+        Some(departure)
+    }
+
+    /// Adds a member that comes from another room.
+    pub fn arrive(&mut self, id: ParticipantId, member: Member, from: Departure) {
+        self.insert(id, member);
+        if let Some(entry) = self.members.get_mut(&id) {
+            entry.ready = from.ready;
+            entry.last_sequence = from.last_sequence;
         }
     }
 

@@ -154,6 +154,12 @@ impl DataTracks {
         self.remove(track).map(|ended| ended.publisher)
     }
 
+    /// The handle in its publisher's packets.
+    #[must_use]
+    pub fn handle_of(&self, track: TrackId) -> Option<u16> {
+        self.tracks.get(&track).map(|track| track.publisher_handle)
+    }
+
     fn remove(&mut self, track: TrackId) -> Option<DataTrack> {
         let ended = self.tracks.remove(&track)?;
         self.by_handle

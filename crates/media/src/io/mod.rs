@@ -45,6 +45,12 @@ fn identity() -> io::Result<Arc<Identity>> {
     Ok(Arc::clone(IDENTITY.get_or_init(|| identity)))
 }
 
+/// Which of `workers` a room lives on. Only within one can participants move and tracks be forwarded.
+#[must_use]
+pub fn worker_of(room: RoomId, workers: usize) -> usize {
+    (room.0 % workers.max(1) as u64) as usize
+}
+
 /// A running media plane: worker threads, their sockets and the event queue.
 ///
 /// A room lives on one worker, chosen by its id; a command goes to all, as those on unknown ids are
@@ -108,11 +114,7 @@ impl Engine {
     /// Hands a command to the workers; never blocks on them.
     pub fn send(&self, command: Command) {
         if let Command::OpenRoom(spec) = &command {
-            let RoomId(room) = spec.room;
-            if let Some(worker) = self
-                .workers
-                .get((room % self.workers.len().max(1) as u64) as usize)
-            {
+            if let Some(worker) = self.workers.get(worker_of(spec.room, self.workers.len())) {
                 worker.send(command);
             }
             return;

@@ -13,11 +13,14 @@ use super::participant::Participant;
 use super::timers::Timer;
 use crate::api::{DataTrackSpec, Event, ParticipantId, RoomId, TrackId};
 use crate::data::Channel;
+use crate::data::packet::Summary;
 use crate::data::router::{Packet, Refusal, Router};
 use crate::transport::{ChannelId, SendError};
 
 /// One refusal a participant is reported in this time; the others are only dropped.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+/// Packets to a caller that are reported: an acknowledgement and an answer, and some that are neither.
+const MOST_ANSWERS: u32 = 8;
 /// The rate at which a channel's queue is taken to drain, in bytes a second, when judging its latency.
 const ASSUMED_RATE: f64 = 1_250_000.0;
 
@@ -187,7 +190,10 @@ impl Plane {
             Channel::DataTrack => return self.data_track_packet(now, id, room_id, data),
         };
         match accepted {
-            Ok(packet) => self.route(now, room_id, &packet),
+            Ok(packet) => {
+                self.report_answer(id, &packet);
+                self.route(now, room_id, &packet);
+            }
             Err(refusal) => self.refuse_data(now, id, refusal),
         }
     }
@@ -238,6 +244,57 @@ impl Plane {
         match Router::accept_server(packet, reliable, destinations) {
             Ok(packet) => self.route(now, room, &packet),
             Err(refusal) => log::warn!("a data packet of the server was refused: {refusal}"),
+        }
+    }
+
+    /// Sends the server's own call to one participant and listens for what it sends to the caller.
+    pub(super) fn call(
+        &mut self,
+        now: Instant,
+        id: ParticipantId,
+        caller: Arc<str>,
+        packets: Vec<Vec<u8>>,
+    ) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        participant.callers.insert(caller, MOST_ANSWERS);
+        let room = participant.spec.room;
+        for packet in packets {
+            self.send_data(now, room, packet, true, &[id]);
+        }
+    }
+
+    pub(super) fn end_call(&mut self, id: ParticipantId, caller: &str) {
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.callers.remove(caller);
+        }
+    }
+
+    /// Tells the control plane of a packet for a caller of its own.
+    fn report_answer(&mut self, id: ParticipantId, packet: &Packet) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        if participant.callers.is_empty() || packet.destinations.is_none() {
+            return;
+        }
+        let Ok(summary) = Summary::parse(&packet.data) else {
+            return;
+        };
+        for identity in summary.identities {
+            if let Some((caller, left)) = participant.callers.get_key_value(identity)
+                && *left > 0
+            {
+                let (caller, left) = (caller.clone(), left - 1);
+                participant.callers.insert(caller.clone(), left);
+                self.events.push_back(Event::Answered {
+                    participant: id,
+                    caller,
+                    packet: packet.data.to_vec(),
+                });
+                return;
+            }
         }
     }
 

@@ -10,8 +10,10 @@ mod allocation;
 mod connection;
 mod convert;
 mod data;
+mod forwarding;
 mod layers;
 mod media;
+mod moving;
 mod negotiation;
 mod outbox;
 mod participant;
@@ -136,6 +138,11 @@ impl Plane {
             } => {
                 self.update_permissions(now, participant, permissions);
             }
+            Command::MoveParticipant {
+                participant,
+                room,
+                sid,
+            } => self.move_participant(now, participant, room, sid),
             Command::RemoveParticipant(participant) => self.remove_participant(now, participant),
             Command::RemoteDescription {
                 participant,
@@ -165,6 +172,13 @@ impl Plane {
             Command::ExpectTrack { participant, spec } => self.expect_track(now, participant, spec),
             Command::MuteTrack { track, muted } => self.mute_track(now, track, muted),
             Command::RemoveTrack(track) => self.end_track(now, track),
+            Command::ForwardTrack {
+                track,
+                mirror,
+                room,
+                owner,
+                sid,
+            } => self.forward_track(now, track, mirror, room, owner, sid),
             Command::SetSubscription {
                 participant,
                 track,
@@ -198,6 +212,15 @@ impl Plane {
             } => {
                 self.send_data(now, room, packet, reliable, &destinations);
             }
+            Command::Call {
+                participant,
+                caller,
+                packets,
+            } => self.call(now, participant, caller, packets),
+            Command::EndCall {
+                participant,
+                caller,
+            } => self.end_call(participant, &caller),
             Command::Shutdown => {
                 let rooms: Vec<RoomId> = self.rooms.keys().copied().collect();
                 rooms
@@ -211,6 +234,7 @@ impl Plane {
         match command {
             Command::AddParticipant { participant, .. }
             | Command::UpdatePermissions { participant, .. }
+            | Command::MoveParticipant { participant, .. }
             | Command::RemoveParticipant(participant)
             | Command::RemoteDescription { participant, .. }
             | Command::RemoteCandidate { participant, .. }
@@ -221,10 +245,15 @@ impl Plane {
             | Command::SetSubscription { participant, .. }
             | Command::SetTrackSettings { participant, .. }
             | Command::PublishDataTrack { participant, .. }
-            | Command::SetDataSubscription { participant, .. } => Some(*participant),
-            Command::MuteTrack { track, .. } | Command::RemoveTrack(track) => {
-                self.tracks.get(track).map(|source| source.owner)
-            }
+            | Command::SetDataSubscription { participant, .. }
+            | Command::Call { participant, .. }
+            | Command::EndCall { participant, .. } => Some(*participant),
+            Command::MuteTrack { track, .. }
+            | Command::RemoveTrack(track)
+            | Command::ForwardTrack { track, .. } => self
+                .tracks
+                .get(track)
+                .map(|source| self.publisher_of(source)),
             _ => None,
         }
     }

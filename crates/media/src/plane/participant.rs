@@ -1,5 +1,6 @@
 //! Participants: who has which connections, tracks and subscriptions.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
@@ -33,6 +34,8 @@ pub(super) struct Participant {
     pub(super) watched: bool,
     pub(super) data_ready: bool,
     pub(super) data_tracks: Vec<TrackId>,
+    /// Callers of the server's own calls, with how many packets to each are still reported.
+    pub(super) callers: FxHashMap<Arc<str>, u32>,
     /// Its connections were closed for good: a fault, or it did not read.
     pub(super) closed: bool,
     pub(super) refused_at: Option<Instant>,
@@ -115,6 +118,7 @@ impl Plane {
             watched: false,
             data_ready: false,
             data_tracks: Vec::new(),
+            callers: FxHashMap::default(),
             closed: false,
             refused_at: None,
         };

@@ -9,6 +9,7 @@ use std::time::Instant;
 use rustc_hash::FxHashSet;
 
 use super::Plane;
+use super::forwarding::Mirror;
 use super::layers::BoundLayers;
 use super::timers::Armed;
 use crate::api::{Event, LayerMode, MediaKind, ParticipantId, RoomId, TrackId, TrackSpec};
@@ -30,6 +31,10 @@ pub(super) struct Source {
     pub(super) variants: Vec<usize>,
     /// Of a microphone.
     pub(super) meter: Option<LevelMeter>,
+    /// Tracks of other rooms that show this one.
+    pub(super) mirrors: Vec<TrackId>,
+    /// This is such a track.
+    pub(super) mirror: Option<Mirror>,
 }
 
 /// One codec of a track.
@@ -141,6 +146,8 @@ impl Plane {
                     meter: spec.microphone.then(LevelMeter::new),
                     spec,
                     variants: Vec::new(),
+                    mirrors: Vec::new(),
+                    mirror: None,
                 };
                 self.tracks.insert(track, source);
             }
@@ -351,7 +358,7 @@ impl Plane {
             variant.connection = Some(connection);
             variant.mid.clone_from(&section.mid);
         }
-        let (owner, room, mid) = (source.owner, source.room, section.mid.clone());
+        let mid = section.mid.clone();
         self.bind_variant(now, key, section);
         let Some(variant) = self.variants.get(key) else {
             return;
@@ -363,17 +370,23 @@ impl Plane {
             layers: variant.layers.describe(),
         });
         self.arm_dynacast(now, key);
-        let Some(room) = self.rooms.get_mut(&room) else {
+        self.offer_to_room(now, track);
+        self.update_mirrors(now, track);
+    }
+
+    /// A track has something to receive, as far as its room knew it or not: all who want it get it.
+    pub(super) fn offer_to_room(&mut self, now: Instant, track: TrackId) {
+        let Some(source) = self.tracks.get(&track) else {
+            return;
+        };
+        if source.variants.is_empty() {
+            return;
+        }
+        let Some(room) = self.rooms.get_mut(&source.room) else {
             return;
         };
         room.tracks.insert(track);
-        let audience: Vec<ParticipantId> = room
-            .participants
-            .iter()
-            .copied()
-            .filter(|id| *id != owner)
-            .collect();
-        for id in audience {
+        for id in room.participants.iter().copied().collect::<Vec<_>>() {
             self.review_subscription(now, id, track);
         }
     }
@@ -440,7 +453,18 @@ impl Plane {
         if let Some(meter) = source.meter.as_mut().filter(|_| muted) {
             meter.silence();
         }
-        for key in source.variants.clone() {
+        let (variants, mirrors) = (source.variants.clone(), source.mirrors.clone());
+        for mirror in mirrors {
+            if let Some(meter) = self
+                .tracks
+                .get_mut(&mirror)
+                .and_then(|it| it.meter.as_mut())
+                .filter(|_| muted)
+            {
+                meter.silence();
+            }
+        }
+        for key in variants {
             let Some(connection) = self.variants.get(key).and_then(|it| it.connection) else {
                 continue;
             };
@@ -458,6 +482,14 @@ impl Plane {
         let Some(source) = self.tracks.remove(&track) else {
             return;
         };
+        for mirror in source.mirrors {
+            self.end_track(now, mirror);
+        }
+        if let Some(mirror) = &source.mirror
+            && let Some(original) = self.tracks.get_mut(&mirror.original)
+        {
+            original.mirrors.retain(|known| *known != track);
+        }
         if let Some(room) = self.rooms.get_mut(&source.room) {
             room.tracks.remove(&track);
             room.sounding.remove(&track);
@@ -484,7 +516,8 @@ impl Plane {
         let Some(source) = self.tracks.get_mut(&track) else {
             return;
         };
-        let room = source.room;
+        let (room, mirrors, is_mirror) =
+            (source.room, source.mirrors.clone(), source.mirror.is_some());
         let variants = std::mem::take(&mut source.variants);
         let audience: Vec<ParticipantId> = self
             .rooms
@@ -493,6 +526,12 @@ impl Plane {
             .unwrap_or_default();
         for id in audience {
             self.drop_subscription(now, id, track);
+        }
+        for mirror in mirrors {
+            self.forget_variants(now, mirror);
+        }
+        if is_mirror {
+            return;
         }
         for key in variants {
             let Some(variant) = self.variants.try_remove(key) else {

@@ -67,6 +67,10 @@ impl Plane {
         participants
             .into_iter()
             .for_each(|participant| self.remove_participant(now, participant));
-        self.rooms.remove(&room);
+        let mirrors = self.rooms.remove(&room).map(|room| room.tracks);
+        mirrors
+            .into_iter()
+            .flatten()
+            .for_each(|track| self.end_track(now, track));
     }
 }

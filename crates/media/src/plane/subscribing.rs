@@ -107,7 +107,10 @@ impl Plane {
             Some(SubscriptionWish::Default) | None => {
                 let hidden = |it: &super::Participant| it.spec.permissions.hidden;
                 participant.spec.auto_subscribe
-                    && !self.participants.get(&source.owner).is_some_and(hidden)
+                    && !self
+                        .participants
+                        .get(&self.publisher_of(source))
+                        .is_some_and(hidden)
             }
         };
         let wanted = wished
@@ -132,7 +135,7 @@ impl Plane {
         let Some(source) = self.tracks.get(&track) else {
             return;
         };
-        let Some(owner) = self.sid_of(source.owner) else {
+        let Some(owner) = self.shown_sid(source) else {
             return;
         };
         let Some(participant) = self.participants.get_mut(&id) else {

@@ -87,6 +87,17 @@ impl Plane {
         let Some(track) = self.variants.get(tag).map(|variant| variant.track) else {
             return;
         };
+        self.hear_track(now, track, level);
+        for index in 0.. {
+            let mirrors = self.tracks.get(&track).map(|source| &source.mirrors);
+            let Some(mirror) = mirrors.and_then(|all| all.get(index)).copied() else {
+                return;
+            };
+            self.hear_track(now, mirror, level);
+        }
+    }
+
+    fn hear_track(&mut self, now: Instant, track: TrackId, level: u8) {
         let Some(source) = self.tracks.get_mut(&track) else {
             return;
         };

@@ -11,7 +11,7 @@ use crate::world::{Join, ROOM, Who, World};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A numbered user packet.
-fn packet(sequence: u32, payload: &[u8], to: &[&str]) -> Vec<u8> {
+pub(crate) fn packet(sequence: u32, payload: &[u8], to: &[&str]) -> Vec<u8> {
     let (mut user, mut out) = (Vec::new(), Vec::new());
     wire::put_string(&mut user, 5, "somebody else");
     wire::put_bytes(&mut user, 2, payload);
@@ -23,7 +23,7 @@ fn packet(sequence: u32, payload: &[u8], to: &[&str]) -> Vec<u8> {
     out
 }
 
-fn field(message: &[u8], number: u32) -> Vec<u8> {
+pub(crate) fn field(message: &[u8], number: u32) -> Vec<u8> {
     let found = wire::fields(message)
         .flatten()
         .filter(|f| f.number == number)
@@ -35,7 +35,7 @@ fn field(message: &[u8], number: u32) -> Vec<u8> {
 }
 
 /// Senders and payloads of the user packets a client got on a channel.
-fn received(world: &World, who: Who, channel: Channel) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn received(world: &World, who: Who, channel: Channel) -> Vec<(String, Vec<u8>)> {
     let messages = world
         .peer(who)
         .messages
@@ -56,7 +56,7 @@ fn received(world: &World, who: Who, channel: Channel) -> Vec<(String, Vec<u8>)>
 }
 
 /// Runs until data can go from and to a client.
-fn ready(world: &mut World, who: Who) {
+pub(crate) fn ready(world: &mut World, who: Who) {
     let id = world.peer(who).id;
     for _ in 0..1_000 {
         let told = world

@@ -17,4 +17,5 @@ mod hostile;
 mod join;
 mod loss;
 mod replay;
+mod rooms;
 mod simulcast;

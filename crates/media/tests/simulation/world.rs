@@ -143,8 +143,13 @@ impl World {
             events: Vec::new(),
             log: Vec::new(),
         };
-        world.command(Command::OpenRoom(RoomSpec {
-            room: ROOM,
+        world.open(ROOM);
+        world
+    }
+
+    pub fn open(&mut self, room: RoomId) {
+        self.command(Command::OpenRoom(RoomSpec {
+            room,
             sid: "RM_simulation".into(),
             codecs: [
                 "audio/opus",
@@ -159,7 +164,6 @@ impl World {
             speakers: SpeakerSettings::default(),
             sync_streams: false,
         }));
-        world
     }
 
     pub fn now(&self) -> Duration {
@@ -167,6 +171,10 @@ impl World {
     }
 
     pub fn join(&mut self, name: &str, join: Join) -> Who {
+        self.join_in(ROOM, name, join)
+    }
+
+    pub fn join_in(&mut self, room: RoomId, name: &str, join: Join) -> Who {
         let who = Who(self.peers.len());
         let id = ParticipantId(who.0 as u64 + 1);
         let seed = self.seed.wrapping_mul(1_000).wrapping_add(id.0 * 10);
@@ -179,7 +187,7 @@ impl World {
         self.command(Command::AddParticipant {
             participant: id,
             spec: ParticipantSpec {
-                room: ROOM,
+                room,
                 identity: name.into(),
                 sid: format!("PA_{name}").into(),
                 mode: if join.single {
