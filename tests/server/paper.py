@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from livekit.protocol import models, room, rtc
+from livekit.protocol import agent_dispatch, models, room, rtc
 
 from roomful.server.errors import NotFound
 from roomful.server.join import JoinParams
@@ -50,6 +50,7 @@ class PaperControl:
         self.refusal: Exception | None = None
         self.rooms: dict[str, models.Room] = {}
         self.data: list[room.SendDataRequest] = []
+        self.dispatches: dict[str, agent_dispatch.AgentDispatch] = {}
 
     def check_join(self, params: JoinParams) -> None:
         if self.refusal:
@@ -100,6 +101,21 @@ class PaperControl:
 
     def remove_participant(self, name: str, identity: str) -> None:
         raise NotFound("participant does not exist")
+
+    def create_dispatch(
+        self, request: agent_dispatch.CreateAgentDispatchRequest
+    ) -> agent_dispatch.AgentDispatch:
+        made = agent_dispatch.AgentDispatch(id="AD_paper", room=request.room, agent_name=request.agent_name)
+        self.dispatches[made.id] = made
+        return made
+
+    def list_dispatches(self, name: str, dispatch_id: str = "") -> list[agent_dispatch.AgentDispatch]:
+        return [it for it in self.dispatches.values() if not dispatch_id or it.id == dispatch_id]
+
+    def delete_dispatch(self, name: str, dispatch_id: str) -> agent_dispatch.AgentDispatch:
+        if dispatch_id not in self.dispatches:
+            raise NotFound("dispatch ID not found")
+        return self.dispatches.pop(dispatch_id)
 
     def send_data(self, request: room.SendDataRequest) -> None:
         self.data.append(request)

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import pytest_asyncio
+from google.protobuf.descriptor import ServiceDescriptor
 from livekit import api
-from livekit.protocol import room
+from livekit.protocol import egress, ingress, room, sip
 from paper import PaperControl
 
 import roomful
+from roomful.auth import AccessToken, SipGrant
 
 pytestmark = pytest.mark.asyncio
 ROOMS = "/twirp/livekit.RoomService/"
@@ -107,9 +109,12 @@ async def test_without_a_token_the_api_answers_as_twirp(server: roomful.Server) 
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 
-async def test_methods_to_come_are_unimplemented_and_others_bad_routes(server: roomful.Server) -> None:
+async def test_methods_to_come_are_unimplemented_and_others_bad_routes(
+    server: roomful.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("roomful.server.api.rooms.RoomService.perform_rpc")
     rights = {"room_admin": True, "room": "demo", "room_join": False}
-    later = await call(server, ROOMS + "MutePublishedTrack", {"room": "demo"}, **rights)
+    later = await call(server, ROOMS + "PerformRpc", {"room": "demo"}, **rights)
     assert (later.status_code, later.json()["code"]) == (501, "unimplemented")
     for path in (ROOMS + "Nonsense", ROOMS, "/twirp/livekit.RoomService/authorize"):
         nowhere = await call(server, path)
@@ -120,15 +125,72 @@ async def test_methods_to_come_are_unimplemented_and_others_bad_routes(server: r
         assert (await client.post(ROOMS + "ListRooms", content=b"")).json()["code"] == "bad_route"
 
 
-async def test_services_of_others_need_redis_after_their_grant(server: roomful.Server) -> None:
-    for path, grants, text in (
-        ("Egress/ListEgress", {"room_record": True}, "egress not connected (redis required)"),
-        ("Ingress/ListIngress", {"ingress_admin": True}, "ingress not connected (redis required)"),
+@pytest.mark.parametrize(
+    ("service", "grants"),
+    [
+        (egress.DESCRIPTOR.services_by_name["Egress"], {"room_record": True}),
+        (ingress.DESCRIPTOR.services_by_name["Ingress"], {"ingress_admin": True}),
+        (sip.DESCRIPTOR.services_by_name["SIP"], {}),
+    ],
+    ids=["egress", "ingress", "sip"],
+)
+async def test_each_method_of_services_of_others_needs_redis_after_its_grant(
+    server: roomful.Server, service: ServiceDescriptor, grants: dict[str, bool]
+) -> None:
+    key, secret = next(iter(server.keys.items()))
+    allowed = AccessToken(key, secret).with_grants(**grants)
+    if service.name == "SIP":
+        allowed = allowed.with_sip_grants(SipGrant(admin=True, call=True))
+    denied = AccessToken(key, secret).with_grants(room_list=True)
+    text = f"{service.name.lower()} not connected (redis required)"
+    async with httpx.AsyncClient(base_url=base(server)) as client:
+        for method in service.methods:
+            if method.name == "TransferSIPParticipant":
+                continue
+            for token, expected in (
+                (allowed, (500, "internal", text)),
+                (denied, (401, "unauthenticated", "permissions denied")),
+            ):
+                answer = await client.post(
+                    f"/twirp/{service.full_name}/{method.name}",
+                    json={},
+                    headers={"authorization": f"Bearer {token.to_jwt()}"},
+                )
+                content = answer.json()
+                assert (answer.status_code, content["code"], content["msg"]) == expected, method.name
+
+
+async def test_livekits_own_client_hears_which_services_are_absent(sdk: api.LiveKitAPI) -> None:
+    for name, asking in (
+        ("egress", sdk.egress.list_egress(api.ListEgressRequest())),
+        ("ingress", sdk.ingress.list_ingress(api.ListIngressRequest())),
+        ("sip", sdk.sip.list_inbound_trunk(api.ListSIPInboundTrunkRequest())),
     ):
-        answer = await call(server, f"/twirp/livekit.{path}", {}, **grants)
-        assert (answer.status_code, answer.json()) == (500, {"code": "internal", "msg": text})
-        assert (await call(server, f"/twirp/livekit.{path}", {}, room_list=True)).status_code == 401
-    assert (await call(server, "/twirp/livekit.SIP/ListSIPTrunk", {}, room_list=True)).status_code == 401
+        with pytest.raises(api.TwirpError, match=rf"{name} not connected \(redis required\)") as error:
+            await asking
+        assert (error.value.code, error.value.status) == ("internal", 500)
+
+
+async def test_a_transfer_names_its_participant_before_it_needs_sip(sdk: api.LiveKitAPI) -> None:
+    for fields, code in (
+        ({}, "invalid_argument"),
+        ({"room_name": "demo"}, "invalid_argument"),
+        ({"room_name": "demo", "participant_identity": "nobody"}, "not_found"),
+    ):
+        with pytest.raises(api.TwirpError) as error:
+            await sdk.sip.transfer_sip_participant(api.TransferSIPParticipantRequest(**fields))
+        assert error.value.code == code
+
+
+async def test_livekits_own_client_manages_dispatches(sdk: api.LiveKitAPI) -> None:
+    agents = sdk.agent_dispatch
+    made = await agents.create_dispatch(api.CreateAgentDispatchRequest(room="demo", agent_name="a"))
+    assert [it.id for it in await agents.list_dispatch("demo")] == [made.id]
+    assert await agents.get_dispatch(made.id, "demo") == made
+    assert (await agents.delete_dispatch(made.id, "demo")).id == made.id
+    with pytest.raises(api.TwirpError) as error:
+        await agents.delete_dispatch(made.id, "demo")
+    assert (error.value.code, error.value.status) == ("not_found", 404)
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/protobuf"])

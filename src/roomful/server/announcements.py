@@ -99,7 +99,9 @@ class Announcements:
     def _forget_departures(self) -> None:
         """Keeps what somebody without a signalling connection may still have to be told."""
         now = self._room.node.clock()
-        away = [it.last_signal for it in self._room.members.values() if it.session is None]
+        away = [
+            it.last_signal for it in self._room.members.values() if it.session is None and it.origin is None
+        ]
         keep_from = min([now, *away]) - KEPT_DEPARTURES
         while self._departures and (
             self._departures[0].at < keep_from or len(self._departures) >= MOST_DEPARTURES

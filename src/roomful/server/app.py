@@ -20,7 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from roomful.auth import Claims, TokenError, verify
 from roomful.config import Config
-from roomful.server.api.absent import AgentDispatchService, EgressService, IngressService, SipService
+from roomful.server.api.absent import EgressService, IngressService, SipService
+from roomful.server.api.agents import AgentDispatchService, Dispatches
 from roomful.server.api.rooms import Rooms, RoomService
 from roomful.server.api.twirp import Twirp
 from roomful.server.join import JoinParams, Refusal, parse_join
@@ -38,7 +39,7 @@ BODY_TIMEOUT = 30.0
 _ANY_ORIGIN = {"access-control-allow-origin": "*"}
 
 
-class Control(Rooms, Protocol):
+class Control(Rooms, Dispatches, Protocol):
     """The control plane as its HTTP front sees it."""
 
     def check_join(self, params: JoinParams) -> None: ...
@@ -135,10 +136,10 @@ class App:
             self._twirp = Twirp(
                 [
                     RoomService(control),
-                    AgentDispatchService(),
+                    AgentDispatchService(control),
                     EgressService(),
                     IngressService(),
-                    SipService(),
+                    SipService(control),
                 ]
             )
         # Nobody without a token makes us read: the answer is the same.

@@ -5,12 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from livekit.protocol import models, rtc
+from livekit.protocol import agent_dispatch, models, rtc
 from livekit.protocol import room as room_protocol
 
 from roomful.config import Config
-from roomful.server import codecs, events, frames, ids, joining, liveness, profile, resuming, tokens
-from roomful.server.errors import FailedPrecondition, InvalidArgument, NotFound
+from roomful.server import (
+    codecs,
+    events,
+    forwarding,
+    frames,
+    ids,
+    joining,
+    liveness,
+    moving,
+    profile,
+    resuming,
+    rpc,
+    tokens,
+)
+from roomful.server.dispatches import check_dispatch
+from roomful.server.errors import (
+    ControlError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+)
 from roomful.server.ids import Ids
 from roomful.server.join import JoinParams
 from roomful.server.media import Event, MediaPlane
@@ -18,12 +38,16 @@ from roomful.server.node import Node, RoomEvent, logger
 from roomful.server.participant import Participant
 from roomful.server.publications import MAX_TRACKS
 from roomful.server.room import Action, DisconnectReason, Room
-from roomful.server.rooms import Rooms, configuration_of
-from roomful.server.session import Session
+from roomful.server.rooms import Rooms, are_beside, configuration_of
+from roomful.server.rpc import Call
+from roomful.server.session import MAX_LISTED, Session
+from roomful.server.sizes import check_metadata, check_room_name
 from roomful.server.timers import Timers
 
 #: Clients before this protocol know no data channels of ours to be primary; ICE lite is theirs from here on.
 _ICE_LITE_PROTOCOL = 6
+#: Bytes of data sent by the API: what clients can read of one packet, which has more around it.
+MAX_DATA = 64_000
 
 
 class ControlPlane:
@@ -84,7 +108,7 @@ class ControlPlane:
         node, claims = self._node, params.claims
         joining.count(node, params)
         if params.reconnect:
-            returning = resuming.find(self._rooms, params)
+            returning = resuming.find(node, self._rooms, params)
             if returning is not None:
                 return resuming.begin(node, returning, params)
             session = Session(node, None)
@@ -152,10 +176,12 @@ class ControlPlane:
 
     def create_room(self, request: room_protocol.CreateRoomRequest) -> models.Room:
         """Makes a room, or returns the one of that name as it is."""
-        limit = self._node.config.limit
-        if limit.max_room_name_length and len(request.name.encode()) > limit.max_room_name_length:
-            raise InvalidArgument(f"room name length exceeds limits: max length {limit.max_room_name_length}")
-        self._check_metadata(request.metadata)
+        if request.HasField("egress"):
+            raise ControlError("egress not connected (redis required)")
+        check_room_name(self._node.config.limit, request.name)
+        check_metadata(self._node.config.limit, request.metadata)
+        for dispatch in request.agents:
+            check_dispatch(self._node, dispatch)
         room = self._rooms.find(request.name)
         if room is None:
             settings = self._rooms.settings(request.room_preset, configuration_of(request))
@@ -177,11 +203,12 @@ class ControlPlane:
         return _copy_info(self._participant(name, identity))
 
     def remove_participant(self, name: str, identity: str) -> None:
+        """One that is forwarded here stays in its own room."""
         participant = self._participant(name, identity)
         participant.room.remove(participant, DisconnectReason.PARTICIPANT_REMOVED)
 
     def update_participant(self, request: room_protocol.UpdateParticipantRequest) -> models.ParticipantInfo:
-        participant = self._participant(request.room, request.identity)
+        participant = self._real_participant(request.room, request.identity)
         profile.update(
             participant,
             request.name,
@@ -193,7 +220,7 @@ class ControlPlane:
 
     def mute_published_track(self, request: room_protocol.MuteRoomTrackRequest) -> models.TrackInfo | None:
         """None for an unknown track."""
-        participant = self._participant(request.room, request.identity)
+        participant = self._real_participant(request.room, request.identity)
         if not request.muted and not self._node.config.room.enable_remote_unmute:
             raise FailedPrecondition("remote unmute not enabled")
         publication = participant.publications.get(request.track_sid)
@@ -205,11 +232,14 @@ class ControlPlane:
         return info
 
     def update_subscriptions(self, request: room_protocol.UpdateSubscriptionsRequest) -> None:
-        participant = self._participant(request.room, request.identity)
+        participant = self._real_participant(request.room, request.identity)
+        listed = len(request.track_sids) + sum(len(it.track_sids) for it in request.participant_tracks)
+        if listed > MAX_LISTED:
+            raise InvalidArgument(f"at most {MAX_LISTED} tracks in one request")
         participant.subscriptions.wish(request.track_sids, request.participant_tracks, request.subscribe)
 
     def update_room_metadata(self, name: str, metadata: str) -> models.Room:
-        self._check_metadata(metadata)
+        check_metadata(self._node.config.limit, metadata)
         room = self._rooms.get(name)
         room.set_metadata(metadata)
         return _copy_room(room)
@@ -217,7 +247,9 @@ class ControlPlane:
     def send_data(self, request: room_protocol.SendDataRequest) -> None:
         """To those named, or to everybody; to nobody when none of those named is there."""
         if len(request.nonce) not in (0, 16):
-            raise InvalidArgument("nonce should be 16 bytes or not present")
+            raise InvalidArgument(f"nonce should be 16-bytes or not present, got: {len(request.nonce)} bytes")
+        if len(request.data) > MAX_DATA:
+            raise InvalidArgument(f"data exceeds {MAX_DATA} bytes: no client could read it")
         room = self._rooms.get(request.room)
         named = bool(request.destination_identities or request.destination_sids)
         identities, sids = set(request.destination_identities), set(request.destination_sids)
@@ -246,7 +278,83 @@ class ControlPlane:
             destinations=destinations,
         )
 
+    def perform_rpc(self, request: room_protocol.PerformRpcRequest) -> Call:
+        """Its answer, or its error, comes to the call's `on_end`."""
+        if not request.destination_identity:
+            raise InvalidArgument("destination identity is required")
+        participant = self._real_participant(request.room, request.destination_identity)
+        return rpc.perform(participant, request.method, request.payload, request.response_timeout_ms)
+
+    def move_participant(self, request: room_protocol.MoveParticipantRequest) -> None:
+        """To a room that is made when it is not there. Whoever has the identity there is replaced."""
+        participant = self._real_participant(request.room, request.identity)
+        self._check_destination(request.room, request.destination_room)
+        moving.check(participant)
+        room = self._destination(participant, request.destination_room)
+        if old := room.members.get(participant.identity):
+            room.remove(old, DisconnectReason.DUPLICATE_IDENTITY)
+        moving.move(participant, room)
+
+    def forward_participant(self, request: room_protocol.ForwardParticipantRequest) -> None:
+        """Its tracks are seen in a second room as well, which is made when it is not there."""
+        participant = self._real_participant(request.room, request.identity)
+        self._check_destination(request.room, request.destination_room)
+        room = self._destination(participant, request.destination_room)
+        if room.id in participant.forwarded:
+            return
+        if participant.identity in room.members:
+            raise FailedPrecondition("the destination room has a participant of this identity")
+        if not are_beside(self._node, participant.room.id, room.id):
+            raise FailedPrecondition(
+                "the rooms are on different media workers (each port of rtc.udp_port has one): forward to a "
+                "room that does not exist yet, or configure one port"
+            )
+        image = Participant(self._node, room, forwarding.image_params(participant, room))
+        forwarding.start(participant, image, room)
+
+    def create_dispatch(
+        self, request: agent_dispatch.CreateAgentDispatchRequest
+    ) -> agent_dispatch.AgentDispatch:
+        """Makes the room when it is not there, if rooms are made by themselves."""
+        check_dispatch(self._node, request)
+        room = self._rooms.find(request.room)
+        if room is None and self._node.config.room.auto_create:
+            check_room_name(self._node.config.limit, request.room)
+            room = self._rooms.create(request.room, self._rooms.settings("", None))
+        if room is None:
+            raise NotFound("requested room does not exist")
+        return room.dispatches.create(request)
+
+    def delete_dispatch(self, name: str, dispatch_id: str) -> agent_dispatch.AgentDispatch:
+        return self._rooms.get(name).dispatches.delete(dispatch_id)
+
+    def list_dispatches(self, name: str, dispatch_id: str = "") -> list[agent_dispatch.AgentDispatch]:
+        return self._rooms.get(name).dispatches.listed(dispatch_id)
+
     # Inside.
+
+    def _check_destination(self, source: str, destination: str) -> None:
+        if source == destination:
+            raise InvalidArgument("destination room cannot be the same as source room")
+        check_room_name(self._node.config.limit, destination)
+
+    def _destination(self, participant: Participant, name: str) -> Room:
+        """A room with a place for the participant, made beside its own when it is not there."""
+        room = self._rooms.find(name)
+        if room is None:
+            return self._rooms.create(name, self._rooms.settings("", None), beside=participant.room)
+        if not participant.is_dependent and room.is_full_for(participant.identity):
+            raise ResourceExhausted(f'room "{name}" is full: max_participants {room.info.max_participants}')
+        return room
+
+    def _real_participant(self, name: str, identity: str) -> Participant:
+        """One that is in this room itself."""
+        participant = self._participant(name, identity)
+        if participant.origin is not None:
+            raise FailedPrecondition(
+                f'the participant is forwarded from room "{participant.origin.room.name}": ask there'
+            )
+        return participant
 
     def _participant(self, name: str, identity: str) -> Participant:
         room = self._rooms.find(name)
@@ -254,11 +362,6 @@ class ControlPlane:
         if participant is None:
             raise NotFound("participant does not exist")
         return participant
-
-    def _check_metadata(self, metadata: str) -> None:
-        longest = self._node.config.limit.max_metadata_size
-        if longest and len(metadata.encode()) > longest:
-            raise InvalidArgument(f"metadata size exceeds limits: max size {longest}")
 
     def _start_media(self, participant: Participant, params: JoinParams) -> None:
         config, client, permission = self._node.config, participant.client, participant.permission

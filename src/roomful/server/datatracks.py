@@ -73,10 +73,7 @@ class DataTracks:
         owner.send(rtc.SignalResponse(publish_data_track_response=rtc.PublishDataTrackResponse(info=info)))
         owner.touch()
         owner.room.announce(owner, to_self=False)
-        if not owner.permission.hidden:
-            for other in owner.room.others(owner):
-                if other.auto_subscribe_data_track:
-                    other.data_tracks.subscribe([track])
+        self._offer([track])
         owner.room.changed(owner)
 
     def unpublish(self, request: rtc.UnpublishDataTrackRequest) -> None:
@@ -159,6 +156,24 @@ class DataTracks:
         if self._received:
             self._send_handles()
 
+    def leave_room(self) -> None:
+        """The owner goes to another room with its tracks."""
+        owner = self._owner
+        for track in self._received.values():
+            track.subscribers.discard(owner.id)
+        self._received.clear()
+        self._wanted.clear()
+        for track in self.published.values():
+            owner.room.data_tracks.pop(track.sid, None)
+            self._withdraw(track)
+
+    def enter_room(self) -> None:
+        """They are in the owner's room, which it has just come to."""
+        owner = self._owner
+        for track in self.published.values():
+            owner.room.data_tracks[track.sid] = track
+        self._offer(list(self.published.values()))
+
     def close(self) -> None:
         for track in self._received.values():
             track.subscribers.discard(self._owner.id)
@@ -212,7 +227,18 @@ class DataTracks:
                     unpublish_data_track_response=rtc.UnpublishDataTrackResponse(info=track.info)
                 )
             )
-        for other in owner.room.others(owner):
+        self._withdraw(track)
+
+    def _offer(self, tracks: list[DataTrack]) -> None:
+        """To those who take data tracks by default."""
+        owner = self._owner
+        if tracks and not owner.permission.hidden:
+            for other in owner.room.others(owner):
+                if other.auto_subscribe_data_track:
+                    other.data_tracks.subscribe(tracks)
+
+    def _withdraw(self, track: DataTrack) -> None:
+        for other in self._owner.room.others(self._owner):
             other.data_tracks._wanted.discard(track.sid)
             if other.id in track.subscribers:
                 other.data_tracks.unsubscribe(track)

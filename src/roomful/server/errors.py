@@ -23,3 +23,11 @@ class InvalidArgument(ControlError):
 
 class FailedPrecondition(ControlError):
     code = "failed_precondition"
+
+
+class ResourceExhausted(ControlError):
+    code = "resource_exhausted"
+
+
+class Unavailable(ControlError):
+    code = "unavailable"

@@ -42,7 +42,8 @@ def _one(node: Node, event: Event) -> None:
             room.speakers.changed(event)
     elif isinstance(event, Event.Subscribed | Event.Unsubscribed | Event.SubscriptionFailed):
         subscriber, publication = node.participants.get(event.participant), node.tracks.get(event.track)
-        if subscriber is not None and publication is not None:
+        # One of them may have gone to another room meanwhile.
+        if subscriber and publication and subscriber.room is publication.owner.room:
             _subscription(subscriber, publication, event)
     elif isinstance(event, Event.TrackBound | Event.TrackEnded | Event.Qualities | Event.AudioCodecs):
         publication = node.tracks.get(event.track)
@@ -134,8 +135,12 @@ def _participant(participant: Participant, event: Event) -> None:
             )
     elif isinstance(event, Event.Resumed):
         resuming.complete(participant, event.last_sequence)
+    elif isinstance(event, Event.Answered):
+        if call := participant.calls.get(event.caller):
+            call.received(event.packet)
     elif isinstance(event, Event.Quality):
-        room.quality.changed(participant, event)
+        for shown in (participant, *participant.forwarded.values()):
+            shown.room.quality.changed(shown, event)
     elif isinstance(event, Event.Liveness):
         liveness.media_event(participant, event)
     elif isinstance(event, Event.Refused):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 from random import Random
+from uuid import UUID
 
 _BASE57 = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _LENGTH = 12
@@ -13,6 +14,7 @@ PARTICIPANT = "PA_"
 NODE = "ND_"
 DATA_TRACK = "DTR_"
 TRACK = "TR_"
+DISPATCH = "AD_"
 
 
 class Ids:
@@ -28,6 +30,9 @@ class Ids:
     def number(self) -> int:
         """A RoomId, ParticipantId or TrackId, never used twice."""
         return next(self._numbers)
+
+    def uuid(self) -> str:
+        return str(UUID(int=self._random.getrandbits(128), version=4))
 
     def trailer(self) -> bytes:
         """Marks frames that the server injects, under end-to-end encryption."""

@@ -16,6 +16,7 @@ from roomful.server.node import Node
 from roomful.server.participant import Participant, joined_attributes
 from roomful.server.rates import network_of
 from roomful.server.rooms import Rooms
+from roomful.server.sizes import attributes_size
 
 #: The signalling protocol that we speak.
 PROTOCOL = 17
@@ -89,10 +90,6 @@ def count(node: Node, params: JoinParams) -> None:
     """A join that was not refused."""
     node.joins_by_ip.take(network_of(params.client.address))
     node.joins_by_key.take(params.claims.api_key)
-
-
-def attributes_size(attributes: dict[str, str]) -> int:
-    return sum(len(key.encode()) + len(value.encode()) for key, value in attributes.items())
 
 
 def first_message(participant: Participant) -> bytes:

@@ -20,6 +20,7 @@ from roomful.server.timers import Timer
 if TYPE_CHECKING:
     from roomful.server.join import JoinParams
     from roomful.server.room import Room
+    from roomful.server.rpc import Call
     from roomful.server.session import Session
 
 State = models.ParticipantInfo.State
@@ -64,6 +65,16 @@ class Participant:
         self.publications = Publications(self)
         self.subscriptions = Subscriptions(self)
         self.data_tracks = DataTracks(self)
+        #: In the room's place of somebody in another room, whose tracks it shows; it has no connection.
+        self.origin: Participant | None = None
+        #: Those that show our tracks, by the number of their room.
+        self.forwarded: dict[int, Participant] = {}
+        #: Our sids in the rooms that we were in before; clients may still name them.
+        self.earlier_sids: set[str] = set()
+        #: Not so when its client lost its connection while the participant was moved.
+        self.knows_room = True
+        #: The server's own calls that it has not answered, by the caller's identity.
+        self.calls: dict[str, Call] = {}
         #: Whom this participant lets subscribe; None: everybody.
         self.track_permissions: TrackPermissions | None = None
         #: Subscriber number → how many of our media tracks it is subscribed to.

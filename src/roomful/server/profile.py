@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from livekit.protocol import models, rtc
 
+from roomful.server import forwarding
 from roomful.server.errors import InvalidArgument
-from roomful.server.joining import attributes_size
 from roomful.server.participant import Participant
+from roomful.server.sizes import check_attributes, check_metadata, check_name
 
 Reason = rtc.RequestResponse.Reason
 
@@ -37,14 +38,10 @@ def update(
     limit = participant.node.config.limit
     merged = {**participant.attributes, **attributes}
     merged = {key: value for key, value in merged.items() if value}
-    for text, what, longest in (
-        (name, "name", limit.max_participant_name_length),
-        (metadata, "metadata", limit.max_metadata_size),
-    ):
-        if longest and len(text.encode()) > longest:
-            raise InvalidArgument(f"{what} exceeds limits: max size {longest}")
-    if limit.max_attributes_size and attributes_size(merged) > limit.max_attributes_size:
-        raise InvalidArgument(f"attributes exceed limits: max size {limit.max_attributes_size}")
+    check_name(limit, name)
+    check_metadata(limit, metadata)
+    check_attributes(limit, attributes)
+    check_attributes(limit, merged)
 
     participant.name = name or participant.name
     participant.metadata = metadata or participant.metadata
@@ -54,6 +51,7 @@ def update(
     participant.touch()
     participant.room.announce(participant)
     participant.refresh_token()
+    forwarding.profile_changed(participant)
 
 
 def _permit(participant: Participant, permission: models.ParticipantPermission) -> None:

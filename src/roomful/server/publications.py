@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from livekit.protocol import models, rtc
 
-from roomful.server import codecs, grants, ids
+from roomful.server import codecs, forwarding, grants, ids
 from roomful.server.media import Codec, Event, Kind, Layer, LayerMode
 
 if TYPE_CHECKING:
@@ -50,8 +50,17 @@ _LAYER_MODES: dict[int, LayerMode] = {
 class Publication:
     """One track. Others learn of it once it is bound to an SDP section."""
 
-    def __init__(self, owner: Participant, number: int, cid: str, info: models.TrackInfo) -> None:
+    def __init__(
+        self,
+        owner: Participant,
+        number: int,
+        cid: str,
+        info: models.TrackInfo,
+        original: Publication | None = None,
+    ) -> None:
         self.owner = owner
+        #: The track of another room that this one shows.
+        self.original = original
         self.id = number
         self.cid = cid
         self.info = info
@@ -255,6 +264,42 @@ class Publications:
             if not grants.may_publish(owner.permission, publication.info.source):
                 self.remove(publication, tell_publisher=True)
 
+    def show(self, original: Publication, number: int) -> None:
+        """A track of another room is published here too."""
+        owner, info = self._owner, models.TrackInfo()
+        info.CopyFrom(original.info)
+        publication = Publication(owner, number, "", info, original)
+        publication.bound = True
+        self._by_sid[info.sid] = publication
+        owner.node.tracks[publication.id] = publication
+        owner.room.tracks[info.sid] = publication
+        owner.room.track_expected(publication)
+        owner.touch()
+        owner.room.announce(owner)
+        owner.room.track_published(publication)
+
+    def shown_changed(self, original: Publication) -> None:
+        """What such a track is a mirror of has changed."""
+        if shown := self._by_sid.get(original.sid):
+            shown.info.CopyFrom(original.info)
+            if shown.info.muted and not self.has_open_microphone():
+                self._owner.room.speakers.silence(self._owner)
+            self._changed(shown)
+
+    def leave_room(self) -> list[Publication]:
+        """The owner goes to another room with its tracks. Returns those that others knew."""
+        for publication in self:
+            self._withdraw(publication)
+        self._owner.room.speakers.silence(self._owner)
+        return [publication for publication in self if publication.bound]
+
+    def enter_room(self) -> None:
+        """They are in the owner's room, which it has just come to."""
+        room = self._owner.room
+        for publication in self:
+            room.tracks[publication.sid] = publication
+            room.track_expected(publication)
+
     def tell_again(self) -> None:
         """To a client that may have missed it: tracks it waits for, and the layers wanted of the others."""
         for publication in self:
@@ -269,6 +314,8 @@ class Publications:
         publications = list(self._by_sid.values())
         for publication in publications:
             self._forget(publication)
+            if publication.original is not None:
+                self._owner.node.media.remove_track(track=publication.id)
         return [publication for publication in publications if publication.bound]
 
     # Inside.
@@ -438,16 +485,23 @@ class Publications:
         if publication.bound:
             self._owner.touch()
             self._owner.room.announce(self._owner, to_self=to_self)
+            forwarding.track_changed(publication)
 
     def _forget(self, publication: Publication) -> None:
         owner = self._owner
         if not self.has_open_microphone(besides=publication):
             owner.room.speakers.silence(owner)
+        self._withdraw(publication)
+        self._by_sid.pop(publication.sid, None)
+        owner.node.tracks.pop(publication.id, None)
+        forwarding.track_ended(publication)
+
+    def _withdraw(self, publication: Publication) -> None:
+        """Nobody in the room has it any more."""
+        owner = self._owner
         for number in list(publication.subscribers):
             if subscriber := owner.node.participants.get(number):
                 subscriber.subscriptions.stopped(publication)
-        self._by_sid.pop(publication.sid, None)
-        owner.node.tracks.pop(publication.id, None)
         owner.room.tracks.pop(publication.sid, None)
         owner.room.track_forgotten(publication)
 

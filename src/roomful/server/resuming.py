@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from livekit.protocol import models, rtc
 
-from roomful.server import joining, liveness
+from roomful.server import joining, liveness, moving
 from roomful.server.join import JoinParams
 from roomful.server.node import Node, logger
 from roomful.server.participant import Participant
@@ -19,20 +19,31 @@ from roomful.server.session import Session
 _JS_WITH_RECONNECT = (1, 6, 3)
 
 
-def find(rooms: Rooms, params: JoinParams) -> Participant | None:
+def find(node: Node, rooms: Rooms, params: JoinParams) -> Participant | None:
     """Who comes back, by the token's identity; None when there is nothing left to come back to.
 
-    A session that was replaced must not take over its successor, so a sid has to be the current one.
+    A session that was replaced must not take over its successor, so a sid has to be one of its own.
     """
     room = rooms.find(params.room)
     participant = room.members.get(params.claims.identity) if room else None
-    if participant is None or participant.media_closed:
+    if participant is None:
+        participant = _moved_meanwhile(node, params)
+    if participant is None or participant.media_closed or participant.origin is not None:
         return None
-    if params.participant_sid and params.participant_sid != participant.sid:
+    sid = params.participant_sid
+    if sid and sid != participant.sid and sid not in participant.earlier_sids:
         return None
     if participant.room.announcements.has_forgotten(participant.last_signal):
         return None
     return participant
+
+
+def _moved_meanwhile(node: Node, params: JoinParams) -> Participant | None:
+    """Its client lost the connection before it heard of the new room."""
+    identity, sid = params.claims.identity, params.participant_sid
+    return next(
+        (it for it in node.participants.values() if sid in it.earlier_sids and it.identity == identity), None
+    )
 
 
 def begin(node: Node, participant: Participant, params: JoinParams) -> Session:
@@ -44,6 +55,9 @@ def begin(node: Node, participant: Participant, params: JoinParams) -> Session:
         return session
     participant.room.hang_up(participant, None)
     participant.claims = params.claims
+    if params.room != participant.room.name:
+        moving.point_to(participant, participant.room)
+        participant.knows_room = False
     participant.returning = session
     node.media.resume(participant=participant.id)
     return session
@@ -66,7 +80,11 @@ def complete(participant: Participant, last_sequence: int) -> None:
             last_message_seq=last_sequence,
         )
         participant.send(rtc.SignalResponse(reconnect=response))
-    room.announcements.catch_up(participant, missed_since)
+    if participant.knows_room:
+        room.announcements.catch_up(participant, missed_since)
+    else:
+        participant.knows_room = True
+        moving.tell(participant, room)
     participant.send(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=room.info)))
     if not participant.single:
         node.media.restart_ice(participant=participant.id, target="subscriber")

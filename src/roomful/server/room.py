@@ -9,9 +9,10 @@ from typing import TypeVar
 from livekit.protocol import models, rtc
 from livekit.protocol import room as room_protocol
 
-from roomful.server import codecs, frames, ids
+from roomful.server import codecs, forwarding, frames, ids, rpc
 from roomful.server.announcements import Announcements
 from roomful.server.datatracks import DataTrack
+from roomful.server.dispatches import Dispatches
 from roomful.server.node import Node, RoomEvent, logger
 from roomful.server.participant import Participant, State
 from roomful.server.publications import Publication
@@ -30,12 +31,13 @@ class Room:
     def __init__(
         self,
         node: Node,
+        number: int,
         name: str,
         settings: room_protocol.RoomConfiguration,
         on_closed: Callable[[Room], None],
     ) -> None:
         self.node = node
-        self.id = node.ids.number()
+        self.id = number
         self.settings = settings
         self.name = name
         created_ms = node.wall_ms()
@@ -61,6 +63,7 @@ class Room:
         self.speakers = Speakers(self)
         self.quality = Quality(self)
         self.announcements = Announcements(self)
+        self.dispatches = Dispatches(node, name, settings.agents)
         self._on_closed = on_closed
         self._events = count(1)
         #: Numbers of those for whose sake the room is open, of publishers and of recorders.
@@ -132,23 +135,45 @@ class Room:
         )
         participant.removed = True
         participant.cancel_timers()
+        rpc.disconnected(participant)
         self.hang_up(participant, frames.leave(participant.protocol, reason, action) if say_goodbye else None)
+        forwarding.stop(participant)
         published = participant.publications.close()
         participant.data_tracks.close()
         participant.subscriptions.close()
+        self.node.media.remove_participant(participant=participant.id)
+        del self.node.participants[participant.id]
+        self._left(participant, published, reason, may_wait=not published)
+
+    def let_go(self, participant: Participant, reason: models.DisconnectReason) -> None:
+        """A participant goes on in another room, as the same session. Here it is as if it left."""
+        forwarding.stop(participant)
+        published = participant.publications.leave_room()
+        participant.data_tracks.leave_room()
+        participant.subscriptions.close()
+        state = participant.state
+        self._left(participant, published, reason, may_wait=False)
+        participant.state = state
+        participant.disconnect_reason = DisconnectReason.UNKNOWN_REASON
+
+    def _left(
+        self,
+        participant: Participant,
+        published: list[Publication],
+        reason: models.DisconnectReason,
+        *,
+        may_wait: bool,
+    ) -> None:
         self.quality.forget(participant)
         self.speakers.forget(participant)
-        self.node.media.remove_participant(participant=participant.id)
-
         was_active = participant.state == State.ACTIVE
         participant.state = State.DISCONNECTED
         participant.disconnect_reason = reason
         participant.touch()
         del self.members[participant.identity]
         del self.by_number[participant.id]
-        del self.node.participants[participant.id]
         if not participant.permission.hidden and not self.closed:
-            self.announcements.left(participant, may_wait=not published)
+            self.announcements.left(participant, may_wait=may_wait)
         self.changed(participant)
         for publication in published:
             self.notify("track_unpublished", participant, publication.info)
@@ -205,6 +230,7 @@ class Room:
             other.subscriptions.announced(publication)
         self.changed(publication.owner)
         self.notify("track_published", publication.owner, publication.info)
+        forwarding.track_published(publication)
 
     def track_unpublished(self, publication: Publication) -> None:
         self.changed(publication.owner)
@@ -244,7 +270,8 @@ class Room:
             (self._publishers, participant.is_publisher),
             (self._recorders, participant.is_recorder),
         ):
-            (numbers.add if counts and not participant.removed else numbers.discard)(participant.id)
+            here = participant.id in self.by_number
+            (numbers.add if counts and here else numbers.discard)(participant.id)
         info = self.info
         counts_before = (info.num_participants, info.num_publishers)
         recording_before = info.active_recording

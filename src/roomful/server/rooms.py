@@ -62,8 +62,14 @@ class Rooms:
             _override(settings, own)
         return settings
 
-    def create(self, name: str, settings: room_protocol.RoomConfiguration) -> Room:
-        room = Room(self._node, name, settings, self._forget)
+    def create(
+        self, name: str, settings: room_protocol.RoomConfiguration, *, beside: Room | None = None
+    ) -> Room:
+        """`beside`: participants can move and be forwarded between the two, as one media worker has both."""
+        number = self._node.ids.number()
+        while beside is not None and not are_beside(self._node, beside.id, number):
+            number = self._node.ids.number()
+        room = Room(self._node, number, name, settings, self._forget)
         self._by_name[name] = room
         logger.info("room opened", room=name, sid=room.info.sid)
         return room
@@ -76,6 +82,11 @@ class Rooms:
         if self._by_name.get(room.name) is room:
             del self._by_name[room.name]
         logger.info("room closed", room=room.name, sid=room.info.sid)
+
+
+def are_beside(node: Node, first: int, second: int) -> bool:
+    """Whether two rooms, by number, are on one media worker."""
+    return node.media.worker_of(room=first) == node.media.worker_of(room=second)
 
 
 def configuration_of(request: room_protocol.CreateRoomRequest) -> room_protocol.RoomConfiguration:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from livekit.protocol import models, rtc
 
 from roomful import strict_json
-from roomful.server import liveness
+from roomful.server import forwarding, liveness
 from roomful.server.media import Target
 from roomful.server.node import Node, logger
 from roomful.server.outbox import Outbox
@@ -183,6 +183,7 @@ class Session:
     def _subscription_permission(self, participant: Participant, request: rtc.SubscriptionPermission) -> None:
         participant.track_permissions = TrackPermissions.of(request)
         participant.room.track_permissions_changed(participant)
+        forwarding.permissions_changed(participant)
 
     def _sync_state(self, participant: Participant, request: rtc.SyncState) -> None:
         """What the client had before it reconnected. Descriptions and channels are the media plane's."""

@@ -105,9 +105,11 @@ class Subscriptions:
         publication.subscribers.add(subscriber.id)
         subscriber.node.subscriptions += 1
         owner.audience[subscriber.id] += 1
-        if not publication.told_subscribed and not subscriber.permission.hidden:
-            publication.told_subscribed = True
-            owner.send(rtc.SignalResponse(track_subscribed=rtc.TrackSubscribed(track_sid=publication.sid)))
+        real = publication.original or publication
+        if not real.told_subscribed and not subscriber.permission.hidden:
+            real.told_subscribed = True
+            told = rtc.TrackSubscribed(track_sid=real.sid)
+            real.owner.send(rtc.SignalResponse(track_subscribed=told))
         if owner.audience[subscriber.id] == 1:
             room = subscriber.room
             room.speakers.listens(subscriber, owner)

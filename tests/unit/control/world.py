@@ -25,6 +25,10 @@ class RecordingMedia:
 
     def __init__(self) -> None:
         self.commands: list[tuple[str, dict[str, Any]]] = []
+        self.workers = 1
+
+    def worker_of(self, *, room: int) -> int:
+        return room % self.workers
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def record(**arguments: Any) -> None:
