@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from livekit import rtc
 
 RATE = 48_000
 WAIT = 20.0  # Seconds.
+QUIET = 50  # Of 32,768.
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255)}
 CODECS = {"vp8": rtc.VideoCodec.VP8, "h264": rtc.VideoCodec.H264, "vp9": rtc.VideoCodec.VP9}
 CODECS["av1"] = rtc.VideoCodec.AV1
@@ -27,6 +29,8 @@ class Peer:
         self.tasks: set[asyncio.Task[None]] = set()
         #: Of each sender: the latest half second of sound, the latest picture's middle and the pictures seen.
         self.sound: dict[str, np.ndarray[Any, Any]] = {}
+        #: Of those watched for gaps: seconds of silence now, and at most.
+        self.gap: dict[str, tuple[float, float]] = {}
         self.colour: dict[str, list[int]] = {}
         self.frames: dict[str, int] = {}
 
@@ -34,9 +38,16 @@ class Peer:
         room = self.room
         room.on("track_subscribed", self._subscribed)
         room.on("data_received", self._data_received)
-        room.on("track_muted", lambda who, _: self.events.append(("trackMuted", who.identity)))
-        room.on("reconnected", lambda: self.events.append(("reconnected", "")))
-        room.on("participant_disconnected", lambda who: self.events.append(("left", who.identity)))
+        note = self.events.append
+        room.on("track_muted", lambda who, _: note(("trackMuted", who.identity)))
+        room.on(
+            "track_unsubscribed",
+            lambda _, it, who: note(("trackUnsubscribed", f"{who.identity} {it.sid}")),
+        )
+        room.on("participant_connected", lambda who: note(("participantConnected", who.identity)))
+        room.on("participant_disconnected", lambda who: note(("participantDisconnected", who.identity)))
+        room.on("reconnected", lambda: note(("reconnected", "")))
+        room.on("moved", lambda: note(("moved", "")))
         room.register_text_stream_handler(
             "text", lambda reader, who: self._spawn(self._read_text(reader, who))
         )
@@ -108,6 +119,13 @@ class Peer:
         async for event in rtc.AudioStream(track, sample_rate=RATE, num_channels=1):
             sound = np.concatenate([sound, np.frombuffer(event.frame.data, np.int16)])[-RATE // 2 :]
             self.sound[identity] = sound
+            if np.frombuffer(event.frame.data, np.int16).std() >= QUIET:
+                self._heard(identity)
+
+    def _heard(self, identity: str) -> None:
+        now = time.monotonic()
+        last, longest = self.gap.get(identity, (now, 0.0))
+        self.gap[identity] = (now, max(longest, now - last))
 
     async def _watch(self, track: rtc.Track, identity: str) -> None:
         async for event in rtc.VideoStream(track, format=rtc.VideoBufferType.RGBA):
@@ -126,6 +144,29 @@ class Peer:
             return abs(loudest - hz) <= 20 and sound.std() > 100, (loudest, float(sound.std()))
 
         await self._until(f"hears {identity} at {hz} Hz", probe)
+
+    async def hearsAnew(self, identity: str, hz: int) -> None:
+        """Not counting what was heard before."""
+        self.sound.pop(identity, None)
+        await self.hears(identity, hz)
+
+    async def watchForGaps(self, identity: str) -> None:
+        """From now on; `longestGap` tells."""
+        self.gap[identity] = (time.monotonic(), 0.0)
+
+    async def longestGap(self, identity: str) -> float:
+        """Seconds in which nothing was heard of somebody, at most, since `watchForGaps`."""
+        last, longest = self.gap[identity]
+        return max(longest, time.monotonic() - last)
+
+    async def fallsSilent(self, identity: str) -> None:
+        """Since `watchForGaps`: whether as silence or without a frame."""
+
+        def probe() -> tuple[bool, object]:
+            silence = time.monotonic() - self.gap[identity][0]
+            return silence > 0.5, silence
+
+        await self._until(f"hears silence of {identity}", probe)
 
     async def sees(self, identity: str, colour: str) -> None:
         def probe() -> tuple[bool, object]:
@@ -187,6 +228,13 @@ class Peer:
         self.data.append({"kind": "file", "from": identity, "content": size, "name": reader.info.name})
 
     # ---- everything else
+
+    async def contents(self) -> list[str]:
+        """Of the data that came."""
+        return [it["content"] for it in self.data]
+
+    async def forget(self) -> None:
+        self.events.clear()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -49,7 +49,7 @@ def test_who_is_killed_is_gone_15_seconds_later() -> None:
             with pytest.raises(AssertionError, match="ada ended: -9"):
                 await ada.die()
             began = time.monotonic()
-            await bob.notices("left", "ada")
+            await bob.notices("participantDisconnected", "ada")
             return time.monotonic() - began
 
     with open_server() as server:

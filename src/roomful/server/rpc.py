@@ -51,7 +51,7 @@ class RpcCode(IntEnum):
 _TWIRP: dict[int, str] = {
     RpcCode.UNSUPPORTED_METHOD: "invalid_argument",
     RpcCode.RECIPIENT_NOT_FOUND: "not_found",
-    RpcCode.REQUEST_PAYLOAD_TOO_LARGE: "malformed",
+    RpcCode.REQUEST_PAYLOAD_TOO_LARGE: "invalid_argument",
     RpcCode.UNSUPPORTED_SERVER: "unimplemented",
     RpcCode.UNSUPPORTED_VERSION: "unimplemented",
     RpcCode.CONNECTION_TIMEOUT: "canceled",

@@ -41,6 +41,7 @@ class Peer {
       if (payload === "") throw new livekit.RpcError(1701, "nothing to shout");
       return payload.toUpperCase();
     });
+    this.room.registerRpcMethod("count", async ({ payload }) => String(payload.length));
     await this.room.connect(url, token, { maxRetries: 0, ...connectOptions });
     return this.room.localParticipant.sid;
   }
@@ -71,6 +72,18 @@ class Peer {
       .on(RoomEvent.ActiveSpeakersChanged, (speakers) => {
         log("speakers", speakers.map(({ identity }) => identity).join(" "));
       })
+      .on(RoomEvent.ParticipantMetadataChanged, (_, who) => log("metadata", `${who.identity} ${who.metadata}`))
+      .on(RoomEvent.ParticipantNameChanged, (name, who) => log("name", `${who.identity} ${name}`))
+      .on(RoomEvent.ParticipantAttributesChanged, (changed, who) => {
+        log("attributes", `${who.identity} ${JSON.stringify(Object.fromEntries(Object.entries(changed).sort()))}`);
+      })
+      .on(RoomEvent.ParticipantPermissionsChanged, (_, who) => {
+        const { canPublish, canPublishSources, canSubscribe } = who.permissions;
+        log("permissions", `${who.identity} ${canPublish} ${canSubscribe} ${canPublishSources.join()}`);
+      })
+      .on(RoomEvent.RoomMetadataChanged, (metadata) => log("roomMetadata", metadata))
+      .on(RoomEvent.LocalTrackUnpublished, (publication) => log("localTrackUnpublished", publication.source))
+      .on(RoomEvent.Moved, (name) => log("moved", name))
       .on(RoomEvent.ConnectionStateChanged, (state) => log("state", state))
       .on(RoomEvent.SignalReconnecting, () => log("signalReconnecting", ""))
       .on(RoomEvent.Reconnecting, () => log("reconnecting", ""))
@@ -369,6 +382,11 @@ class Peer {
   /** Until it knows of somebody. */
   async meets(identity) {
     return await this.until(`meets ${identity}`, async () => ({ ok: this.who().includes(identity) }));
+  }
+
+  /** The sids under which it publishes. */
+  published() {
+    return [...this.room.localParticipant.trackPublications.keys()].sort();
   }
 
   who() {

@@ -1,5 +1,6 @@
 // A participant on server-sdk-go that gives back what it gets: Opus packets by a track named "echo", data
 // packets to whoever sent them, on the topic "echo". It reads nothing and leaves when its input ends.
+// With "admin" for the first argument it is a client of the server API instead.
 package main
 
 import (
@@ -18,6 +19,13 @@ const frame = 20 * time.Millisecond
 var room *lksdk.Room
 
 func main() {
+	if os.Args[1] == "admin" {
+		if err := administrate(os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			report(err)
+			os.Exit(1)
+		}
+		return
+	}
 	callback := &lksdk.RoomCallback{ParticipantCallback: lksdk.ParticipantCallback{
 		OnTrackSubscribed: func(track *webrtc.TrackRemote, _ *lksdk.RemoteTrackPublication, _ *lksdk.RemoteParticipant) {
 			if track.Kind() == webrtc.RTPCodecTypeAudio {

@@ -144,8 +144,8 @@ def test_refusals(world: World, ada: Client) -> None:
     assert refused(destination_identity="nobody").code == "not_found"
     large = refused(destination_identity="old", payload="p" * 15_361)
     assert isinstance(large, RpcFailed)
-    assert (large.number, large.code) == (1402, "malformed")
-    assert refused(destination_identity="ada", payload="p" * 300_000).code == "malformed"
+    assert (large.number, large.code) == (1402, "invalid_argument")
+    assert refused(destination_identity="ada", payload="p" * 300_000).code == "invalid_argument"
     for _ in range(MAX_CALLS):
         Calling(world, ada)
     assert isinstance(refused(destination_identity="ada"), ResourceExhausted)
