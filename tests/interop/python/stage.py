@@ -49,6 +49,8 @@ class Person:
         self.fault: Exception | None = None
         self._waiting: dict[asyncio.Future[Any], Callable[[], Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        #: By sid of the track.
+        self._taking: dict[str, asyncio.Task[None]] = {}
         for name in rtc.room.EventTypes.__args__:
             self.room.on(name, self._noting(name))
 
@@ -246,7 +248,12 @@ class Person:
             if name == "track_subscribed":
                 track, _, who = arguments
                 listens = track.kind == rtc.TrackKind.KIND_AUDIO
-                self.spawn((self._listen if listens else self._watch)(track, who.identity))
+                taking = self.spawn((self._listen if listens else self._watch)(track, who.identity))
+                self._taking[track.sid] = taking
+            elif name == "track_unsubscribed":
+                # With a single connection no stream ends by itself: it goes on with the line's next track.
+                if taking := self._taking.pop(arguments[0].sid, None):
+                    taking.cancel()
             elif name == "data_received":
                 (packet,) = arguments
                 who = packet.participant.identity if packet.participant else None
@@ -260,18 +267,25 @@ class Person:
     async def _listen(self, track: rtc.Track, identity: str) -> None:
         stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1)
         samples = np.zeros(0, np.int16)
-        async for event in stream:
-            if identity not in self.sounds:
-                samples = samples[:0]
-            samples = np.concatenate([samples, np.frombuffer(event.frame.data, np.int16)])[-SOUND:]
-            self.sounds[identity] = Sound(samples)
-            self.note()
+        try:
+            async for event in stream:
+                if identity not in self.sounds:
+                    samples = samples[:0]
+                samples = np.concatenate([samples, np.frombuffer(event.frame.data, np.int16)])[-SOUND:]
+                self.sounds[identity] = Sound(samples)
+                self.note()
+        finally:
+            await stream.aclose()
 
     async def _watch(self, track: rtc.Track, identity: str) -> None:
-        async for event in rtc.VideoStream(track, format=rtc.VideoBufferType.RGBA):
-            self.pictures[identity] = picture_of(event.frame)
-            self.frames[identity] += 1
-            self.note()
+        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.RGBA)
+        try:
+            async for event in stream:
+                self.pictures[identity] = picture_of(event.frame)
+                self.frames[identity] += 1
+                self.note()
+        finally:
+            await stream.aclose()
 
     def _state(self) -> str:
         heard = {who: (round(sound.hertz()), sound.loudness()) for who, sound in self.sounds.items()}
