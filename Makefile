@@ -37,6 +37,7 @@ test: $(VENV)/.dev ## Everything that must pass: Rust, Python, real clients, bro
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
 	$(BIN)/pytest tests/unit tests/server
 	$(BIN)/pytest tests/interop
+	$(BIN)/pytest tests/network
 
 interop: $(VENV)/.dev ## Every test with official clients and browsers
 	$(BIN)/python tests/interop/setup.py
