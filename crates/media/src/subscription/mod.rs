@@ -2,8 +2,11 @@
 //! whatever happens at the source.
 
 mod descriptor;
+mod format;
 mod history;
 pub mod layers;
+mod reports;
+mod resend;
 mod sequence;
 mod timeline;
 
@@ -11,95 +14,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use descriptor::{Counters, picture_id};
-use history::{History, NotResent};
+pub use format::{SendFormat, SendPayload, send_extensions};
+use history::History;
 pub use layers::LayerTable;
+use reports::{FIRST_REPORT, Loss};
+use resend::ResendBudget;
 use sequence::SequenceMap;
 use timeline::Timeline;
 
 use crate::api::{MediaKind, TrackSettings};
 use crate::codec::CodecKind;
-use crate::congestion::pacer::{Outgoing, Patch, Priority, SectionId, SendExtensions, SendQueue};
-use crate::rtp::rtcp::{ReportBlock, SenderInfo};
-use crate::sdp;
-use crate::track::clock::{WallClock, micros_to_ntp};
+use crate::congestion::pacer::{Outgoing, Patch, Priority, SectionId, SendQueue};
 use crate::track::dynacast::Wanted;
-use crate::track::negotiated::{codec_kind, extension_kind};
 use crate::track::packet::MediaPacket;
-use crate::track::quality::Impairment;
-
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-const FIRST_REPORT: Duration = Duration::from_millis(50);
-const DEFAULT_RTT: Duration = Duration::from_millis(100);
-/// Retransmissions may at least take this many bytes a second, and as many as the stream itself: a share of
-/// a few percent would lose whole key frames on bad networks.
-const RESEND_RATE: u64 = 250_000;
-/// A key frame lost as a whole can be resent at once.
-const RESEND_BURST: u64 = 512_000;
-/// The history of a track that stands still is given back after this.
-const HISTORY_IDLE: Duration = Duration::from_secs(3);
-
-/// A payload type the subscriber negotiated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SendPayload {
-    pub codec: CodecKind,
-    pub payload_type: u8,
-    /// Of its RTX, if any.
-    pub rtx: Option<u8>,
-    /// Hz.
-    pub clock_rate: u32,
-    pub nack: bool,
-}
-
-/// How a track is sent to a subscriber: its side of the negotiation.
-#[derive(Clone, Debug)]
-pub struct SendFormat {
-    pub ssrc: u32,
-    pub rtx_ssrc: u32,
-    pub payloads: Vec<SendPayload>,
-    /// From [`SendQueue::add_section`].
-    pub section: SectionId,
-}
-
-impl SendFormat {
-    /// From a negotiated section. Its extension ids, with its mid, are to be made known to the queue as
-    /// `section`: see [`send_extensions`].
-    #[must_use]
-    pub fn negotiated(
-        negotiated: &sdp::SendSection,
-        ssrc: u32,
-        rtx_ssrc: u32,
-        section: SectionId,
-    ) -> Self {
-        let payloads = negotiated.payloads.iter().map(|format| SendPayload {
-            codec: codec_kind(format.codec),
-            payload_type: format.payload_type,
-            rtx: format.rtx,
-            clock_rate: format.clock_rate,
-            nack: format.feedback.nack,
-        });
-        Self {
-            ssrc,
-            rtx_ssrc,
-            payloads: payloads.collect(),
-            section,
-        }
-    }
-}
-
-/// The extension ids to send with in a negotiated section.
-#[must_use]
-pub fn send_extensions(negotiated: &sdp::SendSection) -> SendExtensions {
-    let ids = negotiated
-        .extensions
-        .iter()
-        .map(|(id, extension)| (*id, extension_kind(*extension)));
-    let ids = SendExtensions::new(ids);
-    let repeats = negotiated
-        .payloads
-        .iter()
-        .any(|format| format.feedback.nack && format.rtx.is_none());
-    if repeats { ids.repeatable() } else { ids }
-}
 
 /// What a subscription wants of the publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,65 +94,6 @@ pub struct Subscription {
     heard_of: bool,
     loss: Loss,
     resend: ResendBudget,
-}
-
-/// What receiver reports said.
-#[derive(Clone, Copy, Debug, Default)]
-struct Loss {
-    cumulative: i32,
-    highest: u32,
-    jitter: u32,
-    scored_cumulative: i32,
-    scored_highest: u32,
-}
-
-#[derive(Debug)]
-struct ResendBudget {
-    tokens: u64,
-    at: Option<Instant>,
-    /// Bytes a second sent lately.
-    rate: u64,
-    sent: u64,
-    since: Option<Instant>,
-}
-
-impl Default for ResendBudget {
-    fn default() -> Self {
-        Self {
-            tokens: RESEND_BURST,
-            at: None,
-            rate: 0,
-            sent: 0,
-            since: None,
-        }
-    }
-}
-
-impl ResendBudget {
-    fn sent(&mut self, now: Instant, bytes: usize) {
-        self.sent += bytes as u64;
-        let since = *self.since.get_or_insert(now);
-        let elapsed = now.saturating_duration_since(since);
-        if elapsed >= Duration::from_secs(1) {
-            self.rate = (self.sent as f64 / elapsed.as_secs_f64()) as u64;
-            self.sent = 0;
-            self.since = Some(now);
-        }
-    }
-
-    fn spend(&mut self, now: Instant, bytes: usize) -> bool {
-        let elapsed = self
-            .at
-            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.at = Some(now);
-        let earned = (elapsed.as_secs_f64() * self.rate.max(RESEND_RATE) as f64) as u64;
-        self.tokens = (self.tokens + earned).min(RESEND_BURST);
-        let allowed = self.tokens >= bytes as u64;
-        if allowed {
-            self.tokens -= bytes as u64;
-        }
-        allowed
-    }
 }
 
 impl Subscription {
@@ -647,45 +515,6 @@ impl Subscription {
         Some(found)
     }
 
-    /// The subscriber asks again for packets that did not arrive. They leave by RTX where it was
-    /// negotiated, otherwise as they were.
-    pub fn handle_nack(
-        &mut self,
-        now: Instant,
-        lost: impl IntoIterator<Item = u16>,
-        queue: &mut SendQueue,
-    ) {
-        let rtt = self
-            .rtt
-            .unwrap_or(Duration::from_millis(20))
-            .clamp(Duration::from_millis(5), Duration::from_millis(200));
-        for sequence in lost {
-            let resent =
-                self.history
-                    .resend(now, sequence, rtt, self.format.ssrc, self.format.section);
-            let mut outgoing = match resent {
-                Ok(outgoing) => outgoing,
-                Err(NotResent::Unknown | NotResent::TooSoon) => continue,
-            };
-            if !self.resend.spend(now, outgoing.size()) {
-                return;
-            }
-            let rtx = self
-                .format
-                .payloads
-                .iter()
-                .find(|payload| payload.payload_type == outgoing.payload_type);
-            if let Some(rtx) = rtx.and_then(|payload| payload.rtx) {
-                outgoing.original_sequence = Some(sequence);
-                outgoing.sequence = self.rtx_sequence;
-                outgoing.ssrc = self.format.rtx_ssrc;
-                outgoing.payload_type = rtx;
-                self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
-            }
-            queue.push(now, Priority::Resend, outgoing);
-        }
-    }
-
     /// The subscriber lost the picture (PLI or FIR).
     pub fn handle_keyframe_request(&mut self) {
         if self.kind == MediaKind::Video && self.wanted.is_some() {
@@ -697,92 +526,6 @@ impl Subscription {
                 let urgent = self.current.is_none() || self.wish.is_some_and(|wish| wish.urgent);
                 self.wish = Some(KeyframeWish { layer, urgent });
             }
-        }
-    }
-
-    /// A report block about this subscription's SSRC.
-    pub fn handle_report(&mut self, now: Instant, clock: &WallClock, block: &ReportBlock) {
-        self.heard_of = true;
-        if let Some(ticks) = block.round_trip(clock.ntp(now)) {
-            let rtt = Duration::from_micros(u64::from(ticks) * 1_000_000 / 65_536);
-            self.rtt = Some(self.rtt.map_or(rtt, |before| (before * 7 + rtt) / 8));
-        }
-        self.loss.cumulative = block.cumulative_lost;
-        self.loss.highest = block.highest_sequence;
-        self.loss.jitter = block.jitter;
-    }
-
-    #[must_use]
-    pub fn rtt(&self) -> Duration {
-        self.rtt.unwrap_or(DEFAULT_RTT)
-    }
-
-    /// When [`Self::poll_report`] is due; `None` while nothing is sent.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.report_due
-    }
-
-    /// The sender report that is due: SSRC and contents.
-    pub fn poll_report(&mut self, now: Instant, clock: &WallClock) -> Option<(u32, SenderInfo)> {
-        if self.report_due.is_none_or(|due| now < due) {
-            return None;
-        }
-        let Some((rtp_timestamp, age)) = self.timeline.at(clock.micros(now)) else {
-            self.report_due = None;
-            return None;
-        };
-        // A track that stands still needs no reports and no history.
-        if age > HISTORY_IDLE.as_micros() as i64
-            && self
-                .history
-                .newest()
-                .is_none_or(|at| now.saturating_duration_since(at) > HISTORY_IDLE)
-        {
-            self.history.clear();
-            self.report_due = None;
-            return None;
-        }
-        self.report_due = Some(now + REPORT_INTERVAL);
-        let ntp = micros_to_ntp(clock.micros(now));
-        let info = SenderInfo {
-            ntp,
-            rtp_timestamp,
-            packets: self.packets,
-            octets: self.octets,
-        };
-        Some((self.format.ssrc, info))
-    }
-
-    /// What the subscriber went through since it was asked last.
-    pub fn impairment(&mut self) -> Impairment {
-        let expected = self.loss.highest.wrapping_sub(self.loss.scored_highest);
-        let lost = self
-            .loss
-            .cumulative
-            .saturating_sub(self.loss.scored_cumulative)
-            .max(0) as u64;
-        self.loss.scored_highest = self.loss.highest;
-        self.loss.scored_cumulative = self.loss.cumulative;
-        let rate = self
-            .payload
-            .map_or(90_000, |payload| payload.clock_rate)
-            .max(1);
-        let missing = match (self.wanted, self.current) {
-            (Some(wanted), Some((_, layer))) if !self.svc => wanted.saturating_sub(layer),
-            _ => 0,
-        };
-        Impairment {
-            expected: u64::from(expected).min(1 << 20),
-            lost: lost.min(u64::from(expected)),
-            jitter_ms: self.loss.jitter as f32 * 1000.0 / rate as f32,
-            rtt_ms: self.rtt().as_secs_f32() * 1000.0,
-            missing_layers: missing,
-            video: self.kind == MediaKind::Video,
-            redundant: self
-                .payload
-                .is_some_and(|payload| payload.codec == CodecKind::Red),
-            silent: false,
         }
     }
 
