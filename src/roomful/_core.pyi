@@ -329,6 +329,8 @@ class Media:
         *,
         udp_ports: Sequence[int],
         wake: Callable[[], object],
+        tcp_port: int | None = None,
+        tcp_optional: bool = False,
         bind: Sequence[str] = (),
         node_addresses: Sequence[str] = (),
         allow_loopback: bool = False,
@@ -336,11 +338,16 @@ class Media:
         interfaces_exclude: Sequence[str] = (),
         seed: int | None = None,
     ) -> Media:
-        """One worker a port; port 0 is any free one. `wake` is called from another thread, once per batch of
+        """One worker a port; port 0 is any free one. `tcp_optional`: go on without ICE over TCP where its
+        port is taken. `wake` is called from another thread, once per batch of
         events: give `lambda: loop.call_soon_threadsafe(drain)`. Raises OSError when a port is taken."""
 
     @property
     def ports(self) -> list[int]: ...
+    @property
+    def tcp_port(self) -> int | None:
+        """Of ICE over TCP."""
+
     @property
     def fingerprint(self) -> str: ...
     def take_events(self) -> list[Event]: ...

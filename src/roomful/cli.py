@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import sys
@@ -256,10 +257,10 @@ def _serve(config: Config, greet: Any) -> None:
     except ConfigError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(_explain_os_error(error, config))
+        _fail(_explain_os_error(error))
 
 
-def _explain_os_error(error: OSError, config: Config) -> str:
+def _explain_os_error(error: OSError) -> str:
     from roomful.server.listener import AddressInUse
 
     if isinstance(error, AddressInUse):
@@ -267,11 +268,11 @@ def _explain_os_error(error: OSError, config: Config) -> str:
             f"port {error.port} is in use, perhaps by another server. "
             "Stop that one, or choose another port with --port"
         )
-    ports = config.rtc.udp_port
-    if ports is not None or config.development:
-        first = ports.start if ports else 7882
-        return f"{error.strerror or error}. Is UDP port {first} in use? Choose another with --rtc.udp_port"
-    return error.strerror or str(error)
+    text = error.strerror or str(error)
+    # The media plane names the key that the port comes from.
+    if key := re.search(r"\((rtc\.\w+|turn\.\w+)\)", text):
+        text += f". If the port is in use, choose another with --{key[1]}"
+    return text
 
 
 def _run(main: Any) -> None:

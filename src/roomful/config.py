@@ -163,7 +163,8 @@ class ForwardStats(_Section):
 class RTC(_Section):
     #: Absent: in dev 7882, else one port of `port_range_start`..`port_range_end`. 0: any free port.
     udp_port: Annotated[PortRange | None, BeforeValidator(_port_range)] = None
-    tcp_port: int = later(7881, also=0)
+    #: ICE over TCP. Absent: 7881, in dev only if that is free. 0: none.
+    tcp_port: int | None = Field(None, ge=0, le=65535)
     port_range_start: int = Field(50000, ge=0, le=65535)
     port_range_end: int = Field(60000, ge=0, le=65535)
     node_ip: Annotated[NodeIP, BeforeValidator(_node_ip)] = Field(default_factory=NodeIP)

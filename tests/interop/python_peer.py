@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from livekit import rtc
+from livekit.rtc._proto import stats_pb2
 
 RATE = 48_000
 WAIT = 20.0  # Seconds.
@@ -228,6 +229,22 @@ class Peer:
         self.data.append({"kind": "file", "from": identity, "content": size, "name": reader.info.name})
 
     # ---- everything else
+
+    async def path(self) -> list[str]:
+        """By what it reaches the server, each once: "udp", "tcp", or "relay" and by what it asks one."""
+        stats = await self.room.get_rtc_stats()
+        found = set()
+        for connection in (stats.publisher_stats, stats.subscriber_stats):
+            own = {it.local_candidate.rtc.id: it.local_candidate.candidate for it in connection}
+            for pair in (it.candidate_pair.candidate_pair for it in connection):
+                if pair.nominated:
+                    local = own[pair.local_candidate_id]
+                    relayed = local.candidate_type == stats_pb2.IceCandidateType.RELAY
+                    kind = stats_pb2.IceServerTransportProtocol.Name(local.relay_protocol)
+                    found.add(
+                        f"relay {kind.removeprefix('TRANSPORT_').lower()}" if relayed else local.protocol
+                    )
+        return sorted(found)
 
     async def contents(self) -> list[str]:
         """Of the data that came."""

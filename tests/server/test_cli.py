@@ -156,6 +156,15 @@ def test_a_taken_port_is_explained() -> None:
     assert "Traceback" not in answer.stderr
 
 
+def test_a_taken_port_of_the_media_plane_is_explained_by_its_key() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        answer = run("dev", "--port", "0", "--rtc.udp_port", "0", "--rtc.tcp_port", port)
+    assert answer.returncode == 1
+    assert "--rtc.tcp_port" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 def test_serve_takes_a_livekit_yaml(tmp_path: Path) -> None:
     file = tmp_path / "livekit.yaml"
     port = free_port()

@@ -366,3 +366,15 @@ async def test_servers_that_come_and_go_leave_no_memory_behind() -> None:
     for _ in range(60):
         await live()
     assert memory() - before < 12e6
+
+
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"\x00\x05hello", b"\x00\x00"])
+async def test_a_stream_that_is_not_ice_is_closed_at_once(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    async with roomful.Server({"rtc": {"tcp_port": port}}) as server, joined(server, "ada"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        async with asyncio.timeout(PATIENCE):
+            assert await reader.read() == b""
+        writer.close()

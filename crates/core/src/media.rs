@@ -92,6 +92,7 @@ pub(crate) struct Media {
     /// waits for the notifier, which waits for the interpreter.
     events: Arc<EventQueue>,
     ports: Vec<u16>,
+    tcp_port: Option<u16>,
     fingerprint: String,
 }
 
@@ -124,13 +125,15 @@ impl Drop for Media {
 impl Media {
     #[new]
     #[pyo3(signature = (
-        *, udp_ports, wake, bind = Vec::new(), node_addresses = Vec::new(), allow_loopback = false,
+        *, udp_ports, wake, tcp_port = None, tcp_optional = false, bind = Vec::new(), node_addresses = Vec::new(), allow_loopback = false,
         interfaces_include = Vec::new(), interfaces_exclude = Vec::new(), seed = None
     ))]
     fn new(
         py: Python<'_>,
         udp_ports: Vec<u16>,
         wake: Py<PyAny>,
+        tcp_port: Option<u16>,
+        tcp_optional: bool,
         bind: Vec<String>,
         node_addresses: Vec<String>,
         allow_loopback: bool,
@@ -146,6 +149,8 @@ impl Media {
         };
         let config = EngineConfig {
             udp_ports,
+            tcp_port,
+            tcp_optional,
             bind: parse(bind)?,
             node_addresses: parse(node_addresses)?,
             allow_loopback,
@@ -167,11 +172,13 @@ impl Media {
             .map_err(PyOSError::new_err)?;
         let events = Arc::clone(engine.events());
         logging::attach(&events);
-        let (ports, fingerprint) = (engine.ports().to_vec(), engine.fingerprint().to_owned());
+        let (ports, tcp_port) = (engine.ports().to_vec(), engine.tcp_port());
+        let fingerprint = engine.fingerprint().to_owned();
         Ok(Self {
             engine: Mutex::new(engine),
             events,
             ports,
+            tcp_port,
             fingerprint,
         })
     }
@@ -179,6 +186,11 @@ impl Media {
     #[getter]
     fn ports(&self) -> Vec<u16> {
         self.ports.clone()
+    }
+
+    #[getter]
+    fn tcp_port(&self) -> Option<u16> {
+        self.tcp_port
     }
 
     #[getter]

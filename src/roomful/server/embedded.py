@@ -167,5 +167,5 @@ def _embedded_config(data: Mapping[str, Any]) -> Config:
         "bind_addresses": ["127.0.0.1"],
         "keys": {f"API{secrets.token_hex(6)}": secrets.token_urlsafe(32)},
     }
-    rtc = {"udp_port": 0, "enable_loopback_candidate": True, **data.get("rtc", {})}
+    rtc = {"udp_port": 0, "tcp_port": 0, "enable_loopback_candidate": True, **data.get("rtc", {})}
     return Config.parse({**defaults, **data, "rtc": rtc})

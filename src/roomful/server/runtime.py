@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = get_logger("roomful.server")
 
 DEV_UDP_PORT = 7882
+TCP_PORT = 7881
 #: Media events handled before signalling gets its turn.
 EVENTS_A_TURN = 256
 #: Seconds that clients have to take their goodbye.
@@ -131,6 +132,8 @@ class Runtime:
             try:
                 return Media(
                     udp_ports=ports,
+                    tcp_port=(TCP_PORT if rtc.tcp_port is None else rtc.tcp_port) or None,
+                    tcp_optional=rtc.tcp_port is None and self._config.development,
                     wake=self._wake,
                     node_addresses=addresses,
                     allow_loopback=rtc.enable_loopback_candidate or self._config.development,

@@ -15,9 +15,10 @@ pub(super) fn to_bind(config: &EngineConfig) -> Vec<IpAddr> {
     }
 }
 
-/// Host candidates for sockets bound to `bound` (addresses with the worker's port).
+/// Host candidates for sockets bound to `bound`.
 pub(super) fn candidates(
     config: &EngineConfig,
+    protocol: Protocol,
     bound: &[SocketAddr],
 ) -> io::Result<Vec<LocalCandidate>> {
     let mut own = Vec::new();
@@ -30,6 +31,11 @@ pub(super) fn candidates(
             own.push(*address);
         }
     }
+    let host = |address, base| LocalCandidate {
+        protocol,
+        address,
+        base,
+    };
     if config.node_addresses.is_empty() {
         return Ok(own.into_iter().map(|address| host(address, None)).collect());
     }
@@ -40,14 +46,6 @@ pub(super) fn candidates(
         }
     }
     Ok(mapped)
-}
-
-fn host(address: SocketAddr, base: Option<SocketAddr>) -> LocalCandidate {
-    LocalCandidate {
-        protocol: Protocol::Udp,
-        address,
-        base,
-    }
 }
 
 fn interface_addresses(config: &EngineConfig) -> io::Result<Vec<IpAddr>> {
@@ -77,13 +75,23 @@ fn interface_addresses(config: &EngineConfig) -> io::Result<Vec<IpAddr>> {
 mod tests {
     use super::*;
 
+    const UDP: Protocol = Protocol::Udp;
+
+    fn host(address: SocketAddr, base: Option<SocketAddr>) -> LocalCandidate {
+        LocalCandidate {
+            protocol: UDP,
+            address,
+            base,
+        }
+    }
+
     fn bound() -> Vec<SocketAddr> {
         vec![SocketAddr::from(([127, 0, 0, 1], 7882))]
     }
 
     #[test]
     fn a_bound_address_is_offered_as_it_is() {
-        let offered = candidates(&EngineConfig::default(), &bound()).unwrap();
+        let offered = candidates(&EngineConfig::default(), UDP, &bound()).unwrap();
         assert_eq!(offered, [host(bound()[0], None)]);
     }
 
@@ -94,7 +102,7 @@ mod tests {
             node_addresses: vec![node],
             ..EngineConfig::default()
         };
-        let offered = candidates(&config, &bound()).unwrap();
+        let offered = candidates(&config, UDP, &bound()).unwrap();
         assert_eq!(
             offered,
             [host(SocketAddr::new(node, 7882), Some(bound()[0]))]
@@ -105,7 +113,7 @@ mod tests {
     fn loopback_is_offered_only_where_allowed() {
         let wildcard = [SocketAddr::from(([0, 0, 0, 0], 7882))];
         let has_loopback = |config: &EngineConfig| {
-            candidates(config, &wildcard)
+            candidates(config, UDP, &wildcard)
                 .unwrap()
                 .iter()
                 .any(|it| it.address.ip().is_loopback())

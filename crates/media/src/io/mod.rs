@@ -1,7 +1,9 @@
 //! Sockets and threads: the only part of the crate that does I/O.
 
 mod addresses;
+mod bell;
 mod events;
+mod gate;
 mod socket;
 mod worker;
 
@@ -12,16 +14,21 @@ use std::thread::JoinHandle;
 
 pub use events::EventQueue;
 
+use self::gate::Gate;
 use self::worker::{Sockets, Worker};
 use crate::api::{Command, RoomId};
 use crate::plane::PlaneConfig;
-use crate::transport::Identity;
+use crate::transport::{Identity, Protocol};
 
 /// How a media plane is set up.
 #[derive(Clone, Debug, Default)]
 pub struct EngineConfig {
     /// One worker thread per port; 0 lets the system choose.
     pub udp_ports: Vec<u16>,
+    /// ICE over TCP is taken on that port; 0 lets the system choose.
+    pub tcp_port: Option<u16>,
+    /// Go on without it where the port is taken.
+    pub tcp_optional: bool,
     /// Addresses to bind; empty binds the IPv4 and the IPv6 wildcard.
     pub bind: Vec<IpAddr>,
     /// Replace the interfaces' addresses as host candidates (a mapped public address).
@@ -60,7 +67,9 @@ pub struct Engine {
     workers: Vec<Worker>,
     events: Arc<EventQueue>,
     notifier: Option<JoinHandle<()>>,
+    gate: Option<Gate>,
     ports: Vec<u16>,
+    tcp_port: Option<u16>,
     fingerprint: String,
 }
 
@@ -82,10 +91,29 @@ impl Engine {
             .iter()
             .map(|port| Sockets::bind(&bind, *port))
             .collect::<io::Result<_>>()?;
+        let listeners = match config
+            .tcp_port
+            .map(|port| gate::Listeners::bind(&bind, port))
+        {
+            Some(Err(error)) if config.tcp_optional => {
+                log::warn!("{error}; clients cannot connect over TCP");
+                None
+            }
+            other => other.transpose()?,
+        };
+        let gate = listeners
+            .as_ref()
+            .map(|_| gate::Prepared::new())
+            .transpose()?;
+        let tcp = listeners
+            .as_ref()
+            .map_or_else(Vec::new, gate::Listeners::addresses);
         let events = Arc::new(EventQueue::default());
         let mut engine = Self {
             workers: Vec::new(),
             notifier: None,
+            gate: None,
+            tcp_port: tcp.first().map(|it| it.port()),
             ports: sockets
                 .iter()
                 .filter_map(|it| Some(it.addresses().first()?.port()))
@@ -94,15 +122,26 @@ impl Engine {
             events: Arc::clone(&events),
         };
         for (index, sockets) in sockets.into_iter().enumerate() {
+            let mut candidates =
+                addresses::candidates(&config, Protocol::Udp, &sockets.addresses())?;
+            candidates.extend(addresses::candidates(&config, Protocol::Tcp, &tcp)?);
             let plane = PlaneConfig {
                 identity: Arc::clone(&identity),
-                candidates: addresses::candidates(&config, &sockets.addresses())?,
+                candidates,
                 seed: config.seed.map(|seed| seed.wrapping_add(index as u64)),
                 unix_time: None,
             };
-            engine
-                .workers
-                .push(Worker::start(index, sockets, plane, Arc::clone(&events))?);
+            engine.workers.push(Worker::start(
+                index,
+                sockets,
+                plane,
+                Arc::clone(&events),
+                gate.as_ref().map(gate::Prepared::mailbox),
+            )?);
+        }
+        if let (Some(gate), Some(listeners)) = (gate, listeners) {
+            let workers = engine.workers.iter().map(Worker::arrivals).collect();
+            engine.gate = Some(gate.start(listeners, workers)?);
         }
         let notifier = std::thread::Builder::new()
             .name("roomful-notify".into())
@@ -139,6 +178,12 @@ impl Engine {
         &self.ports
     }
 
+    /// The bound port of ICE over TCP.
+    #[must_use]
+    pub fn tcp_port(&self) -> Option<u16> {
+        self.tcp_port
+    }
+
     /// SHA-256 fingerprint of the DTLS certificate, as in `a=fingerprint`.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
@@ -150,6 +195,7 @@ impl Engine {
         self.send(Command::Shutdown);
         self.workers.iter_mut().for_each(Worker::join);
         self.workers.clear();
+        self.gate = None;
         self.events.close();
         if let Some(notifier) = self.notifier.take() {
             let _ = notifier.join();

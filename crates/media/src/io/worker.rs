@@ -4,24 +4,33 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 
+use super::bell::{Bell, Mailbox};
 use super::events::EventQueue;
+use super::gate::Outgoing;
 use super::socket::{ReceiveBuffers, UdpSocket};
 use crate::api::{Command, Event};
 use crate::plane::{Plane, PlaneConfig};
 use crate::transport::{FiveTuple, Protocol};
 
-const WAKE: Token = Token(usize::MAX);
 /// Batches read from a socket before commands and timers have their turn.
 const BATCHES_A_TURN: usize = 16;
 /// Turns that may fault one after the other before the worker gives up.
 const FAULTS_IN_A_ROW: u32 = 16;
+
+/// Datagrams by the gate that may wait.
+const ARRIVALS: usize = 4_096;
+
+/// A datagram that came in by the gate.
+pub(super) struct Arrival {
+    pub(super) tuple: FiveTuple,
+    pub(super) contents: Vec<u8>,
+}
 
 /// The sockets of a worker, all on one port.
 pub(super) struct Sockets(Vec<UdpSocket>);
@@ -61,9 +70,8 @@ impl Sockets {
 /// The other threads' hold on a worker.
 pub(super) struct Worker {
     commands: Sender<Command>,
-    waker: Arc<Waker>,
-    /// A wake-up is under way that the worker has not seen yet.
-    woken: Arc<AtomicBool>,
+    arrivals: Mailbox<Arrival>,
+    bell: Bell,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -79,21 +87,25 @@ impl Worker {
         mut sockets: Sockets,
         config: PlaneConfig,
         events: Arc<EventQueue>,
+        gate: Option<Mailbox<Outgoing>>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let bell = Bell::new(&poll)?;
         for (token, socket) in sockets.0.iter_mut().enumerate() {
             poll.registry()
                 .register(socket.source(), Token(token), Interest::READABLE)?;
         }
         let (commands, received) = channel();
-        let woken = Arc::new(AtomicBool::new(false));
+        let (mailbox, arrivals) = Mailbox::new(ARRIVALS, &bell);
         let turns = Turns {
+            index,
             plane: Plane::new(config, Instant::now()),
             sockets,
             buffers: ReceiveBuffers::new(),
             commands: received,
-            woken: Arc::clone(&woken),
+            arrivals,
+            bell: bell.clone(),
+            gate,
             events,
             batch: Vec::new(),
         };
@@ -102,8 +114,8 @@ impl Worker {
             .spawn(move || turns.run(poll))?;
         Ok(Self {
             commands,
-            waker,
-            woken,
+            arrivals: mailbox,
+            bell,
             thread: Some(thread),
         })
     }
@@ -111,9 +123,12 @@ impl Worker {
     pub(super) fn send(&self, command: Command) {
         // A worker that has ended needs no commands.
         let _ = self.commands.send(command);
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            let _ = self.waker.wake();
-        }
+        self.bell.ring();
+    }
+
+    /// Where the gate puts what comes in by it.
+    pub(super) fn arrivals(&self) -> Mailbox<Arrival> {
+        self.arrivals.clone()
     }
 
     /// Waits for the thread; [`Command::Shutdown`] must have been sent.
@@ -125,11 +140,14 @@ impl Worker {
 }
 
 struct Turns {
+    index: usize,
     plane: Plane,
     sockets: Sockets,
     buffers: ReceiveBuffers,
     commands: Receiver<Command>,
-    woken: Arc<AtomicBool>,
+    arrivals: Receiver<Arrival>,
+    bell: Bell,
+    gate: Option<Mailbox<Outgoing>>,
     events: Arc<EventQueue>,
     batch: Vec<Event>,
 }
@@ -177,23 +195,31 @@ impl Turns {
 
     /// Everything that is due, once. False: shut down.
     fn turn(&mut self) -> bool {
+        self.bell.answer();
         let open = self.take_commands();
+        self.take_arrivals();
         self.take_datagrams();
         let now = Instant::now();
         if self.plane.poll_timeout().is_some_and(|at| at <= now) {
             self.plane.handle_timeout(now);
         }
-        let sockets = &self.sockets;
+        let (index, sockets, gate) = (self.index, &self.sockets, &self.gate);
         self.plane.drain(now, |datagrams| {
             let FiveTuple {
-                protocol: Protocol::Udp,
+                protocol,
                 local,
                 remote,
-            } = datagrams.tuple
-            else {
-                return;
-            };
-            if let Some(socket) = sockets.for_local(local) {
+            } = datagrams.tuple;
+            if protocol == Protocol::Tcp {
+                if let Some(gate) = gate {
+                    gate.put(Outgoing {
+                        worker: index,
+                        tuple: datagrams.tuple,
+                        contents: datagrams.contents.to_vec(),
+                        segment: datagrams.segment,
+                    });
+                }
+            } else if let Some(socket) = sockets.for_local(local) {
                 socket.send(local.ip(), remote, datagrams.contents, datagrams.segment);
             }
         });
@@ -207,8 +233,6 @@ impl Turns {
     }
 
     fn take_commands(&mut self) -> bool {
-        // Before reading: a command sent from here on wakes the worker again.
-        self.woken.store(false, Ordering::Release);
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Shutdown) => {
@@ -219,6 +243,15 @@ impl Turns {
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
+        }
+    }
+
+    fn take_arrivals(&mut self) {
+        let now = Instant::now();
+        // Those that come meanwhile ring again.
+        for mut arrival in self.arrivals.try_iter().take(ARRIVALS) {
+            self.plane
+                .handle_datagram(now, arrival.tuple, &mut arrival.contents);
         }
     }
 

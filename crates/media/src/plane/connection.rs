@@ -125,20 +125,24 @@ impl Plane {
         let spec = &participant.spec;
         let mut candidates = self.config.candidates.clone();
         if let Some(extra) = spec.extra_address
-            && let Some(like) = candidates
-                .iter()
-                .find(|it| it.address.is_ipv4() == extra.is_ipv4())
             && candidates.iter().all(|it| it.address.ip() != extra)
         {
-            let own = like.base.unwrap_or(like.address);
-            let address = SocketAddr::new(extra, own.port());
-            // Loopback is this machine itself; other addresses are mapped to it.
-            let base = (!extra.is_loopback()).then_some(own);
-            candidates.push(LocalCandidate {
-                protocol: Protocol::Udp,
-                address,
-                base,
+            let like = |protocol| {
+                candidates.iter().find(move |it| {
+                    it.protocol == protocol && it.address.is_ipv4() == extra.is_ipv4()
+                })
+            };
+            let more = [Protocol::Udp, Protocol::Tcp].map(|protocol| {
+                let like = like(protocol)?;
+                let own = like.base.unwrap_or(like.address);
+                Some(LocalCandidate {
+                    protocol,
+                    address: SocketAddr::new(extra, own.port()),
+                    // Loopback is this machine itself; other addresses are mapped to it.
+                    base: (!extra.is_loopback()).then_some(own),
+                })
             });
+            candidates.extend(more.into_iter().flatten());
         }
         let credentials = IceCredentials::from_random(self.random.bytes());
         let transport = Transport::new(

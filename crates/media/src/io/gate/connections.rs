@@ -1,0 +1,226 @@
+//! The connections of the gate: which are there, how many strangers there may be, how long each may be silent.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use super::framing::Unframer;
+use super::stream::Stream;
+use crate::transport::FiveTuple;
+
+/// Connections at once.
+const MOST: usize = 10_000;
+/// Of those whom no participant has answered yet: at once, and from one address (IPv6: one /64).
+const MOST_STRANGERS: usize = 1_024;
+const MOST_STRANGERS_OF_ONE: usize = 64;
+/// Until when a stranger must have got an answer.
+const STRANGER_FOR: Duration = Duration::from_secs(10);
+/// Peers keep asking for consent every few seconds (RFC 7675).
+const SILENT_FOR: Duration = Duration::from_secs(30);
+
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) tuple: FiveTuple,
+    pub(super) unframer: Unframer,
+    /// The worker whose participant has answered; none for a stranger.
+    pub(super) worker: Option<usize>,
+    opened: Instant,
+    pub(super) heard: Instant,
+    /// Listed to be read from.
+    pub(super) readable: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Connections {
+    all: Slab<Connection>,
+    by_tuple: FxHashMap<FiveTuple, usize>,
+    /// The oldest first.
+    strangers: VecDeque<usize>,
+}
+
+impl Connections {
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The newcomer's key, unless there are too many of its kind. Among strangers from everywhere the oldest
+    /// makes room: whoever belongs here is one no longer than a round trip.
+    pub(super) fn open(&mut self, now: Instant, stream: Stream, tuple: FiveTuple) -> Option<usize> {
+        let address = prefix(tuple.remote.ip());
+        let of_one = |key: &&usize| {
+            let other = self.all.get(**key);
+            other.is_some_and(|it| prefix(it.tuple.remote.ip()) == address)
+        };
+        if self.all.len() >= MOST
+            || self.strangers.iter().filter(of_one).count() >= MOST_STRANGERS_OF_ONE
+            || self.by_tuple.contains_key(&tuple)
+        {
+            return None;
+        }
+        if self.strangers.len() >= MOST_STRANGERS
+            && let Some(oldest) = self.strangers.front().copied()
+        {
+            self.close(oldest);
+        }
+        let key = self.all.insert(Connection {
+            stream,
+            tuple,
+            unframer: Unframer::default(),
+            worker: None,
+            opened: now,
+            heard: now,
+            readable: false,
+        });
+        self.by_tuple.insert(tuple, key);
+        self.strangers.push_back(key);
+        Some(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Connection> {
+        self.all.get_mut(key)
+    }
+
+    /// Where a worker's datagram leaves: its participant has answered.
+    pub(super) fn answered(&mut self, tuple: &FiveTuple, worker: usize) -> Option<usize> {
+        let key = *self.by_tuple.get(tuple)?;
+        let connection = self.all.get_mut(key)?;
+        if connection.worker.is_none() {
+            connection.worker = Some(worker);
+            self.strangers.retain(|it| *it != key);
+        }
+        (connection.worker == Some(worker)).then_some(key)
+    }
+
+    /// Dropping the socket closes it and ends its registration.
+    pub(super) fn close(&mut self, key: usize) {
+        if let Some(gone) = self.all.try_remove(key) {
+            self.by_tuple.remove(&gone.tuple);
+            self.strangers.retain(|it| *it != key);
+        }
+    }
+
+    /// Closes those that have been strangers, or silent, for too long.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let late = |connection: &Connection| match connection.worker {
+            None => now.saturating_duration_since(connection.opened) >= STRANGER_FOR,
+            Some(_) => now.saturating_duration_since(connection.heard) >= SILENT_FOR,
+        };
+        let late: Vec<usize> = self
+            .all
+            .iter()
+            .filter(|(_, connection)| late(connection))
+            .map(|(key, _)| key)
+            .collect();
+        late.into_iter().for_each(|key| self.close(key));
+    }
+}
+
+/// What one customer of a network has: an IPv4 address or an IPv6 /64.
+fn prefix(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & (u128::MAX << 64)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    use super::*;
+    use crate::transport::Protocol;
+
+    /// Connections over loopback that say of themselves that they come from elsewhere.
+    struct World {
+        listener: TcpListener,
+        connections: Connections,
+        peers: Vec<TcpStream>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+                connections: Connections::default(),
+                peers: Vec::new(),
+            }
+        }
+
+        fn open(&mut self, now: Instant, remote: &str) -> Option<(usize, FiveTuple)> {
+            let local = self.listener.local_addr().unwrap();
+            let peer = TcpStream::connect(local).unwrap();
+            let (socket, _) = self.listener.accept().unwrap();
+            self.peers.push(peer);
+            let tuple = FiveTuple {
+                protocol: Protocol::Tcp,
+                local,
+                remote: remote.parse::<SocketAddr>().unwrap(),
+            };
+            let stream = Stream::new(mio::net::TcpStream::from_std(socket));
+            let key = self.connections.open(now, stream, tuple)?;
+            Some((key, tuple))
+        }
+
+        fn is_closed(&mut self, peer: usize) -> bool {
+            self.peers[peer].set_nonblocking(true).unwrap();
+            matches!(self.peers[peer].read(&mut [0; 1]), Ok(0))
+        }
+    }
+
+    #[test]
+    fn a_stranger_is_closed_after_ten_seconds_and_who_was_answered_after_thirty_of_silence() {
+        let (mut world, now) = (World::new(), Instant::now());
+        world.open(now, "192.0.2.1:1000").unwrap();
+        let (_, answered) = world.open(now, "192.0.2.1:1001").unwrap();
+        assert!(world.connections.answered(&answered, 0).is_some());
+        world.connections.sweep(now + STRANGER_FOR);
+        assert!(world.is_closed(0));
+        assert!(!world.is_closed(1));
+        world.connections.sweep(now + SILENT_FOR);
+        assert!(world.is_closed(1));
+        assert!(world.connections.is_empty());
+        assert!(world.connections.answered(&answered, 0).is_none());
+    }
+
+    #[test]
+    fn a_connection_belongs_to_the_worker_that_answered_first() {
+        let mut world = World::new();
+        let (key, tuple) = world.open(Instant::now(), "192.0.2.1:1000").unwrap();
+        assert_eq!(world.connections.answered(&tuple, 1), Some(key));
+        assert_eq!(world.connections.answered(&tuple, 0), None);
+        assert_eq!(world.connections.answered(&tuple, 1), Some(key));
+    }
+
+    #[test]
+    fn one_network_may_have_so_many_strangers_and_any_number_that_were_answered() {
+        let (mut world, now) = (World::new(), Instant::now());
+        for port in 0..MOST_STRANGERS_OF_ONE as u16 {
+            let address = format!("[2001:db8::{port:x}]:{}", 1_000 + port);
+            let (_, tuple) = world.open(now, &address).unwrap();
+            world.connections.answered(&tuple, 0);
+        }
+        for port in 0..MOST_STRANGERS_OF_ONE as u16 {
+            let address = format!("[2001:db8::{port:x}]:{}", 2_000 + port);
+            assert!(world.open(now, &address).is_some());
+        }
+        assert!(world.open(now, "[2001:db8::7]:3000").is_none());
+        assert!(world.open(now, "[2001:db8:0:1::7]:3000").is_some());
+    }
+
+    #[test]
+    fn the_oldest_stranger_makes_room() {
+        let (mut world, now) = (World::new(), Instant::now());
+        let (first, _) = world.open(now, "192.0.2.1:1").unwrap();
+        let (second, tuple) = world.open(now, "192.0.2.1:2").unwrap();
+        let strangers = std::iter::repeat_n(first, MOST_STRANGERS - 2);
+        world.connections.strangers.extend(strangers);
+        world.open(now, "198.51.100.1:1").unwrap();
+        assert!(world.is_closed(0));
+        assert!(world.connections.get_mut(second).is_some());
+        assert_eq!(world.connections.answered(&tuple, 0), Some(second));
+    }
+}
