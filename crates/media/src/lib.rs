@@ -17,3 +17,4 @@ pub mod srtp;
 pub mod subscription;
 pub mod track;
 pub mod transport;
+pub mod turn;
