@@ -194,7 +194,6 @@ impl<'a> Message<'a> {
     }
 
     /// Code and reason of an error response.
-    #[cfg(test)]
     pub(super) fn error(&self) -> Option<(u16, &'a str)> {
         let ([_, _, class, number], reason) =
             self.get(attribute::ERROR_CODE)?.split_first_chunk()?;

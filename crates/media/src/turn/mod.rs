@@ -8,11 +8,14 @@
 //!
 //! Nothing is stored for somebody who has not signed with [`credentials`]: these and nonces are derived
 //! from the process's secret, and answers to strangers are short and counted by network.
+//!
+//! [`Client`] is the other side, for programs of ours that are behind a network of their own.
 
 mod addresses;
 mod allocation;
 mod bucket;
 mod channel;
+mod client;
 mod credentials;
 mod framing;
 mod message;
@@ -25,6 +28,7 @@ use std::net::SocketAddr;
 use aws_lc_rs::hmac;
 
 pub use addresses::{MediaAddresses, Route, is_relayed};
+pub use client::{Client, ClientConfig, ClientError};
 pub use credentials::credentials;
 pub use framing::{Framing, FramingError};
 pub use server::{Server, ServerConfig};

@@ -1,5 +1,6 @@
 //! The relay against scripted clients, on a clock that the tests move.
 
+mod client;
 mod hostile;
 mod server;
 
