@@ -11,6 +11,7 @@ pub mod congestion;
 pub mod data;
 pub mod io;
 pub mod plane;
+pub mod probe;
 pub mod rtp;
 pub mod sdp;
 pub mod srtp;

@@ -3,7 +3,7 @@
 mod addresses;
 mod bell;
 mod events;
-mod gate;
+pub(crate) mod gate;
 mod socket;
 mod worker;
 

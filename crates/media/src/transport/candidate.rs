@@ -1,18 +1,23 @@
 //! Candidate lines as peers send them (RFC 8839 §5.1), and what we take of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use is::Candidate;
 
-use super::{LocalCandidate, Protocol, TransportError};
+use super::{LocalCandidate, OutgoingCandidate, Protocol, TransportError};
 
 /// Longer lines are refused unread; real ones stay below 200 bytes.
 const MAX_LINE: usize = 1_024;
 
 /// Reads a peer's `candidate:…` line. `Ok(None)` is a candidate that is valid or at least customary, but of
-/// no use to us: empty (end of candidates), mDNS and other names (nothing is resolved), TCP (we never connect
-/// out), another component than RTP, an address that no packet can go to.
+/// no use to us: empty (end of candidates), mDNS and other names (nothing is resolved), TCP (a server never
+/// connects out), another component than RTP, an address that no packet can go to.
 pub fn parse_remote(line: &str) -> Result<Option<Candidate>, TransportError> {
+    parse(line, false)
+}
+
+/// [`parse_remote`] for who may also connect to passive TCP candidates.
+pub(super) fn parse(line: &str, connects: bool) -> Result<Option<Candidate>, TransportError> {
     let line = line.trim();
     let line = line.strip_prefix("a=").unwrap_or(line);
     if line.is_empty() || line == "candidate:" {
@@ -41,7 +46,10 @@ pub fn parse_remote(line: &str) -> Result<Option<Candidate>, TransportError> {
     else {
         return Err(TransportError::Candidate("too few fields".into()));
     };
-    if component != "1" || !protocol.eq_ignore_ascii_case("udp") {
+    let passive = || fields.ends_with("tcptype passive") || fields.contains("tcptype passive ");
+    let usable = protocol.eq_ignore_ascii_case("udp")
+        || connects && protocol.eq_ignore_ascii_case("tcp") && passive();
+    if component != "1" || !usable {
         return Ok(None);
     }
     let Ok(ip) = address.parse::<IpAddr>() else {
@@ -70,17 +78,25 @@ fn reachable(ip: IpAddr) -> bool {
 pub(super) fn local(candidate: &LocalCandidate, index: usize) -> Option<Candidate> {
     match candidate.protocol {
         Protocol::Udp => Candidate::host(candidate.address, "udp").ok(),
-        Protocol::Tcp => {
-            // RFC 6544 §4.2: below UDP's type preference; passive has direction preference 4.
-            let preference = u32::try_from(8_191_usize.saturating_sub(index)).unwrap_or(0);
-            let priority = (90 << 24) | (((4 << 13) | preference) << 8) | 255;
-            let (ip, port) = (candidate.address.ip(), candidate.address.port());
-            Candidate::from_sdp_string(&format!(
-                "candidate:tcp{index} 1 tcp {priority} {ip} {port} typ host tcptype passive"
-            ))
-            .ok()
-        }
+        Protocol::Tcp => tcp(candidate.address, index, "passive", 4),
     }
+}
+
+/// A candidate that a client opened.
+pub(super) fn outgoing(candidate: OutgoingCandidate, index: usize) -> Option<Candidate> {
+    match candidate {
+        OutgoingCandidate::Relayed(address) => Candidate::relayed(address, address, "udp").ok(),
+        OutgoingCandidate::ActiveTcp(address) => tcp(address, index, "active", 6),
+    }
+}
+
+/// RFC 6544 §4.2: below UDP's type preference, and by direction.
+fn tcp(address: SocketAddr, index: usize, kind: &str, direction: u32) -> Option<Candidate> {
+    let preference = u32::try_from(8_191_usize.saturating_sub(index)).unwrap_or(0);
+    let priority = (90 << 24) | (((direction << 13) | preference) << 8) | 255;
+    let (ip, port) = (address.ip(), address.port());
+    let line = format!("candidate:tcp{index} 1 tcp {priority} {ip} {port} typ host tcptype {kind}");
+    Candidate::from_sdp_string(&line).ok()
 }
 
 #[cfg(test)]
@@ -114,6 +130,20 @@ mod tests {
             "candidate:1 1 udp 2113937151 192.0.2.1 0 typ host",
         ] {
             assert!(parse_remote(line).unwrap().is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn takes_passive_tcp_where_it_may_connect() {
+        let tcp = "candidate:1 1 tcp 1518280447 203.0.113.7 7881 typ host tcptype";
+        for (kind, expected) in [
+            ("passive", true),
+            ("passive generation 0", true),
+            ("active", false),
+            ("so", false),
+        ] {
+            let candidate = parse(&format!("{tcp} {kind}"), true).unwrap();
+            assert_eq!(candidate.is_some(), expected, "{kind}");
         }
     }
 

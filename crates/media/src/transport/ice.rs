@@ -12,8 +12,8 @@ use is::{IceAgent, IceAgentEvent, IceCreds};
 
 use super::candidate;
 use super::{
-    DropReason, FiveTuple, IceCredentials, IceRole, LocalCandidate, Protocol, Transmit,
-    TransportError,
+    DropReason, FiveTuple, IceCredentials, IceRole, LocalCandidate, OutgoingCandidate, Protocol,
+    Transmit, TransportError,
 };
 
 /// 5-tuples at once.
@@ -78,6 +78,8 @@ struct Counters {
 pub(super) struct Ice {
     agent: IceAgent,
     candidates: Vec<LocalCandidate>,
+    /// We opened TCP connections: passive candidates are of use.
+    connects: bool,
     credentials: IceCredentials,
     tuples: Vec<Validated>,
     admissions: u32,
@@ -115,6 +117,7 @@ impl Ice {
         let mut ice = Self {
             agent,
             candidates: Vec::with_capacity(candidates.len()),
+            connects: false,
             credentials,
             tuples: Vec::new(),
             admissions: 0,
@@ -205,6 +208,26 @@ impl Ice {
         true
     }
 
+    /// Another way out; `false` when it is unusable.
+    pub(super) fn add_outgoing(&mut self, candidate: OutgoingCandidate) -> bool {
+        let (protocol, address) = match candidate {
+            OutgoingCandidate::Relayed(address) => (Protocol::Udp, address),
+            OutgoingCandidate::ActiveTcp(address) => (Protocol::Tcp, address),
+        };
+        let usable = candidate::outgoing(candidate, self.candidates.len())
+            .and_then(|outgoing| self.agent.add_local_candidate(outgoing));
+        if usable.is_none() {
+            return false;
+        }
+        self.connects |= protocol == Protocol::Tcp;
+        self.candidates.push(LocalCandidate {
+            protocol,
+            address,
+            base: None,
+        });
+        true
+    }
+
     pub(super) fn is_restart(&self, remote: &IceCredentials) -> bool {
         self.agent
             .remote_credentials()
@@ -227,7 +250,7 @@ impl Ice {
     }
 
     pub(super) fn add_remote(&mut self, now: Instant, line: &str) -> Result<bool, TransportError> {
-        let parsed = candidate::parse_remote(line)?;
+        let parsed = candidate::parse(line, self.connects)?;
         let (Some(candidate), true) = (parsed, self.remote_candidates < MAX_REMOTE_CANDIDATES)
         else {
             self.counters.candidates_ignored = self.counters.candidates_ignored.saturating_add(1);

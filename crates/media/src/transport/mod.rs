@@ -133,6 +133,14 @@ impl Transport {
         added
     }
 
+    /// Uses a way out that a client opened; `false` when it is unusable. Before the peer's candidates: passive
+    /// TCP ones are ignored until there is a connection.
+    pub fn add_outgoing_candidate(&mut self, now: Instant, candidate: OutgoingCandidate) -> bool {
+        let added = self.ice.add_outgoing(candidate);
+        self.advance(now);
+        added
+    }
+
     /// Whether the peer restarted ICE: then [`Self::restart_ice`] before [`Self::set_remote`].
     pub fn is_restart(&self, remote: &IceCredentials) -> bool {
         self.ice.is_restart(remote)

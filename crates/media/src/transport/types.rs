@@ -80,6 +80,15 @@ pub struct LocalCandidate {
     pub base: Option<SocketAddr>,
 }
 
+/// A way out that a client opened, beside its host candidates. Not for servers: these offer addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutgoingCandidate {
+    /// The address that a TURN server relays for us.
+    Relayed(SocketAddr),
+    /// Our end of a TCP connection to the peer's passive candidate (RFC 6544).
+    ActiveTcp(SocketAddr),
+}
+
 #[derive(Clone)]
 pub struct TransportConfig {
     pub identity: Arc<Identity>,

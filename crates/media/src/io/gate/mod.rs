@@ -4,7 +4,7 @@
 //! Here: ICE over TCP (RFC 6544), passive, framed by RFC 4571.
 
 mod connections;
-mod framing;
+pub(crate) mod framing;
 mod stream;
 
 use std::io::{self, ErrorKind};
