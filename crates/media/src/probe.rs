@@ -482,7 +482,7 @@ mod tests {
         }
 
         /// To the media as it would come out of its sockets.
-        fn to_media(&mut self, protocol: Protocol, remote: SocketAddr, packet: &[u8]) {
+        fn reach_media(&mut self, protocol: Protocol, remote: SocketAddr, packet: &[u8]) {
             let tuple = FiveTuple {
                 protocol,
                 local: at(MEDIA),
@@ -506,14 +506,14 @@ mod tests {
             };
             while let Some((from, to, bytes)) = self.probe.poll_transmit() {
                 match self.probe.way.clone() {
-                    Way::Udp(_) => self.to_media(Protocol::Udp, from, &bytes),
+                    Way::Udp(_) => self.reach_media(Protocol::Udp, from, &bytes),
                     Way::Tcp { .. } => {
                         let mut packets = Vec::new();
                         let mut frames = std::mem::take(&mut self.ice_frames);
                         frames.push(&bytes, |it| packets.push(it.to_vec())).unwrap();
                         packets
                             .iter()
-                            .for_each(|it| self.to_media(Protocol::Tcp, from, it));
+                            .for_each(|it| self.reach_media(Protocol::Tcp, from, it));
                     }
                     Way::Relay { turn, .. } => {
                         assert_eq!(to, at(TURN));
@@ -526,7 +526,7 @@ mod tests {
                         let data = self.relay.handle(self.now, 1000, leg(turn.stream), &packet);
                         let data = data.map(|it| (it.relayed, it.data.to_vec()));
                         if let Some((relayed, data)) = data {
-                            self.to_media(Protocol::Udp, relayed, &data);
+                            self.reach_media(Protocol::Udp, relayed, &data);
                         }
                         while let Some((_, answer)) = self.relay.poll_transmit() {
                             self.probe.handle(self.now, at(OURS), at(TURN), &answer);
