@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, final
 Target: TypeAlias = Literal["publisher", "subscriber"]
 SdpKind: TypeAlias = Literal["offer", "answer"]
 ConnectionState: TypeAlias = Literal["connecting", "connected", "disconnected", "failed", "closed"]
+Way: TypeAlias = Literal["udp", "tcp", "relay"]
 MediaKind: TypeAlias = Literal["audio", "video"]
 Wish: TypeAlias = Literal["default", "subscribed", "unsubscribed"]
 LayerMode: TypeAlias = Literal["unused", "one_spatial_layer_per_stream", "multiple_spatial_layers_per_stream"]
@@ -75,7 +76,9 @@ class Event:
 
     @final
     class Connection(Event):
-        __match_args__ = ("participant", "target", "state", "detail")
+        """`way`: how its path goes or went; None when it never had one."""
+
+        __match_args__ = ("participant", "target", "state", "detail", "way")
         @property
         def participant(self) -> int: ...
         @property
@@ -84,8 +87,15 @@ class Event:
         def state(self) -> ConnectionState: ...
         @property
         def detail(self) -> str: ...
+        @property
+        def way(self) -> Way | None: ...
         def __new__(
-            cls, participant: int, target: Target, state: ConnectionState, detail: str
+            cls,
+            participant: int,
+            target: Target,
+            state: ConnectionState,
+            detail: str,
+            way: Way | None = None,
         ) -> Event.Connection: ...
 
     @final
@@ -321,6 +331,14 @@ class Codec:
     ) -> Codec: ...
 
 @final
+class ExternalAddresses:
+    """Ask STUN servers (`host:port`) for the addresses that ours are mapped to one by one."""
+
+    def __new__(
+        cls, *, stun_servers: Sequence[str], only: bool, advertise_internal: bool, validate: bool
+    ) -> ExternalAddresses: ...
+
+@final
 class Media:
     """Worker threads with their sockets. Methods queue commands, in order, and return at once."""
 
@@ -336,11 +354,15 @@ class Media:
         allow_loopback: bool = False,
         interfaces_include: Sequence[str] = (),
         interfaces_exclude: Sequence[str] = (),
+        networks_include: Sequence[str] = (),
+        networks_exclude: Sequence[str] = (),
+        external: ExternalAddresses | None = None,
         seed: int | None = None,
     ) -> Media:
         """One worker a port; port 0 is any free one. `tcp_optional`: go on without ICE over TCP where its
-        port is taken. `wake` is called from another thread, once per batch of
-        events: give `lambda: loop.call_soon_threadsafe(drain)`. Raises OSError when a port is taken."""
+        port is taken. `wake` is called from another thread, once per batch of events: give
+        `lambda: loop.call_soon_threadsafe(drain)`. With `external` it waits some seconds for STUN servers to
+        answer. Raises OSError when a port is taken."""
 
     @property
     def ports(self) -> list[int]: ...
@@ -392,6 +414,7 @@ class Media:
         disabled_publish_codecs: Sequence[str] = (),
         disabled_codecs: Sequence[str] = (),
         extra_address: str | None = None,
+        tcp_only: bool = False,
     ) -> None:
         """`sdk`, `browser`, codecs in lower case. Dual mode with a primary subscriber offers at once."""
 
@@ -417,6 +440,9 @@ class Media:
     ) -> None: ...
     def remote_candidate(self, *, participant: int, target: Target, candidate: str) -> None:
         """`candidate`: RTCIceCandidateInit.candidate; empty ends them."""
+
+    def set_tcp_only(self, *, participant: int, tcp_only: bool) -> None:
+        """From the next ICE restart on, offer and take only TCP candidates, if there are any of ours."""
 
     def restart_ice(self, *, participant: int, target: Target) -> None: ...
     def resume(self, *, participant: int) -> None: ...

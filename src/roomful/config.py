@@ -6,6 +6,7 @@ when it differs from its default, so that nobody believes in a setting that does
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import stat
@@ -16,7 +17,15 @@ from typing import Annotated, Any
 import yaml
 from google.protobuf import json_format
 from livekit.protocol.room import RoomConfiguration
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from roomful.auth import MIN_SECRET_LENGTH
@@ -100,27 +109,76 @@ class NodeIP(_Section):
 
 
 def _node_ip(value: Any) -> Any:
+    """As a mapping, or as one or two addresses with a comma between them."""
     if isinstance(value, str):
-        return {"ipv6": value} if ":" in value else {"ipv4": value}
+        families: dict[str, str] = {}
+        for address in filter(None, (part.strip() for part in value.split(","))):
+            family = "ipv6" if ":" in address else "ipv4"
+            if family in families:
+                raise ValueError(f"more than one {family} address: {families[family]}, {address}")
+            families[family] = address
+        value = families
+    if isinstance(value, dict):
+        for family, parse in (("ipv4", ipaddress.IPv4Address), ("ipv6", ipaddress.IPv6Address)):
+            if value.get(family):
+                parse(value[family])
     return value
 
 
 class Filter(_Section):
+    """With both, only `includes` counts."""
+
     includes: list[str] = []
     excludes: list[str] = []
+
+
+class NetworkFilter(Filter):
+    """Networks as in "10.0.0.0/8", or single addresses."""
+
+    @field_validator("includes", "excludes")
+    @classmethod
+    def _networks(cls, networks: list[str]) -> list[str]:
+        return [str(ipaddress.ip_network(network, strict=False)) for network in networks]
+
+    def allows(self, address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        listed = any(ip in ipaddress.ip_network(network) for network in self.includes or self.excludes)
+        return listed == bool(self.includes)
 
 
 class TurnServer(_Section):
     host: str
     port: int = 0
-    #: "udp", "tcp" or "tls"
+    #: "udp", "tcp" or "tls"; empty: tcp.
     protocol: str = ""
     username: str = ""
     credential: str = ""
     secret: str = ""
     secret_file: str = ""
-    #: Seconds.
+    #: Seconds. 0: four hours; at most a day.
     ttl: int = 14400
+
+    @model_validator(mode="after")
+    def _read_secret(self) -> TurnServer:
+        if self.secret_file and not self.secret:
+            try:
+                # Not by assignment, which would validate again.
+                self.__dict__["secret"] = _expand(self.secret_file).read_text().strip()
+            except OSError as error:
+                raise ValueError(f"secret_file {self.secret_file}: {error.strerror}") from None
+            if not self.secret:
+                raise ValueError(f"secret_file {self.secret_file} is empty")
+        return self
+
+    @field_validator("ttl")
+    @classmethod
+    def _bounded(cls, ttl: int) -> int:
+        if ttl == 0:
+            return 14_400
+        return 300 if ttl < 0 else min(ttl, 86_400)
 
 
 class BatchIO(_Section):
@@ -168,19 +226,20 @@ class RTC(_Section):
     port_range_start: int = Field(50000, ge=0, le=65535)
     port_range_end: int = Field(60000, ge=0, le=65535)
     node_ip: Annotated[NodeIP, BeforeValidator(_node_ip)] = Field(default_factory=NodeIP)
-    use_external_ip: bool = later(False)
-    external_ip_only: bool = later(False)
-    skip_external_ip_validation: bool = later(False)
-    advertise_internal_ip: bool = later(False)
+    use_external_ip: bool = False
+    external_ip_only: bool = False
+    skip_external_ip_validation: bool = False
+    advertise_internal_ip: bool = False
     use_ice_lite: bool = False
     use_stun_port_as_ice: bool = later(False)
     stun_servers: list[str] = []
     turn_servers: list[TurnServer] = []
-    interfaces: Filter = later(Filter)
-    ips: Filter = later(Filter)
+    interfaces: Filter = Field(default_factory=Filter)
+    ips: NetworkFilter = Field(default_factory=NetworkFilter)
     enable_loopback_candidate: bool = False
     use_mdns: bool = later(False)
-    force_tcp: bool = later(False)
+    #: Only TCP candidates are offered and taken.
+    force_tcp: bool = False
     batch_io: BatchIO = later(BatchIO)
     sctp_min_cwnd: int = later(0)
     sctp_fast_rtx_wnd: int = later(0)
@@ -196,7 +255,7 @@ class RTC(_Section):
     packet_buffer_size_audio: int = later(200)
     pli_throttle: PliThrottle = later(PliThrottle)
     congestion_control: CongestionControl = Field(default_factory=CongestionControl)
-    allow_tcp_fallback: bool = later(True)
+    allow_tcp_fallback: bool = True
     tcp_fallback_rtt_threshold: int = later(0)
     allow_udp_unstable_fallback: bool = later(False)
     reconnect_on_publication_error: bool = later(False)
@@ -208,6 +267,12 @@ class RTC(_Section):
     datachannel_data_track_target_latency: Duration = later(0.1)
     forward_stats: ForwardStats = later(ForwardStats)
     enable_rtp_stream_restart_detection: bool = later(False)
+
+    @model_validator(mode="after")
+    def _tcp_can_be_forced(self) -> RTC:
+        if self.force_tcp and self.tcp_port == 0:
+            raise ValueError("force_tcp needs a tcp_port")
+        return self
 
 
 class RedisTls(_Section):
@@ -594,13 +659,17 @@ def parse_keys(text: str) -> dict[str, str]:
 
 
 def read_key_file(name: str) -> dict[str, str]:
-    path = Path(os.path.expandvars(name)).expanduser()
+    path = _expand(name)
     try:
         if os.name == "posix" and path.stat().st_mode & stat.S_IRWXO:
             raise ConfigError(f"key_file {path} can be read by others: chmod o= it")
         return parse_keys(path.read_text())
     except OSError as error:
         raise ConfigError(f"key_file {path}: {error.strerror}") from None
+
+
+def _expand(name: str) -> Path:
+    return Path(os.path.expandvars(name)).expanduser()
 
 
 def unsupported_keys(config: Config) -> list[str]:

@@ -28,9 +28,19 @@ WAYS = pytest.mark.parametrize(
 
 @pytest.mark.asyncio
 @pytest.mark.timeout(90)
+async def test_forced_tcp_is_used_where_nothing_is_blocked(link: Link) -> None:
+    await hear_each_other(link, nullcontext, "tcp", "--rtc.force_tcp=true")
+
+
+@pytest.mark.asyncio
+@pytest.mark.timeout(90)
 @WAYS
 async def test_two_programs_hear_each_other(link: Link, blocked: Blocking, chosen: str) -> None:
-    options = [f"--port={PORT}", f"--bind={link.server.address}"]
+    await hear_each_other(link, blocked, chosen)
+
+
+async def hear_each_other(link: Link, blocked: Blocking, chosen: str, *more: str) -> None:
+    options = [f"--port={PORT}", f"--bind={link.server.address}", *more]
     with open_command(*options, within=link.server.command()), blocked(link):
         server = ServerProcess(f"ws://{link.server.address}:{PORT}", DEV_KEY, DEV_SECRET)
         program = link.client.command(sys.executable, PYTHON_PEER)

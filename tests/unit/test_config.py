@@ -72,6 +72,23 @@ def test_defaults_are_livekits() -> None:
             'video.dynacast_pause_delay: a duration needs a unit, as in "5s" or "500ms"',
         ),
         ("rtc: {udp_port: 9-8}", "rtc.udp_port: the last port is below the first"),
+        (
+            'rtc: {node_ip: "192.0.2.1, 192.0.2.2"}',
+            "rtc.node_ip: more than one ipv4 address: 192.0.2.1, 192.0.2.2",
+        ),
+        (
+            "rtc: {node_ip: example.org}",
+            "rtc.node_ip: Expected 4 octets in 'example.org'",
+        ),
+        (
+            "rtc: {ips: {includes: [10.0.0.0/33]}}",
+            "rtc.ips.includes: '10.0.0.0/33' does not appear to be an IPv4 or IPv6 network",
+        ),
+        ("rtc: {force_tcp: true, tcp_port: 0}", "rtc: force_tcp needs a tcp_port"),
+        (
+            "rtc: {turn_servers: [{host: a, secret_file: /dev/null}]}",
+            "rtc.turn_servers.0: secret_file /dev/null is empty",
+        ),
         ("[1]", "the configuration must be a mapping of keys to values"),
     ],
 )
@@ -119,6 +136,28 @@ def test_environment_wins_over_the_file_and_flags_over_both() -> None:
     assert config.rtc.udp_port is not None
     assert config.rtc.udp_port.end == 7001
     assert config.logging.json_
+
+
+def test_a_node_may_have_an_address_of_each_family() -> None:
+    config, _ = load('rtc: {node_ip: "192.0.2.1,2001:db8::7"}', environ={})
+    assert (config.rtc.node_ip.ipv4, config.rtc.node_ip.ipv6) == ("192.0.2.1", "2001:db8::7")
+    assert load("", environ={"NODE_IP": "2001:db8::7"})[0].rtc.node_ip.ipv6 == "2001:db8::7"
+
+
+def test_networks_are_written_with_or_without_a_prefix() -> None:
+    config, _ = load("rtc: {ips: {includes: [10.1.2.3/8, 192.0.2.1], excludes: [2001:db8::/32]}}", environ={})
+    assert config.rtc.ips.includes == ["10.0.0.0/8", "192.0.2.1/32"]
+    assert config.rtc.ips.excludes == ["2001:db8::/32"]
+
+
+def test_the_secret_of_a_turn_server_may_be_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("swordfish\n")
+    servers = f"{{host: a, secret_file: {secret}, ttl: 0}}, {{host: b, secret: c, ttl: 1000000}}"
+    text = f"rtc: {{turn_servers: [{servers}]}}"
+    first, second = load(text, environ={})[0].rtc.turn_servers
+    assert (first.secret, first.ttl) == ("swordfish", 14_400)
+    assert (second.secret, second.ttl) == ("c", 86_400)
 
 
 def test_an_unknown_flag_is_refused_by_name() -> None:

@@ -31,11 +31,13 @@ pub(crate) enum Event {
         mline: u16,
         last: bool,
     },
+    #[pyo3(constructor = (participant, target, state, detail, way = None))]
     Connection {
         participant: u64,
         target: String,
         state: String,
         detail: String,
+        way: Option<String>,
     },
     DataReady {
         participant: u64,
@@ -144,6 +146,15 @@ fn state_name(state: api::ConnectionState) -> String {
     .into()
 }
 
+fn way_name(way: api::Way) -> String {
+    match way {
+        api::Way::Udp => "udp",
+        api::Way::Tcp => "tcp",
+        api::Way::Relay => "relay",
+    }
+    .into()
+}
+
 fn level_name(level: log::Level) -> String {
     match level {
         log::Level::Error => "error",
@@ -206,11 +217,13 @@ impl From<api::Event> for Event {
                 target,
                 state,
                 detail,
+                way,
             } => Self::Connection {
                 participant: participant.0,
                 target: target_name(target),
                 state: state_name(state),
                 detail,
+                way: way.map(way_name),
             },
             api::Event::DataReady(participant) => Self::DataReady {
                 participant: participant.0,

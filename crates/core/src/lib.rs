@@ -11,5 +11,5 @@ mod _core {
     #[pymodule_export]
     use crate::event::Event;
     #[pymodule_export]
-    use crate::media::{Codec, Layer, Media};
+    use crate::media::{Codec, ExternalAddresses, Layer, Media};
 }

@@ -75,7 +75,12 @@ impl Log for EventLogger {
             state.dropped += 1;
             return;
         }
-        let Some(queue) = state.queues.iter().find_map(Weak::upgrade) else {
+        let Some(queue) = state
+            .queues
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|queue| !queue.is_closed())
+        else {
             return;
         };
         drop(state);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use roomful_media::api::{self, Command, ParticipantId, RoomId, TrackId};
-use roomful_media::io::{Engine, EngineConfig, EventQueue, worker_of};
+use roomful_media::io::{self, Engine, EngineConfig, EventQueue, Network, worker_of};
 
 use crate::event::Event;
 use crate::logging;
@@ -84,6 +84,37 @@ fn parse_address(address: &str) -> PyResult<IpAddr> {
         .map_err(|_| PyValueError::new_err(format!("{address:?} is not an IP address")))
 }
 
+fn parse_networks(networks: &[String]) -> PyResult<Vec<Network>> {
+    networks
+        .iter()
+        .map(|it| it.parse().map_err(PyValueError::new_err))
+        .collect()
+}
+
+/// Asks STUN servers for the addresses that ours are mapped to.
+#[pyclass(frozen, from_py_object, module = "roomful._core")]
+#[derive(Clone)]
+pub(crate) struct ExternalAddresses(io::ExternalAddresses);
+
+#[pymethods]
+impl ExternalAddresses {
+    #[new]
+    #[pyo3(signature = (*, stun_servers, only, advertise_internal, validate))]
+    fn new(
+        stun_servers: Vec<String>,
+        only: bool,
+        advertise_internal: bool,
+        validate: bool,
+    ) -> Self {
+        Self(io::ExternalAddresses {
+            stun_servers,
+            only,
+            advertise_internal,
+            validate,
+        })
+    }
+}
+
 /// A running media plane. Methods queue commands and return at once; commands on unknown ids are ignored.
 #[pyclass(frozen, module = "roomful._core")]
 pub(crate) struct Media {
@@ -125,8 +156,9 @@ impl Drop for Media {
 impl Media {
     #[new]
     #[pyo3(signature = (
-        *, udp_ports, wake, tcp_port = None, tcp_optional = false, bind = Vec::new(), node_addresses = Vec::new(), allow_loopback = false,
-        interfaces_include = Vec::new(), interfaces_exclude = Vec::new(), seed = None
+        *, udp_ports, wake, tcp_port = None, tcp_optional = false, bind = Vec::new(), node_addresses = Vec::new(),
+        allow_loopback = false, interfaces_include = Vec::new(), interfaces_exclude = Vec::new(),
+        networks_include = Vec::new(), networks_exclude = Vec::new(), external = None, seed = None
     ))]
     fn new(
         py: Python<'_>,
@@ -139,6 +171,9 @@ impl Media {
         allow_loopback: bool,
         interfaces_include: Vec<String>,
         interfaces_exclude: Vec<String>,
+        networks_include: Vec<String>,
+        networks_exclude: Vec<String>,
+        external: Option<ExternalAddresses>,
         seed: Option<u64>,
     ) -> PyResult<Self> {
         let parse = |addresses: Vec<String>| {
@@ -156,6 +191,9 @@ impl Media {
             allow_loopback,
             interfaces_include,
             interfaces_exclude,
+            networks_include: parse_networks(&networks_include)?,
+            networks_exclude: parse_networks(&networks_exclude)?,
+            external: external.map(|it| it.0),
             seed,
         };
         let wake = move || {
@@ -167,11 +205,11 @@ impl Media {
                 }
             });
         };
-        let engine = py
-            .detach(|| Engine::start(config, wake))
-            .map_err(PyOSError::new_err)?;
-        let events = Arc::clone(engine.events());
+        let events = Arc::new(EventQueue::default());
         logging::attach(&events);
+        let engine = py
+            .detach(|| Engine::start(config, Arc::clone(&events), wake))
+            .map_err(PyOSError::new_err)?;
         let (ports, tcp_port) = (engine.ports().to_vec(), engine.tcp_port());
         let fingerprint = engine.fingerprint().to_owned();
         Ok(Self {
@@ -247,7 +285,8 @@ impl Media {
         *, participant, room, identity, sid, mode, subscriber_primary = true, hidden = false, can_publish = true,
         can_subscribe = true, can_publish_data = true, agent = false, auto_subscribe = true,
         adaptive_stream = false, ice_lite = false, sdk = String::new(), protocol = 0, browser = String::new(),
-        disabled_publish_codecs = Vec::new(), disabled_codecs = Vec::new(), extra_address = None
+        disabled_publish_codecs = Vec::new(), disabled_codecs = Vec::new(), extra_address = None,
+        tcp_only = false
     ))]
     fn add_participant(
         &self,
@@ -272,6 +311,7 @@ impl Media {
         disabled_publish_codecs: Vec<String>,
         disabled_codecs: Vec<String>,
         extra_address: Option<&str>,
+        tcp_only: bool,
     ) -> PyResult<()> {
         let mode = match mode {
             "single" => api::ConnectionMode::Single,
@@ -301,6 +341,7 @@ impl Media {
                 disabled_codecs,
             },
             extra_address: extra_address.map(parse_address).transpose()?,
+            tcp_only,
         };
         self.send(
             py,
@@ -421,6 +462,17 @@ impl Media {
             },
         );
         Ok(())
+    }
+
+    #[pyo3(signature = (*, participant, tcp_only))]
+    fn set_tcp_only(&self, py: Python<'_>, participant: u64, tcp_only: bool) {
+        self.send(
+            py,
+            Command::SetTcpOnly {
+                participant: ParticipantId(participant),
+                tcp_only,
+            },
+        );
     }
 
     #[pyo3(signature = (*, participant))]

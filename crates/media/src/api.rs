@@ -7,6 +7,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use crate::transport::Way;
+
 /// A room: an audience that tracks are published to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomId(pub u64);
@@ -84,6 +86,8 @@ pub struct ParticipantSpec {
     pub client: ClientTraits,
     /// The address the client reached the signalling server by; offered as a host candidate too (dev).
     pub extra_address: Option<IpAddr>,
+    /// Offer and take only TCP candidates, if there are any; see [`Command::SetTcpOnly`].
+    pub tcp_only: bool,
 }
 
 /// One declared layer of a simulcast or SVC track (`livekit.VideoLayer`).
@@ -237,6 +241,11 @@ pub enum Command {
         participant: ParticipantId,
         target: Target,
         candidate: String,
+    },
+    /// Whether only TCP candidates are offered and taken from the next ICE restart on.
+    SetTcpOnly {
+        participant: ParticipantId,
+        tcp_only: bool,
     },
     /// Offer with fresh ICE credentials on the subscriber connection (dual mode).
     RestartIce {
@@ -398,6 +407,8 @@ pub enum Event {
         target: Target,
         state: ConnectionState,
         detail: String,
+        /// How its path goes or went; `None` when it never had one.
+        way: Option<Way>,
     },
     /// Reliable and lossy data channels to this participant are open.
     DataReady(ParticipantId),

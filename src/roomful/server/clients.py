@@ -80,6 +80,14 @@ def complete_client(client: ClientInfo, user_agent: str, address: str) -> None:
         client.os, client.os_version = _find(_SYSTEMS, user_agent)
 
 
+def version_of(client: ClientInfo) -> tuple[int, ...] | None:
+    """Of its SDK, without what follows a dash; None when that is no version."""
+    numbers = client.version.partition("-")[0].split(".")
+    if not all(number.isascii() and number.isdecimal() for number in numbers):
+        return None
+    return tuple(map(int, numbers))
+
+
 def _find(patterns: tuple[tuple[str, re.Pattern[str]], ...], user_agent: str) -> tuple[str, str]:
     for name, pattern in patterns:
         if match := pattern.search(user_agent[:512]):

@@ -373,6 +373,7 @@ class ControlPlane:
             and not params.disable_ice_lite
         )
         sdk = models.ClientInfo.SDK
+        reached = params.signal_address
         self._node.media.add_participant(
             participant=participant.id,
             room=participant.room.id,
@@ -393,7 +394,8 @@ class ControlPlane:
             browser=client.browser.lower(),
             disabled_publish_codecs=[codec.mime.lower() for codec in disabled.publish],
             disabled_codecs=[codec.mime.lower() for codec in disabled.codecs],
-            extra_address=params.signal_address,
+            extra_address=reached if reached and self._node.config.rtc.ips.allows(reached) else None,
+            tcp_only=participant.ways.tcp_only,
         )
 
     def _keep_token_fresh(self, participant: Participant) -> None:

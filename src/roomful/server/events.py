@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from livekit.protocol import models, rtc
 
-from roomful.server import liveness, resuming
+from roomful.server import fallback, liveness, resuming
 from roomful.server.media import Event
 from roomful.server.node import Node, logger
 from roomful.server.participant import Participant, State
@@ -190,11 +190,20 @@ def _candidate(participant: Participant, event: Event.Candidate) -> None:
 def _connection(participant: Participant, event: Event.Connection) -> None:
     primary = event.target == participant.primary_target
     if event.state == "connected":
+        participant.ways.connected(event.target, event.way)
         liveness.connected(participant)
         if primary and participant.state == State.JOINED:
             liveness.activated(participant)
             participant.room.activated(participant)
     elif event.state == "failed":
+        logger.warning(
+            "no connection for media",
+            participant=participant.identity,
+            sid=participant.sid,
+            target=event.target,
+            detail=event.detail,
+        )
+        fallback.media_failed(participant, event)
         liveness.media_failed(participant)
     elif event.state == "closed" and primary:
         liveness.media_closed(participant)

@@ -109,7 +109,8 @@ def first_message(participant: Participant) -> bytes:
         ping_timeout=PING_TIMEOUT,
         sif_trailer=room.sif_trailer,
         enabled_publish_codecs=codecs.publishable(config, codecs.disabled_for(participant.client)),
-        fast_publish=participant.permission.can_publish,
+        # With a way given up it is likely to fail once more.
+        fast_publish=participant.permission.can_publish and participant.ways.preference == "any",
     )
     if configuration is not None:
         response.client_configuration.CopyFrom(configuration)
@@ -119,9 +120,12 @@ def first_message(participant: Participant) -> bytes:
 def client_configuration(participant: Participant) -> models.ClientConfiguration | None:
     """What this client must be kept from; None: nothing."""
     disabled = codecs.disabled_for(participant.client)
-    if not disabled.codecs and not disabled.publish:
-        return None
-    return models.ClientConfiguration(disabled_codecs=disabled)
+    configuration = models.ClientConfiguration()
+    if disabled.codecs or disabled.publish:
+        configuration.disabled_codecs.CopyFrom(disabled)
+    if participant.ways.preference == "relay":
+        configuration.force_relay = models.ClientConfigSetting.ENABLED
+    return configuration if configuration.ListFields() else None
 
 
 def server_info(node: Node) -> models.ServerInfo:
@@ -149,8 +153,8 @@ def ice_servers(config: Config, participant_sid: str, now: float) -> list[rtc.IC
 
 def _turn_server(server: TurnServer, participant_sid: str, now: float) -> rtc.ICEServer:
     host = f"[{server.host}]" if ":" in server.host and not server.host.startswith("[") else server.host
-    scheme, transport = {"tls": ("turns", "tcp"), "tcp": ("turn", "tcp")}.get(
-        server.protocol.lower(), ("turn", "udp")
+    scheme, transport = {"tls": ("turns", "tcp"), "udp": ("turn", "udp")}.get(
+        server.protocol.lower(), ("turn", "tcp")
     )
     port = server.port or (5349 if scheme == "turns" else 3478)
     username, credential = server.username, server.credential

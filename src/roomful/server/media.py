@@ -7,9 +7,10 @@ from typing import Literal, Protocol
 
 from roomful._core import Codec, Event, Layer
 
-__all__ = ["Codec", "Event", "Kind", "Layer", "LayerMode", "MediaPlane", "Target", "Wish"]
+__all__ = ["Codec", "Event", "Kind", "Layer", "LayerMode", "MediaPlane", "Target", "Way", "Wish"]
 
 Target = Literal["publisher", "subscriber"]
+Way = Literal["udp", "tcp", "relay"]
 Kind = Literal["audio", "video"]
 Wish = Literal["default", "subscribed", "unsubscribed"]
 LayerMode = Literal["unused", "one_spatial_layer_per_stream", "multiple_spatial_layers_per_stream"]
@@ -56,6 +57,7 @@ class MediaPlane(Protocol):
         disabled_publish_codecs: Sequence[str],
         disabled_codecs: Sequence[str],
         extra_address: str | None,
+        tcp_only: bool,
     ) -> None: ...
 
     def update_permissions(
@@ -80,6 +82,8 @@ class MediaPlane(Protocol):
     ) -> None: ...
 
     def remote_candidate(self, *, participant: int, target: Target, candidate: str) -> None: ...
+
+    def set_tcp_only(self, *, participant: int, tcp_only: bool) -> None: ...
 
     def restart_ice(self, *, participant: int, target: Target) -> None: ...
 

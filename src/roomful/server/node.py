@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from livekit.protocol import models
 
 from roomful.config import Config
+from roomful.server.fallback import Preferences
 from roomful.server.ids import Ids
 from roomful.server.logs import get_logger
 from roomful.server.media import MediaPlane
@@ -58,12 +59,15 @@ class Node:
     #: Joins by network address and by API key.
     joins_by_ip: Rate = field(init=False)
     joins_by_key: Rate = field(init=False)
+    #: Ways to connect that clients were left with.
+    preferences: Preferences = field(init=False)
     observers: list[Callable[[RoomEvent], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         limit = self.config.limit
         self.joins_by_ip = Rate(limit.joins_per_sec_per_ip, self.clock)
         self.joins_by_key = Rate(limit.joins_per_sec_per_key, self.clock)
+        self.preferences = Preferences(self.config, self.clock)
 
     def wall_ms(self) -> int:
         return int(self.wall() * 1000)

@@ -11,6 +11,7 @@ from livekit.protocol import models, rtc
 from roomful.auth import Claims
 from roomful.server import grants, ids, tokens
 from roomful.server.datatracks import DataTracks
+from roomful.server.fallback import Ways
 from roomful.server.node import Node
 from roomful.server.permissions import TrackPermissions
 from roomful.server.publications import Publications
@@ -45,6 +46,7 @@ class Participant:
 
         self.client = params.client
         self.protocol = params.client.protocol
+        self.ways = Ways(node.preferences, room.name, self.identity, params.client)
         self.single = params.single_peer_connection
         self.subscriber_primary = not self.single and self.protocol > 2 and self.permission.can_subscribe
         self.auto_subscribe_data_track = params.auto_subscribe_data_track

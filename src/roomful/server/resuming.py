@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from livekit.protocol import models, rtc
 
-from roomful.server import joining, liveness, moving
+from roomful.server import fallback, joining, liveness, moving
+from roomful.server.clients import version_of
 from roomful.server.join import JoinParams
 from roomful.server.node import Node, logger
 from roomful.server.participant import Participant
@@ -55,6 +56,8 @@ def begin(node: Node, participant: Participant, params: JoinParams) -> Session:
         return session
     participant.room.hang_up(participant, None)
     participant.claims = params.claims
+    if participant.ways.returned(params.reconnect_reason):
+        fallback.apply(participant)
     if params.room != participant.room.name:
         moving.point_to(participant, participant.room)
         participant.knows_room = False
@@ -104,7 +107,5 @@ def complete(participant: Participant, last_sequence: int) -> None:
 def _knows_reconnect(client: models.ClientInfo) -> bool:
     if client.sdk != models.ClientInfo.JS:
         return True
-    numbers = client.version.partition("-")[0].split(".")
-    if not all(number.isdecimal() for number in numbers):
-        return True
-    return tuple(map(int, numbers)) >= _JS_WITH_RECONNECT
+    version = version_of(client)
+    return version is None or version >= _JS_WITH_RECONNECT

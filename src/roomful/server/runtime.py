@@ -24,6 +24,8 @@ log = get_logger("roomful.server")
 
 DEV_UDP_PORT = 7882
 TCP_PORT = 7881
+#: Asked for our own address by `rtc.use_external_ip` when none are configured, as livekit-server does.
+STUN_SERVERS = ("global.stun.twilio.com:3478", "stun.l.google.com:19302", "stun1.l.google.com:19302")
 #: Media events handled before signalling gets its turn.
 EVENTS_A_TURN = 256
 #: Seconds that clients have to take their goodbye.
@@ -124,10 +126,18 @@ class Runtime:
         )
 
     def _open_media(self) -> Media:
-        from roomful._core import Media
+        from roomful._core import ExternalAddresses, Media
 
         rtc = self._config.rtc
         addresses = [address for address in (rtc.node_ip.ipv4, rtc.node_ip.ipv6) if address]
+        external = None
+        if rtc.use_external_ip:
+            external = ExternalAddresses(
+                stun_servers=[_host_and_port(server) for server in rtc.stun_servers or STUN_SERVERS],
+                only=rtc.external_ip_only,
+                advertise_internal=rtc.advertise_internal_ip,
+                validate=not rtc.skip_external_ip_validation,
+            )
         for ports in self._udp_ports():
             try:
                 return Media(
@@ -139,6 +149,9 @@ class Runtime:
                     allow_loopback=rtc.enable_loopback_candidate or self._config.development,
                     interfaces_include=rtc.interfaces.includes,
                     interfaces_exclude=rtc.interfaces.excludes,
+                    networks_include=rtc.ips.includes,
+                    networks_exclude=rtc.ips.excludes,
+                    external=external,
                 )
             except OSError as error:
                 failure = error
@@ -201,3 +214,10 @@ class Runtime:
         except Exception:
             log.exception("timer failed")
         self._schedule()
+
+
+def _host_and_port(server: str) -> str:
+    """Of a STUN server as configured: a URL or a bare host is one too."""
+    server = server.removeprefix("stun:")
+    host, _, port = server.rpartition(":")
+    return server if host and port.isdecimal() and not host.endswith(":") else f"{server}:3478"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from livekit.protocol import models, rtc
 
 from roomful import strict_json
-from roomful.server import forwarding, liveness
+from roomful.server import fallback, forwarding, liveness
 from roomful.server.media import Target
 from roomful.server.node import Node, logger
 from roomful.server.outbox import Outbox
@@ -219,7 +219,9 @@ class Session:
             self._break_resume(participant, "after")
         elif scenario == "disconnect_signal_on_resume_no_messages":
             self._break_resume(participant, "before")
-        elif scenario == "switch_candidate_protocol" and request.switch_candidate_protocol == 0:
+        elif scenario == "switch_candidate_protocol" and fallback.prefer(
+            participant, request.switch_candidate_protocol
+        ):
             if not participant.single:
                 self._node.media.restart_ice(participant=participant.id, target="subscriber")
         else:

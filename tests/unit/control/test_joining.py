@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import base64
+import hmac
+import ipaddress
+import re
+
 import jwt
 import pytest
 from livekit.protocol import models, rtc
@@ -253,20 +258,41 @@ def test_duplicate_identity_old_session_leaves_before_the_new_one_joins(world: W
     assert len(world.control.list_participants("demo")) == 2
 
 
+#: RFC 7064 §3.1 and RFC 7065 §3.1, with a literal IPv6 address only in brackets (RFC 3986 §3.2.2).
+_ICE_URL = re.compile(
+    r"(?:stuns?|(turns?)):(?P<host>\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+)(?::(?P<port>\d{1,5}))?(?(1)\?transport=(?:udp|tcp)|)"
+)
+
+
 def test_configured_turn_and_stun_servers_reach_the_client() -> None:
     world = World(
         config(
             rtc={
-                "stun_servers": ["stun.example.org:3478"],
-                "turn_servers": [{"host": "2001:db8::7", "port": 443, "protocol": "tls", "secret": "s"}],
+                "stun_servers": ["stun.example.org:3478", "stun:[2001:db8::8]:3478"],
+                "turn_servers": [
+                    {"host": "2001:db8::7", "port": 443, "protocol": "tls", "secret": "s"},
+                    {"host": "turn.example.org", "username": "u", "credential": "c"},
+                    {"host": "[2001:db8::7]", "protocol": "udp"},
+                ],
             }
         )
     )
-    turn, stun = world.join("ada").join.ice_servers
+    turn, static, bracketed, stun = world.join("ada").join.ice_servers
     assert turn.urls == ["turns:[2001:db8::7]:443?transport=tcp"]
-    assert turn.username.partition(":")[0] == str(int(WALL + 100 + 14400))
-    assert turn.credential
-    assert stun.urls == ["stun:stun.example.org:3478"]
+    # What coturn computes with `use-auth-secret`.
+    bob = world.join("bob").join
+    expected = hmac.new(b"s", bob.ice_servers[0].username.encode(), "sha1").digest()
+    assert bob.ice_servers[0].username == f"{int(WALL + 100 + 14400)}:{bob.participant.sid}"
+    assert bob.ice_servers[0].credential == base64.b64encode(expected).decode()
+    assert static.urls == ["turn:turn.example.org:3478?transport=tcp"]
+    assert (static.username, static.credential) == ("u", "c")
+    assert bracketed.urls == ["turn:[2001:db8::7]:3478?transport=udp"]
+    assert stun.urls == ["stun:stun.example.org:3478", "stun:[2001:db8::8]:3478"]
+    for url in (*turn.urls, *static.urls, *bracketed.urls, *stun.urls):
+        parts = _ICE_URL.fullmatch(url)
+        assert parts, url
+        if parts["host"].startswith("["):
+            ipaddress.IPv6Address(parts["host"][1:-1])
 
 
 def test_browsers_get_what_is_known_not_to_work(world: World) -> None:

@@ -44,6 +44,12 @@ impl EventQueue {
         std::mem::take(&mut state.events)
     }
 
+    /// Nobody takes from it any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Ends [`EventQueue::notify_until_closed`].
     pub(super) fn close(&self) {
         self.lock().closed = true;

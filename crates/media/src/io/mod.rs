@@ -3,6 +3,7 @@
 mod addresses;
 mod bell;
 mod events;
+mod external;
 pub(crate) mod gate;
 mod socket;
 mod worker;
@@ -12,8 +13,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+pub use addresses::Network;
 pub use events::EventQueue;
 
+use self::addresses::Mapping;
 use self::gate::Gate;
 use self::worker::{Sockets, Worker};
 use crate::api::{Command, RoomId};
@@ -38,8 +41,26 @@ pub struct EngineConfig {
     /// Interface names; empty includes all.
     pub interfaces_include: Vec<String>,
     pub interfaces_exclude: Vec<String>,
+    /// Addresses of the interfaces; empty includes all.
+    pub networks_include: Vec<Network>,
+    pub networks_exclude: Vec<Network>,
+    /// Offer the addresses that ours are mapped to, as far as STUN servers tell.
+    pub external: Option<ExternalAddresses>,
     /// Makes all random choices of the plane reproducible.
     pub seed: Option<u64>,
+}
+
+/// How the external addresses are found, and what is offered beside them.
+#[derive(Clone, Debug, Default)]
+pub struct ExternalAddresses {
+    /// `host:port`, asked in this order until one answers.
+    pub stun_servers: Vec<String>,
+    /// Not offer IPv4 addresses that nothing is mapped to.
+    pub only: bool,
+    /// Offer the own address beside the external one that it is mapped to.
+    pub advertise_internal: bool,
+    /// Use an external address only if what is sent there comes back.
+    pub validate: bool,
 }
 
 /// The certificate of this process: making its DTLS configuration checks the cryptography, once is enough.
@@ -50,6 +71,29 @@ fn identity() -> io::Result<Arc<Identity>> {
     }
     let identity = Identity::generate().map_err(io::Error::other)?;
     Ok(Arc::clone(IDENTITY.get_or_init(|| identity)))
+}
+
+/// What is mapped to the addresses of one port counts for all ports.
+fn mappings(config: &EngineConfig, sockets: &mut Sockets) -> io::Result<Vec<Mapping>> {
+    let Some(external) = &config.external else {
+        return Ok(Vec::new());
+    };
+    let mut mappings = Vec::new();
+    for socket in sockets.iter_mut() {
+        let own = addresses::own(config, &[socket.address()])?;
+        if !own.is_empty() {
+            let (servers, validate) = (&external.stun_servers, external.validate);
+            mappings.extend(external::mappings(socket, &own, servers, validate)?);
+        }
+    }
+    if mappings.is_empty() {
+        log::error!(
+            "no external address found by rtc.use_external_ip: {} did not tell one that can be used; name it \
+             by rtc.node_ip, or other servers by rtc.stun_servers",
+            external.stun_servers.join(", ")
+        );
+    }
+    Ok(mappings)
 }
 
 /// Which of `workers` a room lives on. Only within one can participants move and tracks be forwarded.
@@ -74,12 +118,16 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Binds the sockets and starts the threads. `wake` is called from a thread of its own, once per
-    /// batch of events.
+    /// Binds the sockets and starts the threads. Events go to `events`; `wake` is called from a thread of its
+    /// own, once per batch of them. Asking for external addresses takes up to some seconds.
     ///
     /// # Errors
     /// When a port is taken or an address is not ours; the text names the setting.
-    pub fn start(config: EngineConfig, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        config: EngineConfig,
+        events: Arc<EventQueue>,
+        wake: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
         let identity = identity()?;
         let bind = addresses::to_bind(&config);
         let ports = if config.udp_ports.is_empty() {
@@ -87,7 +135,7 @@ impl Engine {
         } else {
             &config.udp_ports
         };
-        let sockets: Vec<Sockets> = ports
+        let mut sockets: Vec<Sockets> = ports
             .iter()
             .map(|port| Sockets::bind(&bind, *port))
             .collect::<io::Result<_>>()?;
@@ -105,15 +153,15 @@ impl Engine {
             .as_ref()
             .map(|_| gate::Prepared::new())
             .transpose()?;
-        let tcp = listeners
+        let listening = listeners
             .as_ref()
             .map_or_else(Vec::new, gate::Listeners::addresses);
-        let events = Arc::new(EventQueue::default());
+        let tcp = addresses::own(&config, &listening)?;
         let mut engine = Self {
             workers: Vec::new(),
             notifier: None,
             gate: None,
-            tcp_port: tcp.first().map(|it| it.port()),
+            tcp_port: listening.first().map(|it| it.port()),
             ports: sockets
                 .iter()
                 .filter_map(|it| Some(it.addresses().first()?.port()))
@@ -121,10 +169,19 @@ impl Engine {
             fingerprint: identity.fingerprint().to_string(),
             events: Arc::clone(&events),
         };
+        let mappings = match sockets.first_mut() {
+            Some(first) => mappings(&config, first)?,
+            None => Vec::new(),
+        };
         for (index, sockets) in sockets.into_iter().enumerate() {
-            let mut candidates =
-                addresses::candidates(&config, Protocol::Udp, &sockets.addresses())?;
-            candidates.extend(addresses::candidates(&config, Protocol::Tcp, &tcp)?);
+            let udp = addresses::own(&config, &sockets.addresses())?;
+            let mut candidates = addresses::candidates(&config, Protocol::Udp, &udp, &mappings);
+            candidates.extend(addresses::candidates(
+                &config,
+                Protocol::Tcp,
+                &tcp,
+                &mappings,
+            ));
             let plane = PlaneConfig {
                 identity: Arc::clone(&identity),
                 candidates,
@@ -164,12 +221,6 @@ impl Engine {
                 .for_each(|worker| worker.send(command.clone()));
             last.send(command);
         }
-    }
-
-    /// The queue of events to take from.
-    #[must_use]
-    pub fn events(&self) -> &Arc<EventQueue> {
-        &self.events
     }
 
     /// The bound UDP ports, one a worker.

@@ -57,6 +57,11 @@ impl Sockets {
         self.0.iter().map(UdpSocket::address).collect()
     }
 
+    /// For what is done before the worker starts.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut UdpSocket> {
+        self.0.iter_mut()
+    }
+
     fn for_local(&self, local: SocketAddr) -> Option<&UdpSocket> {
         let exact = self.0.iter().find(|it| it.address() == local);
         exact.or_else(|| {

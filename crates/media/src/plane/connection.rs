@@ -145,7 +145,7 @@ impl Plane {
             candidates.extend(more.into_iter().flatten());
         }
         let credentials = IceCredentials::from_random(self.random.bytes());
-        let transport = Transport::new(
+        let mut transport = Transport::new(
             TransportConfig {
                 identity: self.config.identity.clone(),
                 role: match target {
@@ -163,6 +163,7 @@ impl Plane {
             },
             now,
         );
+        transport.set_tcp_only(spec.tcp_only);
         let local = LocalTransport {
             ice: convert::local_credentials(&credentials),
             ice_lite: spec.ice_lite,
@@ -373,12 +374,14 @@ impl Plane {
                 TransportEvent::ChannelClosed { channel } => self.channel_closed(now, key, channel),
                 TransportEvent::Closed { reason } => {
                     let (participant, target) = (connection.participant, connection.target);
+                    let way = connection.transport.way();
                     self.connection_down(key);
                     self.events.push_back(Event::Connection {
                         participant,
                         target,
                         state: ConnectionState::Closed,
                         detail: reason,
+                        way,
                     });
                 }
             }
@@ -402,11 +405,13 @@ impl Plane {
             ConnectionState::Connected => String::new(),
             _ => connection.transport.diagnosis(),
         };
+        let way = connection.transport.way();
         self.events.push_back(Event::Connection {
             participant,
             target,
             state,
             detail,
+            way,
         });
         match state {
             ConnectionState::Connected => {

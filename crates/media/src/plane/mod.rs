@@ -160,6 +160,10 @@ impl Plane {
             } => {
                 self.remote_candidate(now, participant, target, &candidate);
             }
+            Command::SetTcpOnly {
+                participant,
+                tcp_only,
+            } => self.set_tcp_only(participant, tcp_only),
             Command::RestartIce {
                 participant,
                 target,
@@ -238,6 +242,7 @@ impl Plane {
             | Command::RemoveParticipant(participant)
             | Command::RemoteDescription { participant, .. }
             | Command::RemoteCandidate { participant, .. }
+            | Command::SetTcpOnly { participant, .. }
             | Command::RestartIce { participant, .. }
             | Command::Resume(participant)
             | Command::ReplayData { participant, .. }

@@ -175,6 +175,21 @@ impl Plane {
         connection.negotiator.set_local(local);
     }
 
+    pub(super) fn set_tcp_only(&mut self, id: ParticipantId, tcp_only: bool) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        participant.spec.tcp_only = tcp_only;
+        for key in [participant.publisher, participant.subscriber]
+            .into_iter()
+            .flatten()
+        {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.transport.set_tcp_only(tcp_only);
+            }
+        }
+    }
+
     pub(super) fn restart_ice(&mut self, now: Instant, participant: ParticipantId, target: Target) {
         // Where the client offers, the restart is its own.
         if target == Target::Publisher {

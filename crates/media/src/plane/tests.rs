@@ -141,6 +141,7 @@ impl Fixture {
             ice_lite: false,
             client: ClientTraits::default(),
             extra_address: None,
+            tcp_only: false,
         };
         change(&mut spec);
         self.run(Command::AddParticipant {

@@ -13,7 +13,7 @@ use is::{IceAgent, IceAgentEvent, IceCreds};
 use super::candidate;
 use super::{
     DropReason, FiveTuple, IceCredentials, IceRole, LocalCandidate, OutgoingCandidate, Protocol,
-    Transmit, TransportError,
+    Transmit, TransportError, Way,
 };
 
 /// 5-tuples at once.
@@ -80,6 +80,8 @@ pub(super) struct Ice {
     candidates: Vec<LocalCandidate>,
     /// We opened TCP connections: passive candidates are of use.
     connects: bool,
+    /// Only TCP candidates are offered and taken.
+    tcp_only: bool,
     credentials: IceCredentials,
     tuples: Vec<Validated>,
     admissions: u32,
@@ -118,6 +120,7 @@ impl Ice {
             agent,
             candidates: Vec::with_capacity(candidates.len()),
             connects: false,
+            tcp_only: false,
             credentials,
             tuples: Vec::new(),
             admissions: 0,
@@ -180,11 +183,13 @@ impl Ice {
     pub(super) fn local_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for candidate in self.agent.local_candidates() {
-            let ours = self.candidates.iter().any(|local| {
-                local.address == candidate.addr()
-                    && Some(local.protocol) == protocol(candidate.proto())
-            });
-            if ours && candidate.kind() == is::CandidateKind::Host {
+            let protocol = protocol(candidate.proto());
+            let ours = self
+                .candidates
+                .iter()
+                .any(|local| local.address == candidate.addr() && Some(local.protocol) == protocol);
+            let offered = !self.tcp_only || protocol == Some(Protocol::Tcp);
+            if ours && offered && candidate.kind() == is::CandidateKind::Host {
                 lines.push(candidate.to_sdp_string());
             }
         }
@@ -228,6 +233,15 @@ impl Ice {
         true
     }
 
+    /// Nothing that is not there can be insisted on: without TCP candidates nothing changes.
+    pub(super) fn set_tcp_only(&mut self, tcp_only: bool) {
+        let possible = self
+            .candidates
+            .iter()
+            .any(|local| local.protocol == Protocol::Tcp);
+        self.tcp_only = tcp_only && possible;
+    }
+
     pub(super) fn is_restart(&self, remote: &IceCredentials) -> bool {
         self.agent
             .remote_credentials()
@@ -250,7 +264,8 @@ impl Ice {
     }
 
     pub(super) fn add_remote(&mut self, now: Instant, line: &str) -> Result<bool, TransportError> {
-        let parsed = candidate::parse(line, self.connects)?;
+        let parsed = candidate::parse(line, self.connects)?
+            .filter(|it| !self.tcp_only || protocol(it.proto()) == Some(Protocol::Tcp));
         let (Some(candidate), true) = (parsed, self.remote_candidates < MAX_REMOTE_CANDIDATES)
         else {
             self.counters.candidates_ignored = self.counters.candidates_ignored.saturating_add(1);
@@ -412,6 +427,19 @@ impl Ice {
             .or_else(|| same().find(|local| local.base == Some(tuple.local)))
             .or_else(|| same().find(|local| local.address.is_ipv4() == tuple.remote.is_ipv4()))
             .map(|local| local.address)
+    }
+
+    /// How the selected path goes, or the last one that was: `None` before there was any.
+    pub(super) fn way(&self) -> Option<Way> {
+        let selected = self.selected?;
+        let relayed = self.agent.remote_candidates().any(|remote| {
+            remote.addr() == selected.remote && remote.kind() == is::CandidateKind::Relayed
+        });
+        Some(match selected.protocol {
+            _ if relayed => Way::Relay,
+            Protocol::Udp => Way::Udp,
+            Protocol::Tcp => Way::Tcp,
+        })
     }
 
     /// The 5-tuple by which the agent's pair is reached.
@@ -584,7 +612,9 @@ impl Ice {
         };
         let _ = write!(out, "ICE {kind} {role}; offered");
         for local in &self.candidates {
-            let _ = write!(out, " {:?}/{}", local.protocol, local.address);
+            if !self.tcp_only || local.protocol == Protocol::Tcp {
+                let _ = write!(out, " {:?}/{}", local.protocol, local.address);
+            }
         }
         if self.candidates.is_empty() {
             out.push_str(" nothing");
@@ -625,6 +655,28 @@ impl Ice {
             }
             None => out.push_str("; nothing selected"),
         }
+    }
+
+    /// Why there is no path, as far as what came tells, and what mends it. `None` once there was one.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        if self.selected.is_some() {
+            return None;
+        }
+        let heard = self.counters.stun_received;
+        Some(if self.candidates.is_empty() {
+            "no address is offered: rtc.interfaces and rtc.ips leave none"
+        } else if self.agent.remote_credentials().is_none() {
+            "the client's description has not come: signalling is at fault, not the network"
+        } else if heard == 0 {
+            "nothing of the client came: it cannot reach what is offered. Open these ports in the firewall, or \
+             name the address that it can reach by rtc.node_ip or rtc.use_external_ip; where UDP is blocked, \
+             rtc.tcp_port and turn are other ways"
+        } else if self.tuples.is_empty() {
+            "what came names other credentials: it belongs to an older connection, or was changed on its way"
+        } else {
+            "the client is heard and hears nothing: what we send does not reach it. Let UDP out, and answers by \
+             the way that questions came"
+        })
     }
 
     #[cfg(test)]

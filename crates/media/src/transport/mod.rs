@@ -126,6 +126,17 @@ impl Transport {
         self.ice.local_lines()
     }
 
+    /// From now on only TCP candidates are offered and taken, or all again. The path in use stays until an ICE
+    /// restart. Without TCP candidates of our own nothing changes.
+    pub fn set_tcp_only(&mut self, tcp_only: bool) {
+        self.ice.set_tcp_only(tcp_only);
+    }
+
+    /// How the selected path goes, or the last one that was: `None` before there was any.
+    pub fn way(&self) -> Option<Way> {
+        self.ice.way()
+    }
+
     /// Offers another address while running; `false` when it is known or unusable.
     pub fn add_local_candidate(&mut self, now: Instant, candidate: LocalCandidate) -> bool {
         let added = self.ice.add_local(candidate);
@@ -704,6 +715,11 @@ impl Transport {
         if let Some(reason) = &self.closing {
             out.push_str("; closed: ");
             out.push_str(reason);
+        } else if let Some(hint) = self.ice.hint() {
+            out.push_str(". Probably ");
+            out.push_str(hint);
+        } else if self.session.is_some() && !self.secured {
+            out.push_str(". Probably the large packets of a handshake are lost on the way: lower the MTU there");
         }
         out
     }

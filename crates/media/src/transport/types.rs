@@ -89,6 +89,16 @@ pub enum OutgoingCandidate {
     ActiveTcp(SocketAddr),
 }
 
+/// How a path goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Udp,
+    /// ICE over TCP (RFC 6544).
+    Tcp,
+    /// Through a TURN server, however the peer reaches that.
+    Relay,
+}
+
 #[derive(Clone)]
 pub struct TransportConfig {
     pub identity: Arc<Identity>,

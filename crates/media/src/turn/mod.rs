@@ -13,6 +13,7 @@
 
 mod addresses;
 mod allocation;
+pub(crate) mod binding;
 mod bucket;
 mod channel;
 mod client;

@@ -208,6 +208,7 @@ impl World {
                     ..ClientTraits::default()
                 },
                 extra_address: None,
+                tcp_only: false,
             },
         });
         who

@@ -530,6 +530,7 @@ fn nobody_there_fails_after_fifteen_seconds_and_says_what_was_tried() {
         let text = link.a.transport.diagnosis();
         assert!(text.contains("offered Udp/192.0.2.1:1000"), "{text}");
         assert!(text.contains("no answer from 192.0.2.2:2000"), "{text}");
+        assert!(text.contains("rtc.node_ip"), "{text}");
         assert!(link.b.transport.diagnosis().contains("nothing selected"));
     }
 }
@@ -675,4 +676,29 @@ fn an_idle_connection_wakes_rarely_and_stays_small() {
     );
     let size = size_of::<Transport>();
     assert!(size <= 2_048, "{size} B");
+}
+
+#[test]
+fn with_tcp_only_nothing_else_is_offered_or_taken() {
+    let now = Instant::now();
+    let identity = Identity::generate().unwrap();
+    let mut both = config(&identity, IceRole::Controlled, false, B);
+    both.candidates.push(LocalCandidate {
+        protocol: Protocol::Tcp,
+        address: address("192.0.2.2:7881"),
+        base: None,
+    });
+    let theirs = "candidate:1 1 udp 2130706431 192.0.2.1 1000 typ host";
+    let mut transport = Transport::new(both, now);
+    transport.set_tcp_only(true);
+    let lines = transport.local_candidates();
+    assert!(lines.len() == 1 && lines[0].contains(" tcp "), "{lines:?}");
+    assert!(!transport.add_remote_candidate(now, theirs).unwrap());
+    transport.set_tcp_only(false);
+    assert_eq!(transport.local_candidates().len(), 2);
+    assert!(transport.add_remote_candidate(now, theirs).unwrap());
+
+    let mut udp = Transport::new(config(&identity, IceRole::Controlled, false, B), now);
+    udp.set_tcp_only(true);
+    assert_eq!(udp.local_candidates().len(), 1);
 }

@@ -1,0 +1,286 @@
+//! The addresses that ours are mapped to, as STUN servers see them (RFC 8489 §7): asked from the media's own
+//! socket before its worker starts, because a mapping is of that port.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket as StdSocket};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+
+use super::addresses::Mapping;
+use super::socket::{ReceiveBuffers, UdpSocket};
+use crate::turn::binding;
+
+/// How long a server may take, and how long the others of our addresses are waited for after the first.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+const STRAGGLERS: Duration = Duration::from_millis(500);
+/// Between two sends of the same datagram.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Asks `servers` in their order until one answers, from each of `own` (addresses of `socket`).
+///
+/// With `validate` an external address counts only when a datagram sent to it comes back to us.
+pub(super) fn mappings(
+    socket: &mut UdpSocket,
+    own: &[SocketAddr],
+    servers: &[String],
+    validate: bool,
+) -> io::Result<Vec<Mapping>> {
+    let mut asking = Asking::new(socket)?;
+    let mut found = Vec::new();
+    for server in servers {
+        let Some(address) = resolve(server, own) else {
+            log::warn!("STUN server {server} has no address that can be asked");
+            continue;
+        };
+        found = asking.ask(address, own)?;
+        for mapping in &found {
+            log::info!(
+                "{} is seen as {} by {server}",
+                mapping.own,
+                mapping.external
+            );
+        }
+        if !found.is_empty() {
+            break;
+        }
+    }
+    asking.close()?;
+    // Two ways out by one address: the first is enough.
+    let mut known: Vec<Mapping> = Vec::new();
+    for mapping in found {
+        if known.iter().any(|it| it.external == mapping.external) {
+            continue;
+        }
+        if validate && mapping.external != mapping.own && !comes_back(socket, mapping)? {
+            log::warn!(
+                "{} is not used: what is sent to it from here does not come back \
+                 (rtc.skip_external_ip_validation: true where the network cannot do that)",
+                mapping.external
+            );
+            continue;
+        }
+        known.push(mapping);
+    }
+    Ok(known)
+}
+
+fn resolve(server: &str, own: &[SocketAddr]) -> Option<SocketAddr> {
+    server
+        .to_socket_addrs()
+        .inspect_err(|error| log::warn!("STUN server {server}: {error}"))
+        .ok()?
+        .find(|address| own.iter().any(|it| it.is_ipv4() == address.is_ipv4()))
+}
+
+/// Whether a datagram to the external address reaches our socket.
+fn comes_back(socket: &mut UdpSocket, mapping: Mapping) -> io::Result<bool> {
+    let any: IpAddr = if mapping.own.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let sender = StdSocket::bind(SocketAddr::new(any, 0))?;
+    let to = SocketAddr::new(mapping.external, socket.address().port());
+    let mark: [u8; 16] = random();
+    let mut asking = Asking::new(socket)?;
+    let mut back = false;
+    asking.until(
+        Instant::now() + PATIENCE,
+        |_| {
+            // An unreachable network is an answer too.
+            let _ = sender.send_to(&mark, to);
+        },
+        |_, datagram| {
+            back |= datagram == mark;
+            back.then_some(Instant::now())
+        },
+    )?;
+    asking.close()?;
+    Ok(back)
+}
+
+/// A socket that is waited for.
+struct Asking<'a> {
+    socket: &'a mut UdpSocket,
+    poll: Poll,
+    buffers: ReceiveBuffers,
+}
+
+impl<'a> Asking<'a> {
+    fn new(socket: &'a mut UdpSocket) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(socket.source(), Token(0), Interest::READABLE)?;
+        Ok(Self {
+            socket,
+            poll,
+            buffers: ReceiveBuffers::new(),
+        })
+    }
+
+    fn close(self) -> io::Result<()> {
+        self.poll.registry().deregister(self.socket.source())
+    }
+
+    /// One question from each of `own` of the server's family.
+    fn ask(&mut self, server: SocketAddr, own: &[SocketAddr]) -> io::Result<Vec<Mapping>> {
+        let questions: Vec<(IpAddr, [u8; 12])> = own
+            .iter()
+            .filter(|it| it.is_ipv4() == server.is_ipv4())
+            .map(|it| (it.ip(), random()))
+            .collect();
+        let mut found: Vec<Mapping> = Vec::new();
+        self.until(
+            Instant::now() + PATIENCE,
+            |socket| {
+                for (ip, transaction) in &questions {
+                    let request = binding::request(*transaction);
+                    socket.send(*ip, server, &request, request.len());
+                }
+            },
+            |from, datagram| {
+                let (transaction, external) = binding::answer(datagram)?;
+                let (own, _) = questions.iter().find(|it| it.1 == transaction)?;
+                let known = found.iter().any(|it| it.own == *own);
+                if from != server || known {
+                    return None;
+                }
+                found.push(Mapping {
+                    own: *own,
+                    external: external.ip(),
+                });
+                let all = found.len() == questions.len();
+                Some(Instant::now() + if all { Duration::ZERO } else { STRAGGLERS })
+            },
+        )?;
+        Ok(found)
+    }
+
+    /// Sends again and again until a time, which what comes in may make an earlier one.
+    fn until(
+        &mut self,
+        mut end: Instant,
+        send: impl Fn(&UdpSocket),
+        mut take: impl FnMut(SocketAddr, &[u8]) -> Option<Instant>,
+    ) -> io::Result<()> {
+        let mut events = Events::with_capacity(1);
+        let mut again = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return Ok(());
+            }
+            if now >= again {
+                send(self.socket);
+                again = now + AGAIN;
+            }
+            let wait = end.min(again).saturating_duration_since(now);
+            match self.poll.poll(&mut events, Some(wait)) {
+                Ok(()) => self.socket.readable |= !events.is_empty(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            while self.socket.readable {
+                self.socket
+                    .receive(&mut self.buffers, |_, remote, datagram| {
+                        if let Some(earlier) = take(remote, datagram) {
+                            end = end.min(earlier);
+                        }
+                    })?;
+            }
+        }
+    }
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // It fails only before the system has seeded it.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers `count` requests that each name another address as the one it saw, and tells who asked.
+    fn server(answers: Vec<SocketAddr>) -> (String, std::thread::JoinHandle<Vec<IpAddr>>) {
+        let socket = StdSocket::bind("127.0.0.1:0").unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let name = socket.local_addr().unwrap().to_string();
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 100];
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (length, from) = socket.recv_from(&mut buffer).unwrap();
+                assert_eq!(length, 20);
+                let transaction = buffer[8..20].try_into().unwrap();
+                // Somebody else's answer first: it must not count.
+                socket
+                    .send_to(&binding::success([9; 12], answer), from)
+                    .unwrap();
+                socket
+                    .send_to(&binding::success(transaction, answer), from)
+                    .unwrap();
+                asked.push(from.ip());
+            }
+            asked
+        });
+        (name, thread)
+    }
+
+    fn media(address: &str) -> UdpSocket {
+        UdpSocket::bind(address.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_own_address_is_asked_for_from_itself() {
+        let answers = ["203.0.113.1:1", "203.0.113.2:2"].map(|it| it.parse().unwrap());
+        let (name, thread) = server(answers.to_vec());
+        let mut socket = media("0.0.0.0:0");
+        let port = socket.address().port();
+        let own = [
+            SocketAddr::from(([127, 0, 0, 1], port)),
+            SocketAddr::from(([127, 0, 0, 2], port)),
+        ];
+        let mut found = mappings(&mut socket, &own, &[name], false).unwrap();
+        found.sort_by_key(|it| it.own);
+        let mut asked = thread.join().unwrap();
+        asked.sort();
+        assert_eq!(asked, own.map(|it| it.ip()));
+        assert_eq!(
+            found.iter().map(|it| it.own).collect::<Vec<_>>(),
+            own.map(|it| it.ip())
+        );
+        assert_ne!(found[0].external, found[1].external);
+    }
+
+    #[test]
+    fn a_server_that_is_silent_is_passed_over() {
+        let silent = StdSocket::bind("127.0.0.1:0").unwrap();
+        let (name, thread) = server(vec!["203.0.113.1:1".parse().unwrap()]);
+        let mut socket = media("127.0.0.1:0");
+        let own = [socket.address()];
+        let servers = [silent.local_addr().unwrap().to_string(), name];
+        let found = mappings(&mut socket, &own, &servers, false).unwrap();
+        thread.join().unwrap();
+        let external = "203.0.113.1".parse().unwrap();
+        let own = own[0].ip();
+        assert_eq!(found, [Mapping { own, external }]);
+    }
+
+    #[test]
+    fn an_address_counts_when_what_is_sent_there_comes_back() {
+        for (seen, used) in [("127.0.0.9:1", true), ("192.0.2.1:1", false)] {
+            let (name, thread) = server(vec![seen.parse().unwrap()]);
+            let mut socket = media("0.0.0.0:0");
+            let own = [SocketAddr::from(([127, 0, 0, 1], socket.address().port()))];
+            let found = mappings(&mut socket, &own, &[name], true).unwrap();
+            thread.join().unwrap();
+            assert_eq!(!found.is_empty(), used, "{seen}");
+        }
+    }
+}
