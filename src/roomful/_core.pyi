@@ -497,3 +497,46 @@ class Media:
         """Sends packets reliably and reports what the participant sends to the identity `caller`."""
 
     def end_call(self, *, participant: int, caller: str) -> None: ...
+
+ProbeState: TypeAlias = Literal["connecting", "connected", "answer", "turn", "peer", "stream", "transport"]
+
+@final
+class Probe:
+    """A client that only connects, one way. Its sockets are the caller's; addresses are `host:port`."""
+
+    def __new__(cls) -> Probe: ...
+    @property
+    def offer(self) -> str:
+        """What to send the server; `begin_…` takes its answer, and raises ValueError if it is unusable."""
+
+    def begin_udp(self, answer: str, locals: Sequence[str]) -> None: ...
+    def begin_tcp(self, answer: str, local: str, remote: str) -> None: ...
+    def begin_relay(
+        self,
+        answer: str,
+        local: str,
+        server: str,
+        *,
+        stream: bool,
+        username: str,
+        password: str,
+        ipv6: bool = False,
+    ) -> None: ...
+    def add_candidate(self, line: str) -> None: ...
+    def handle(self, local: str, remote: str, data: bytes) -> None:
+        """A datagram, or what was read of a stream."""
+
+    def handle_timeout(self) -> float | None:
+        """Runs what is due; seconds until it is to be called again."""
+
+    def take(self) -> list[tuple[str, str, bytes]]:
+        """What to send: from, to, bytes."""
+
+    def progress(self) -> tuple[ProbeState, str]:
+        """With "connecting" comes a diagnosis, with "connected" the round trip in ms, else what is in the
+        way: of the TURN server itself, of media that it does not relay to, of the stream, of ICE or DTLS."""
+
+    @property
+    def relayed(self) -> str | None: ...
+    def close(self) -> None:
+        """Leaves: `take` then gives the goodbyes."""

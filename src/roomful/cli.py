@@ -168,6 +168,54 @@ def generate_keys() -> None:
     print(f"API{secrets.token_hex(6)}: {secrets.token_urlsafe(32)}")
 
 
+@app.command()
+def doctor(
+    url: Annotated[
+        str, typer.Argument(envvar="LIVEKIT_URL", help="The server, as clients connect to it.")
+    ] = ("ws://localhost:7880"),
+    api_key: KeyOption = DEV_KEY,
+    api_secret: SecretOption = DEV_SECRET,
+    token: Annotated[str, typer.Option(help="Join with this token instead of key and secret.")] = "",
+    ca_file: Annotated[Path | None, typer.Option(help="Trust these certificates for TURN/TLS.")] = None,
+) -> None:
+    """Try the ways from this machine to a server's media, and say what mends those that fail.
+
+    Works with livekit-server too. Ends with 1 unless every way that the server offers works.
+    """
+    import ssl
+
+    from roomful.doctor import SignallingError, Way, examine
+
+    room = f"doctor-{secrets.token_hex(4)}"
+
+    def token_for(way: Way) -> str:
+        builder = auth.AccessToken(api_key, api_secret, ttl=timedelta(minutes=5))
+        return token or builder.with_identity(f"doctor {way.value}").with_room(room).to_jwt()
+
+    try:
+        trusted = ssl.create_default_context(cafile=ca_file)
+        found = _run(examine(url, token_for, tls=trusted))
+    except (SignallingError, ValueError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{ca_file}: {error.strerror or error}")
+    console.print(f"server     {_plain(found.server)} at {_plain(url)}, joined in {found.join_time:.0f} ms")
+    console.print(
+        f"media      UDP {_plain(', '.join(found.udp) or '-')} · TCP {_plain(', '.join(found.tcp) or '-')}"
+    )
+    console.print(f"ice        {_plain(', '.join(found.ice_servers) or '-')}")
+    for finding in found.findings:
+        label = f"{finding.way.value:10} "
+        if finding.trouble is None:
+            trip = "" if finding.round_trip is None else f", round trip {finding.round_trip:g} ms"
+            console.print(f"{label}[green]works[/green]{trip} ({_plain(finding.target)})")
+            continue
+        target = f" ({_plain(finding.target)})" if finding.target else ""
+        console.print(f"{label}[red]{finding.trouble.value}[/red]{target}: {_plain(finding.cause)}")
+        console.print(f"{'':11}to mend: {_plain(finding.remedy(found.udp))}")
+    raise typer.Exit(0 if found.healthy else 1)
+
+
 @rooms.command("list")
 def list_rooms(
     url: UrlOption = "ws://localhost:7880",
@@ -275,15 +323,15 @@ def _explain_os_error(error: OSError) -> str:
     return text
 
 
-def _run(main: Any) -> None:
+def _run(main: Any) -> Any:
     """On uvloop where it exists: this process is ours, so its loop may be."""
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)
+        return asyncio.run(main)
     else:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)
+            return runner.run(main)
 
 
 async def _serve_until_stopped(config: Config, greet: Any) -> None:

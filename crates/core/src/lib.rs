@@ -3,6 +3,7 @@
 mod event;
 mod logging;
 mod media;
+mod probe;
 
 use pyo3::prelude::*;
 
@@ -12,4 +13,6 @@ mod _core {
     use crate::event::Event;
     #[pymodule_export]
     use crate::media::{Codec, ExternalAddresses, Layer, Media};
+    #[pymodule_export]
+    use crate::probe::Probe;
 }

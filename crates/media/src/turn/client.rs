@@ -33,21 +33,22 @@ pub enum ClientError {
     #[error("the TURN server answered what is no answer to the question")]
     Malformed,
     /// Error codes are those of RFC 8656 §19.
-    #[error("{}", explain(*.code, .reason))]
+    #[error("{} ({code} {reason})", explain(*.code))]
     Refused { code: u16, reason: String },
+    /// Of a peer; some servers say 401 here, and mean 403.
+    #[error("the TURN server does not relay to that address ({code} {reason})")]
+    Denied { code: u16, reason: String },
 }
 
-fn explain(code: u16, reason: &str) -> String {
-    let meaning = match code {
+fn explain(code: u16) -> &'static str {
+    match code {
         401 => "wrong or expired credentials",
-        403 => "the TURN server does not relay to that address",
         437 => "an older allocation of the same address and port still lives",
         438 => "the TURN server takes none of its own nonces",
         486 => "the participant has as many allocations as it may",
         508 => "the TURN server has as many allocations as it may",
         _ => "refused by the TURN server",
-    };
-    format!("{meaning} ({code} {reason})")
+    }
 }
 
 /// How a client is set up.
@@ -381,7 +382,11 @@ impl Client {
             .filter(|it| !it.is_control())
             .take(100)
             .collect();
-        self.fail(question, ClientError::Refused { code, reason });
+        let error = match question {
+            Question::Bind(_) => ClientError::Denied { code, reason },
+            Question::Allocate | Question::Refresh => ClientError::Refused { code, reason },
+        };
+        self.fail(question, error);
     }
 
     /// Takes realm and nonce; `false` if there are none.

@@ -111,7 +111,7 @@ impl Pair {
 
 fn code(error: &ClientError) -> u16 {
     match error {
-        ClientError::Refused { code, .. } => *code,
+        ClientError::Refused { code, .. } | ClientError::Denied { code, .. } => *code,
         _ => 0,
     }
 }
