@@ -61,7 +61,7 @@ def running(*arguments: str, ready: str) -> Iterator[tuple[subprocess.Popen[str]
 def test_help_names_every_command() -> None:
     answer = run("--help")
     assert answer.returncode == 0
-    for command in ("dev", "serve", "token", "room"):
+    for command in ("dev", "serve", "token", "room", "doctor"):
         assert re.search(rf"\b{command} ", answer.stdout)
 
 
