@@ -396,6 +396,9 @@ class Limit(_Section):
     #: at once. Behind a proxy that hides its clients' addresses the first is for all of them.
     joins_per_sec_per_ip: float = Field(100.0, ge=0)
     joins_per_sec_per_key: float = Field(1000.0, ge=0)
+    #: Ours: connections that one address (IPv6: one /64) may hold open to our own listener. A proxy may hold
+    #: any number if its X-Forwarded-For is believed (the environment's FORWARDED_ALLOW_IPS, else 127.0.0.1).
+    connections_per_ip: int = Field(2000, ge=0)
     #: Ours: request line and headers, which hold tokens with their metadata.
     max_request_head_size: int = Field(1024 * 1024, ge=8192)
 

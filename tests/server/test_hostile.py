@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -295,6 +295,44 @@ async def test_joins_over_the_rate_are_503_with_the_settings_name() -> None:
             url = f"{server.url}/rtc?access_token={server.token(identity='eve', room='demo')}"
             answer = await refused(url)
         assert answer == (503, "too many joins from one address: limit.joins_per_sec_per_ip 0.2")
+
+
+async def test_connections_over_the_limit_are_503_with_its_name_and_proxies_have_none() -> None:
+    async with roomful.Server({"limit": {"connections_per_ip": 3}}) as server:
+        port = int(server.url.rsplit(":", 1)[1])
+
+        async def ask(address: str, opened: ExitStack) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+            opened.callback(writer.close)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            return await reader.readline() + await reader.readuntil(b"\r\n\r\n") + await reader.read(80)
+
+        url = f"{server.url}/rtc?access_token={server.token(identity='ada', room='demo')}"
+        with ExitStack() as opened:
+            # The upgraded one counts once.
+            async with connect(url, local_addr=("127.0.0.2", 0)) as ada:
+                for _ in range(2):
+                    assert (await ask("127.0.0.2", opened)).endswith(b"OK")
+                refusal = await ask("127.0.0.2", opened)
+                assert refusal.startswith(b"HTTP/1.1 503 ")
+                assert refusal.endswith(b"too many connections from one address: limit.connections_per_ip 3")
+                # Where a forwarded address is believed, everybody comes from one.
+                for _ in range(5):
+                    assert (await ask("127.0.0.1", opened)).endswith(b"OK")
+                await (await ada.ping())
+        # What was given back can be had again.
+        with ExitStack() as opened:
+            async with asyncio.timeout(10):
+                while not (await ask("127.0.0.2", opened)).endswith(b"OK"):
+                    pass
+
+
+async def test_a_refused_join_is_no_error_in_the_log(
+    server: roomful.Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await refused(f"{server.url}/rtc?access_token=nonsense"))[0] == 401
+    async with joined(server, "ada"):
+        assert not [it.getMessage() for it in caplog.records if it.levelno >= logging.WARNING]
 
 
 async def test_datagrams_of_strangers_get_no_answer_and_do_no_harm(server: roomful.Server) -> None:

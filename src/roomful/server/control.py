@@ -10,7 +10,6 @@ from livekit.protocol import room as room_protocol
 
 from roomful.config import Config
 from roomful.server import (
-    codecs,
     events,
     forwarding,
     frames,
@@ -365,7 +364,7 @@ class ControlPlane:
 
     def _start_media(self, participant: Participant, params: JoinParams) -> None:
         config, client, permission = self._node.config, participant.client, participant.permission
-        disabled = codecs.disabled_for(client)
+        disabled = participant.disabled_codecs
         lite = (
             config.rtc.use_ice_lite
             and participant.protocol >= _ICE_LITE_PROTOCOL

@@ -115,6 +115,7 @@ class Server:
                 sockets,
                 max_frame=limit.signal_message_size_limit,
                 max_head=limit.max_request_head_size,
+                most_of_one_address=limit.connections_per_ip,
             )
             await self._listener.start()
         except BaseException:

@@ -108,7 +108,7 @@ def first_message(participant: Participant) -> bytes:
         ping_interval=PING_INTERVAL,
         ping_timeout=PING_TIMEOUT,
         sif_trailer=room.sif_trailer,
-        enabled_publish_codecs=codecs.publishable(config, codecs.disabled_for(participant.client)),
+        enabled_publish_codecs=codecs.publishable(config, participant.disabled_codecs),
         # With a way given up it is likely to fail once more.
         fast_publish=participant.permission.can_publish and participant.ways.preference == "any",
     )
@@ -119,7 +119,7 @@ def first_message(participant: Participant) -> bytes:
 
 def client_configuration(participant: Participant) -> models.ClientConfiguration | None:
     """What this client must be kept from; None: nothing."""
-    disabled = codecs.disabled_for(participant.client)
+    disabled = participant.disabled_codecs
     configuration = models.ClientConfiguration()
     if disabled.codecs or disabled.publish:
         configuration.disabled_codecs.CopyFrom(disabled)

@@ -17,9 +17,12 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+
+from roomful.server.rates import Holdings, network_of
 
 #: Seconds until the kernel drops a connection whose peer acknowledges nothing.
 USER_TIMEOUT = 20
@@ -52,6 +55,16 @@ class AddressInUse(OSError):
 
 class _Config(uvicorn.Config):
     max_head: int
+    #: Open connections by network address.
+    held: Holdings
+
+    def network_of(self, client: tuple[str, int] | None) -> str:
+        """Whose connection it is; empty for one that a proxy makes for others."""
+        app = self.loaded_app
+        proxies = app.trusted_hosts if isinstance(app, ProxyHeadersMiddleware) else ()
+        if client is None or client[0] in proxies:
+            return ""
+        return network_of(client[0])
 
 
 class _Connections(set[Any]):
@@ -90,12 +103,25 @@ class _Http(HttpToolsProtocol):
         self._head: int | None = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._refused = False
+        #: Whose share of connections this one is of.
+        self._network = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        network, held = self.config.network_of(self.client), self.config.held
+        if network and not held.take(network):
+            text = f"too many connections from one address: limit.connections_per_ip {held.most}"
+            self._answer_head("503 Service Unavailable", text)
+            return
+        self._network = network
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT, transport.abort)
 
+    def handle_websocket_upgrade(self) -> None:
+        self._give_back()
+        super().handle_websocket_upgrade()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._give_back()
         self._stop_head_timer()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
@@ -151,6 +177,11 @@ class _Http(HttpToolsProtocol):
         # Closed with bytes still coming in, the connection would be reset and the answer lost.
         self._head_timer = self.loop.call_later(1.0, self.transport.abort)
 
+    def _give_back(self) -> None:
+        if self._network:
+            self.config.held.give_back(self._network)
+            self._network = ""
+
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -159,6 +190,8 @@ class _Http(HttpToolsProtocol):
 
 class _WebSocket(WebSocketsSansIOProtocol):
     """With a bound on a client's frames, and a way for the application to drop one that does not read."""
+
+    config: _Config
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -169,6 +202,20 @@ class _WebSocket(WebSocketsSansIOProtocol):
         self._allowance, self._counted_at = FRAME_BURST, self.loop.time()
         self._frames_parsed = 0
         self._wait: asyncio.TimerHandle | None = None
+        self._network = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # What the HTTP connection that this one was gave back.
+        self._network = self.config.network_of(self.client)
+        if self._network:
+            self.config.held.take(self._network)
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.close_sent:
+            # A refusal is an answer too, though uvicorn takes it for a fault of the application.
+            self.handshake_complete = True
 
     def data_received(self, data: bytes) -> None:
         if not self.handshake_initiated:
@@ -224,6 +271,8 @@ class _WebSocket(WebSocketsSansIOProtocol):
             self._wait.cancel()
             self._wait = None
         self._unparsed.clear()
+        if self._network:
+            self.config.held.give_back(self._network)
         super().connection_lost(exc)
 
     def handle_connect(self, event: Any) -> None:
@@ -235,7 +284,13 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
 class Listener:
     def __init__(
-        self, app: ASGIApp, sockets: Iterable[socket.socket], *, max_frame: int, max_head: int
+        self,
+        app: ASGIApp,
+        sockets: Iterable[socket.socket],
+        *,
+        max_frame: int,
+        max_head: int,
+        most_of_one_address: int,
     ) -> None:
         raise_line_limit(max_head)
         self._sockets = list(sockets)
@@ -252,6 +307,7 @@ class Listener:
             server_header=False,
         )
         self._config.max_head = max_head
+        self._config.held = Holdings(most_of_one_address)
         self._config.load()
         self._state = ServerState()
         self._connections = _Connections()

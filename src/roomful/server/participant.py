@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from livekit.protocol import models, rtc
 
 from roomful.auth import Claims
-from roomful.server import grants, ids, tokens
+from roomful.server import codecs, grants, ids, tokens
 from roomful.server.datatracks import DataTracks
 from roomful.server.fallback import Ways
 from roomful.server.node import Node
@@ -45,6 +45,7 @@ class Participant:
         self.permission = grants.permission_of(claims.video)
 
         self.client = params.client
+        self.disabled_codecs = codecs.disabled_for(params.client)
         self.protocol = params.client.protocol
         self.ways = Ways(node.preferences, room.name, self.identity, params.client)
         self.single = params.single_peer_connection

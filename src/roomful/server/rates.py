@@ -1,8 +1,9 @@
-"""How often something may happen for each of many: a leaky bucket an address, a key, …"""
+"""How often something may happen for each of many, and how much each may hold: an address, a key, …"""
 
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Callable
 
 #: Seconds' worth of the rate that may come at once: a crowd joins together.
@@ -42,6 +43,29 @@ class Rate:
         if len(kept) > MAX_BUCKETS // 2:
             kept = dict(list(kept.items())[MAX_BUCKETS // 2 :])
         self._empty_at = kept
+
+
+class Holdings:
+    """At most `most` at a time for each key. 0 is no limit."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._held: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def take(self, key: str) -> bool:
+        """Whether `key` may have one more; then it has."""
+        if self.most and self._held[key] >= self.most:
+            return False
+        self._held[key] += 1
+        return True
+
+    def give_back(self, key: str) -> None:
+        self._held[key] -= 1
+        if not self._held[key]:
+            del self._held[key]
 
 
 def network_of(address: str) -> str:
