@@ -563,6 +563,11 @@ fn an_unusable_offer_is_rejected_with_its_reason_and_the_next_one_works() {
     assert!(
         matches!(&events[..], [Event::DescriptionRejected { id: 7, reason, .. }] if !reason.is_empty())
     );
+    let endless = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n".repeat(1_001);
+    let events = fixture.describe(ALICE, Target::Publisher, SdpKind::Offer, endless);
+    assert!(
+        matches!(&events[..], [Event::DescriptionRejected { reason, .. }] if reason == "more than 1000 sections")
+    );
     let events = fixture.describe(ALICE, Target::Subscriber, SdpKind::Offer, String::new());
     assert!(matches!(&events[..], [Event::DescriptionRejected { .. }]));
     let mut client = Client::new();
