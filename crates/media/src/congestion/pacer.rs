@@ -34,6 +34,7 @@ pub struct Patch {
     bytes: [u8; 8],
     len: u8,
     skip: u8,
+    hollow: bool,
 }
 
 impl Patch {
@@ -49,6 +50,15 @@ impl Patch {
             *into = *from;
         }
         patch
+    }
+
+    /// Nothing instead of the whole payload.
+    #[must_use]
+    pub fn hollow() -> Self {
+        Self {
+            hollow: true,
+            ..Self::default()
+        }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -148,7 +158,9 @@ pub struct Outgoing {
 
 impl Outgoing {
     fn payload(&self) -> &[u8] {
-        let payload = if self.primary_only {
+        let payload = if self.patch.hollow {
+            &[]
+        } else if self.primary_only {
             self.packet.primary()
         } else {
             self.packet.payload()

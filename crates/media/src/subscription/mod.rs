@@ -19,7 +19,7 @@ use history::History;
 pub use layers::LayerTable;
 use reports::{FIRST_REPORT, Loss};
 use resend::ResendBudget;
-use sequence::SequenceMap;
+use sequence::{Mapped, SequenceMap};
 use timeline::Timeline;
 
 use crate::api::{MediaKind, TrackSettings};
@@ -305,8 +305,11 @@ impl Subscription {
         }
         let stream = (packet.epoch, packet.layer);
         if packet.is_padding() {
-            if self.current == Some(stream) {
-                self.numbers.leave_out(packet.sequence, false);
+            if self.current == Some(stream)
+                && !self.numbers.leave_out(packet.sequence, false)
+                && let Some(payload) = self.payload_for(packet.codec)
+            {
+                self.fill(now, packet, payload, queue);
             }
             return Forwarded::Skipped;
         }
@@ -320,12 +323,14 @@ impl Subscription {
             return Forwarded::Unsupported;
         };
         if self.kind == MediaKind::Video && !self.passes_layers(packet) {
+            if !self.leave_out(packet) {
+                self.fill(now, packet, payload, queue);
+            }
             return Forwarded::Skipped;
         }
         let Some(mapped) = self.numbers.forward(packet.sequence) else {
             return Forwarded::Skipped;
         };
-        let timestamp = self.timeline.map(packet, mapped.newest);
         let patch = if self.kind == MediaKind::Video {
             self.counters.patch(
                 &packet.meta.detail,
@@ -336,23 +341,60 @@ impl Subscription {
         } else {
             Patch::default()
         };
-        let frame_offset = self.counters.frame_offset(&packet.meta, mapped.newest);
         let marker = packet.marker
             || (self.svc && packet.meta.end_of_frame && packet.meta.spatial == self.spatial);
-        let outgoing = Outgoing {
+        let outgoing = self.outgoing(packet, payload, mapped, patch, marker);
+        self.send(now, outgoing, payload, queue);
+        Forwarded::Queued
+    }
+
+    /// Sends an empty packet instead of one that is left out although it came late: the subscriber has a hole
+    /// there, and would ask for it in vain.
+    #[cold]
+    fn fill(
+        &mut self,
+        now: Instant,
+        packet: &Arc<MediaPacket>,
+        payload: SendPayload,
+        queue: &mut SendQueue,
+    ) {
+        if let Some(mapped) = self.numbers.forward(packet.sequence) {
+            let empty = self.outgoing(packet, payload, mapped, Patch::hollow(), false);
+            self.send(now, empty, payload, queue);
+        }
+    }
+
+    fn outgoing(
+        &mut self,
+        packet: &Arc<MediaPacket>,
+        payload: SendPayload,
+        mapped: Mapped,
+        patch: Patch,
+        marker: bool,
+    ) -> Outgoing {
+        Outgoing {
             packet: Arc::clone(packet),
             ssrc: self.format.ssrc,
-            timestamp,
+            timestamp: self.timeline.map(packet, mapped.newest),
             sequence: mapped.sequence,
             payload_type: payload.payload_type,
             marker,
             primary_only: packet.codec == CodecKind::Red && payload.codec != CodecKind::Red,
             patch,
-            frame_offset,
+            frame_offset: self.counters.frame_offset(&packet.meta, mapped.newest),
             original_sequence: None,
             section: self.format.section,
             with_mid: !self.heard_of,
-        };
+        }
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        outgoing: Outgoing,
+        payload: SendPayload,
+        queue: &mut SendQueue,
+    ) {
         let size = outgoing.size();
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(size as u32 - 12);
@@ -370,7 +412,6 @@ impl Subscription {
         };
         // What a full queue refuses is lost as on a full link: it can be asked for again.
         queue.push(now, priority, outgoing);
-        Forwarded::Queued
     }
 
     /// Notices layers that stopped or came back.
@@ -445,7 +486,7 @@ impl Subscription {
         }
     }
 
-    /// Whether a video packet's spatial and temporal layer pass. What is left out leaves no hole.
+    /// Whether a video packet's spatial and temporal layer pass.
     fn passes_layers(&mut self, packet: &MediaPacket) -> bool {
         let meta = &packet.meta;
         if packet.newest {
@@ -474,9 +515,13 @@ impl Subscription {
                 }
             }
         }
-        if meta.spatial <= self.spatial && meta.temporal <= self.temporal {
-            return true;
-        }
+        meta.spatial <= self.spatial && meta.temporal <= self.temporal
+    }
+
+    /// Leaves out a packet of a layer that does not pass. False when it came late: see
+    /// [`SequenceMap::leave_out`].
+    fn leave_out(&mut self, packet: &MediaPacket) -> bool {
+        let meta = &packet.meta;
         // With one layer a stream a picture left out takes its id along; with SVC lower layers keep it, and
         // VP9 refers to pictures by the distance of their ids.
         let whole_picture =
@@ -486,8 +531,7 @@ impl Subscription {
         if packet.newest {
             self.left_out = Some(id);
         }
-        self.numbers.leave_out(packet.sequence, begins);
-        false
+        self.numbers.leave_out(packet.sequence, begins)
     }
 
     #[inline]

@@ -82,13 +82,13 @@ impl SequenceMap {
     }
 
     /// A packet is left out: those after it move up. `picture`: it begins a picture that is left out.
-    /// A late one keeps the number that was set aside for it.
-    pub(super) fn leave_out(&mut self, sequence: u64, picture: bool) {
+    /// False for a late one: a number was set aside for it already, and a hole stays unless it is used.
+    pub(super) fn leave_out(&mut self, sequence: u64, picture: bool) -> bool {
         if sequence <= self.highest {
-            return;
+            return false;
         }
         let Some(back) = self.ranges.back().copied() else {
-            return;
+            return true;
         };
         self.highest = sequence;
         let next = Range {
@@ -103,6 +103,7 @@ impl SequenceMap {
             self.ranges.pop_front();
         }
         self.ranges.push_back(next);
+        true
     }
 }
 

@@ -319,6 +319,38 @@ fn temporal_layers_left_out_leave_no_hole() {
     );
 }
 
+#[test]
+fn a_left_out_packet_that_comes_late_fills_its_hole_with_nothing() {
+    let mut pair = Pair::simulcast(0);
+    let packet = |sequence: u16, temporal: u8| {
+        let index = sequence - 100;
+        Rtp::new(VP8, 10, sequence, 3000 * u32::from(index))
+            .payload(&vp8(true, index == 0, 100 + index, index as u8, temporal))
+            .with(MID_ID, b"1")
+            .with(RID_ID, b"q")
+            .marker()
+    };
+    for (sequence, temporal) in [(100, 0), (101, 2), (102, 0)] {
+        pair.receive(&packet(sequence, temporal));
+        pair.bench.pass(33 * MS);
+    }
+    pair.subscription.set_settings(TrackSettings {
+        fps: 15,
+        ..Default::default()
+    });
+    // One of the layer that does not pass comes last.
+    for (sequence, temporal) in [(103, 2), (104, 0), (106, 0), (105, 2)] {
+        pair.receive(&packet(sequence, temporal));
+        pair.bench.pass(33 * MS);
+    }
+    let late = pair.received.pop().unwrap();
+    assert_eq!((late.header.sequence, late.payload.len()), (0x7004, 0));
+    assert!(!late.header.marker);
+    let numbers: Vec<_> = pair.received.iter().map(|it| it.header.sequence).collect();
+    assert_eq!(numbers, [0x7000, 0x7001, 0x7002, 0x7003, 0x7005]);
+    assert!(pair.received.iter().all(|it| !it.payload.is_empty()));
+}
+
 fn svc_packet(pair: &mut Pair, picture: u16, spatial: u8, inter: bool, temporal: u8, last: bool) {
     let first = 0b1010_1100 | if inter { 0x40 } else { 0 };
     let sequence = pair.next(0);
