@@ -1,4 +1,4 @@
-//! TURN: a relay given packets, and a stream cut into them.
+//! TURN: a relay given packets, and a stream cut into them; a client given answers.
 #![no_main]
 
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
 use roomful_media::turn::{
-    Framing, Leg, LegTransport, MediaAddresses, Route, Server, ServerConfig,
+    Client, ClientConfig, Framing, Leg, LegTransport, MediaAddresses, Route, Server, ServerConfig,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -35,4 +35,23 @@ fuzz_target!(|data: &[u8]| {
         assert!(answer.len() <= 100);
     }
     assert_eq!(server.allocations(), 0);
+
+    let mut client = Client::new(
+        ClientConfig {
+            username: "1:PA_one".into(),
+            password: "secret".into(),
+            stream: false,
+            ipv6: false,
+            seed: 0,
+        },
+        now,
+    );
+    // The answer is to the question that was asked, so that it is looked at.
+    let question = client.poll_transmit().unwrap_or_default();
+    let mut answer = data.to_vec();
+    if let (Some(into), Some(from)) = (answer.get_mut(4..20), question.get(4..20)) {
+        into.copy_from_slice(from);
+    }
+    assert_eq!(client.handle(now, &answer), None);
+    assert_eq!(client.relayed(), None);
 });
