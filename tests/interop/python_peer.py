@@ -48,6 +48,7 @@ class Peer:
         room.on("participant_connected", lambda who: note(("participantConnected", who.identity)))
         room.on("participant_disconnected", lambda who: note(("participantDisconnected", who.identity)))
         room.on("reconnected", lambda: note(("reconnected", "")))
+        room.on("disconnected", lambda reason: note(("disconnected", str(reason))))
         room.on("moved", lambda: note(("moved", "")))
         room.register_text_stream_handler(
             "text", lambda reader, who: self._spawn(self._read_text(reader, who))
