@@ -27,7 +27,7 @@ def troubles(found: Examination) -> dict[Way, Trouble | None]:
 
 @pytest.mark.asyncio
 async def test_open_ways_work_and_absent_ones_are_named() -> None:
-    async with roomful.Server({"rtc": {"tcp_port": 0}}) as server:
+    async with roomful.Server({"rtc": {"tcp_port": 0}, "turn": {"enabled": False}}) as server:
         found = await examine_server(server)
     assert troubles(found) == {
         Way.UDP: None,
@@ -50,7 +50,8 @@ async def test_a_turn_server_that_is_silent_and_one_that_is_not_there_are_told_a
             {"host": "127.0.0.1", "port": silent.getsockname()[1], "protocol": "udp", "credential": "x"},
             {"host": "127.0.0.1", "port": tls_port, "protocol": "tls", "credential": "x"},
         ]
-        async with roomful.Server({"rtc": {"turn_servers": turn, "tcp_port": 0}}) as server:
+        config = {"rtc": {"turn_servers": turn, "tcp_port": 0}, "turn": {"enabled": False}}
+        async with roomful.Server(config) as server:
             found = await examine_server(server)
     by_way = {finding.way: finding for finding in found.findings}
     assert not found.healthy
