@@ -5,10 +5,12 @@ PYTHON ?= python3
 RUST_SOURCES := $(shell find crates/media/src crates/core -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print 2>/dev/null)
 
+MATRIX := PYTHONPATH=tests/interop:tests/network $(BIN)/python tests/network
+
 FUZZ ?= $(basename $(notdir $(wildcard crates/fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run setup test interop compare lint format fuzz bench clean
+.PHONY: help run setup test interop compare matrix table lint format fuzz bench clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,6 +51,14 @@ fuzz: ## Every parser against libFuzzer: FUZZ_SECONDS=60 each, FUZZ="sdp vp8" fo
 
 compare: $(VENV)/.dev ## The order of events with livekit-server, recorded anew and compared with ours
 	$(BIN)/python tests/interop/compare.py
+	$(MATRIX)/matrix.py --server livekit-server $(CELLS)
+
+matrix: $(VENV)/.dev ## What clients notice of each fault of network and server, recorded; CELLS="signal python" for these alone
+	$(BIN)/python tests/interop/setup.py
+	$(MATRIX)/matrix.py $(CELLS)
+
+table: $(VENV)/.dev ## The recorded matrix into docs/reconnecting.md
+	$(MATRIX)/table.py
 
 bench: $(VENV)/.dev ## Speed and memory beside livekit-server, half an hour on a quiet machine
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
