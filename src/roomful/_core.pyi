@@ -349,6 +349,13 @@ class Media:
         wake: Callable[[], object],
         tcp_port: int | None = None,
         tcp_optional: bool = False,
+        turn_secret: bytes | None = None,
+        turn_port: int | None = None,
+        turn_tls_port: int | None = None,
+        turn_bind: Sequence[str] = (),
+        turn_certificate: tuple[str, str] | None = None,
+        turn_allocations: int = 12,
+        turn_optional: bool = False,
         bind: Sequence[str] = (),
         node_addresses: Sequence[str] = (),
         allow_loopback: bool = False,
@@ -359,16 +366,25 @@ class Media:
         external: ExternalAddresses | None = None,
         seed: int | None = None,
     ) -> Media:
-        """One worker a port; port 0 is any free one. `tcp_optional`: go on without ICE over TCP where its
-        port is taken. `wake` is called from another thread, once per batch of events: give
-        `lambda: loop.call_soon_threadsafe(drain)`. With `external` it waits some seconds for STUN servers to
-        answer. Raises OSError when a port is taken."""
+        """One worker a port; port 0 is any free one. `wake` is called from another thread, once per batch of
+        events: give `lambda: loop.call_soon_threadsafe(drain)`. Raises OSError when a port is taken, unless
+        `tcp_optional` or `turn_optional` says to go on without. `turn_secret`, of 32 bytes, starts the TURN
+        server; `turn_certificate` names the files of the chain and its key: TLS is ended in front without.
+        With `external` it waits some seconds for STUN servers to answer."""
 
     @property
     def ports(self) -> list[int]: ...
     @property
     def tcp_port(self) -> int | None:
         """Of ICE over TCP."""
+
+    @property
+    def turn_ports(self) -> tuple[int | None, int | None]:
+        """Of TURN over UDP and TCP, and over TLS."""
+
+    @property
+    def addresses(self) -> list[str]:
+        """Offered to everybody as candidates."""
 
     @property
     def fingerprint(self) -> str: ...

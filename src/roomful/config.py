@@ -404,20 +404,28 @@ class Limit(_Section):
 
 
 class Turn(_Section):
-    enabled: bool = later(False)
-    domain: str = later("")
-    cert_file: str = later("")
-    key_file: str = later("")
-    tls_port: int = later(0)
-    udp_port: int = later(0)
-    relay_range_start: int = later(0)
-    relay_range_end: int = later(0)
-    external_tls: bool = later(False)
-    bind_addresses: list[str] = later(lambda: ["0.0.0.0"])
-    per_user_relay_allocation_limit: int = later(12)
-    ttl_seconds: int = later(300)
-    allow_restricted_peer_cidrs: list[str] = later(list)
-    deny_peer_cidrs: list[str] = later(list)
+    """The TURN server that is built in. It relays to this node's media and to nothing else."""
+
+    #: Absent: only in dev, on UDP port 3478 if that is free.
+    enabled: bool | None = None
+    domain: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    #: Told to clients as it is; with `external_tls` they are told 443, where TLS is ended in front.
+    tls_port: int = Field(0, ge=0, le=65535)
+    #: TCP is taken on it, too.
+    udp_port: int = Field(0, ge=0, le=65535)
+    #: Without effect, as are the lists of peers: no socket is opened to relay.
+    relay_range_start: int = 0
+    relay_range_end: int = 0
+    external_tls: bool = False
+    #: Empty: as media.
+    bind_addresses: list[str] = []
+    per_user_relay_allocation_limit: int = Field(12, ge=1)
+    #: How long credentials may be used to allocate; those in use go on.
+    ttl_seconds: int = Field(300, ge=1, le=86400)
+    allow_restricted_peer_cidrs: list[str] = []
+    deny_peer_cidrs: list[str] = []
 
 
 class Ingress(_Section):
@@ -647,6 +655,22 @@ def check_keys(config: Config) -> None:
         raise ConfigError(
             f"the secret of {', '.join(short)} is shorter than {MIN_SECRET_LENGTH} characters; "
             "`roomful generate-keys` makes one"
+        )
+
+
+def check_turn(turn: Turn) -> None:
+    """Refuses a TURN server that cannot be reached."""
+    if not turn.enabled:
+        return
+    if not turn.udp_port and not turn.tls_port:
+        raise ConfigError(
+            "turn.enabled needs turn.udp_port (usually 3478), turn.tls_port (usually 5349) or both"
+        )
+    if turn.tls_port and not turn.domain:
+        raise ConfigError("turn.tls_port needs turn.domain, the name that the certificate is for")
+    if turn.tls_port and not turn.external_tls and not (turn.cert_file and turn.key_file):
+        raise ConfigError(
+            "turn.tls_port needs turn.cert_file and turn.key_file (or turn.external_tls, TLS ended in front)"
         )
 
 

@@ -4,50 +4,109 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from pathlib import Path
 
 import faults
 import pytest
+import trustme
 from namespace import Link
-from peers import PYTHON_PEER, run_program
+from peers import PYTHON_PEER, Peer, run_program
 from servers import ROOM, ServerProcess, open_command
 
 from roomful.config import DEV_KEY, DEV_SECRET
 
-PORT, TCP_PORT, UDP_PORT = 7880, 7881, 7882
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
+
+PORT, TCP_PORT, UDP_PORT, TURN_PORT, TLS_PORT = 7880, 7881, 7882, 3478, 5349
+CHROMIUM_PEER = str(Path(__file__).resolve().parent.parent / "interop" / "browser" / "chromium_peer.py")
 Blocking = Callable[[Link], AbstractContextManager[None]]
 
-#: What is blocked, and what the client then says of the pair it has chosen.
-WAYS = pytest.mark.parametrize(
-    ("blocked", "chosen"),
-    [(nullcontext, "udp"), (faults.block_udp, "tcp")],
-    ids=["over UDP", "over TCP"],
-)
+
+@contextmanager
+def only_turn_over_udp(link: Link) -> Iterator[None]:
+    with faults.block_udp(link, UDP_PORT), faults.block_tcp(link, TCP_PORT):
+        yield
 
 
-@pytest.mark.asyncio
-@pytest.mark.timeout(90)
-async def test_forced_tcp_is_used_where_nothing_is_blocked(link: Link) -> None:
-    await hear_each_other(link, nullcontext, "tcp", "--rtc.force_tcp=true")
+@contextmanager
+def only_turn_over_tls(link: Link) -> Iterator[None]:
+    with faults.block_udp(link), faults.block_tcp(link, TCP_PORT, TURN_PORT):
+        yield
 
 
-@pytest.mark.asyncio
-@pytest.mark.timeout(90)
-@WAYS
-async def test_two_programs_hear_each_other(link: Link, blocked: Blocking, chosen: str) -> None:
-    await hear_each_other(link, blocked, chosen)
+#: What is blocked, and what the client then says of the pair that it has chosen.
+UDP = pytest.param(nullcontext, "udp", id="over UDP")
+TURN_UDP = pytest.param(only_turn_over_udp, "relay udp", id="by TURN over UDP")
+TCP = pytest.param(faults.block_udp, "tcp", id="over TCP")
+TURN_TLS = pytest.param(only_turn_over_tls, "relay tls", id="by TURN over TLS")
 
 
-async def hear_each_other(link: Link, blocked: Blocking, chosen: str, *more: str) -> None:
-    options = [f"--port={PORT}", f"--bind={link.server.address}", *more]
-    with open_command(*options, within=link.server.command()), blocked(link):
-        server = ServerProcess(f"ws://{link.server.address}:{PORT}", DEV_KEY, DEV_SECRET)
-        program = link.client.command(sys.executable, PYTHON_PEER)
-        async with run_program("ada", *program) as ada, run_program("bob", *program) as bob:
-            for peer in (ada, bob):
-                await peer.connect(server.url, server.token(identity=peer.identity, room=ROOM))
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@contextmanager
+def serving(link: Link, authority: trustme.CA, folder: Path, *more: str) -> Iterator[ServerProcess]:
+    """A server with all ways open, in its namespace."""
+    certificate = authority.issue_cert(link.server.address)
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(chain, append=True)
+    certificate.private_key_pem.write_to_path(key)
+    options = [
+        *(f"--port={PORT}", f"--bind={link.server.address}", "--turn.enabled=true"),
+        *(f"--turn.udp_port={TURN_PORT}", f"--turn.tls_port={TLS_PORT}"),
+        *more,
+        *(f"--turn.domain={link.server.address}", f"--turn.cert_file={chain}", f"--turn.key_file={key}"),
+    ]
+    with open_command(*options, within=link.server.command()):
+        yield ServerProcess(f"ws://{link.server.address}:{PORT}", DEV_KEY, DEV_SECRET)
+
+
+@asynccontextmanager
+async def in_room(server: ServerProcess, identity: str, *command: str) -> AsyncIterator[Peer]:
+    async with run_program(identity, *command) as peer:
+        await peer.connect(server.url, server.token(identity=identity, room=ROOM))
+        yield peer
+
+
+async def test_forced_tcp_is_used_where_nothing_is_blocked(
+    link: Link, authority: trustme.CA, tmp_path: Path
+) -> None:
+    program = link.client.command(sys.executable, PYTHON_PEER)
+    with serving(link, authority, tmp_path, "--rtc.force_tcp=true") as server:
+        async with in_room(server, "ada", *program) as ada, in_room(server, "bob", *program) as bob:
+            await ada.publishTone(440)
+            await bob.hears("ada", 440)
+            assert await ada.path() == await bob.path() == ["tcp"]
+
+
+@pytest.mark.parametrize(("blocked", "chosen"), [UDP, TURN_UDP, TCP])
+async def test_programs_on_pypis_livekit_hear_each_other(
+    link: Link, authority: trustme.CA, tmp_path: Path, blocked: Blocking, chosen: str
+) -> None:
+    program = link.client.command(sys.executable, PYTHON_PEER)
+    with serving(link, authority, tmp_path) as server, blocked(link):
+        async with in_room(server, "ada", *program) as ada, in_room(server, "bob", *program) as bob:
             await ada.publishTone(440)
             await bob.publishTone(880)
             await asyncio.gather(ada.hears("bob", 880), bob.hears("ada", 440))
             assert await ada.path() == await bob.path() == [chosen]
+
+
+@pytest.mark.parametrize(("blocked", "chosen"), [UDP, TURN_UDP, TCP, TURN_TLS])
+async def test_a_browser_hears_and_is_heard(
+    link: Link, authority: trustme.CA, tmp_path: Path, blocked: Blocking, chosen: str
+) -> None:
+    # Its TURN clients know the authorities that browsers do.
+    browser = link.client.command(sys.executable, CHROMIUM_PEER, "--ignore-certificate-errors")
+    program = link.server.command(sys.executable, PYTHON_PEER)
+    with serving(link, authority, tmp_path) as server, blocked(link):
+        async with in_room(server, "ada", *browser) as ada, in_room(server, "bob", *program) as bob:
+            await ada.publishTone(440)
+            await bob.publishTone(880)
+            await asyncio.gather(ada.hears("bob", 880), bob.hears("ada", 440))
+            assert await ada.path() == [chosen]

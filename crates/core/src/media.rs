@@ -1,12 +1,13 @@
 //! `Media`: one method per [`api::Command`], and the way back for events.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use roomful_media::api::{self, Command, ParticipantId, RoomId, TrackId};
-use roomful_media::io::{self, Engine, EngineConfig, EventQueue, Network, worker_of};
+use roomful_media::io::{self, Engine, EngineConfig, EventQueue, Network, TurnConfig, worker_of};
 
 use crate::event::Event;
 use crate::logging;
@@ -124,6 +125,8 @@ pub(crate) struct Media {
     events: Arc<EventQueue>,
     ports: Vec<u16>,
     tcp_port: Option<u16>,
+    turn_ports: (Option<u16>, Option<u16>),
+    addresses: Vec<String>,
     fingerprint: String,
 }
 
@@ -156,9 +159,11 @@ impl Drop for Media {
 impl Media {
     #[new]
     #[pyo3(signature = (
-        *, udp_ports, wake, tcp_port = None, tcp_optional = false, bind = Vec::new(), node_addresses = Vec::new(),
-        allow_loopback = false, interfaces_include = Vec::new(), interfaces_exclude = Vec::new(),
-        networks_include = Vec::new(), networks_exclude = Vec::new(), external = None, seed = None
+        *, udp_ports, wake, tcp_port = None, tcp_optional = false, turn_secret = None, turn_port = None,
+        turn_tls_port = None, turn_bind = Vec::new(), turn_certificate = None, turn_allocations = 12,
+        turn_optional = false, bind = Vec::new(), node_addresses = Vec::new(), allow_loopback = false,
+        interfaces_include = Vec::new(), interfaces_exclude = Vec::new(), networks_include = Vec::new(),
+        networks_exclude = Vec::new(), external = None, seed = None
     ))]
     fn new(
         py: Python<'_>,
@@ -166,6 +171,13 @@ impl Media {
         wake: Py<PyAny>,
         tcp_port: Option<u16>,
         tcp_optional: bool,
+        turn_secret: Option<[u8; 32]>,
+        turn_port: Option<u16>,
+        turn_tls_port: Option<u16>,
+        turn_bind: Vec<String>,
+        turn_certificate: Option<(PathBuf, PathBuf)>,
+        turn_allocations: usize,
+        turn_optional: bool,
         bind: Vec<String>,
         node_addresses: Vec<String>,
         allow_loopback: bool,
@@ -182,10 +194,23 @@ impl Media {
                 .map(|it| parse_address(it))
                 .collect::<PyResult<_>>()
         };
+        let turn = match turn_secret {
+            Some(secret) => Some(TurnConfig {
+                bind: parse(turn_bind)?,
+                udp_port: turn_port,
+                tls_port: turn_tls_port,
+                certificate: turn_certificate,
+                secret,
+                allocations_per_participant: turn_allocations,
+                optional: turn_optional,
+            }),
+            None => None,
+        };
         let config = EngineConfig {
             udp_ports,
             tcp_port,
             tcp_optional,
+            turn,
             bind: parse(bind)?,
             node_addresses: parse(node_addresses)?,
             allow_loopback,
@@ -212,11 +237,15 @@ impl Media {
             .map_err(PyOSError::new_err)?;
         let (ports, tcp_port) = (engine.ports().to_vec(), engine.tcp_port());
         let fingerprint = engine.fingerprint().to_owned();
+        let turn_ports = engine.turn_ports();
+        let addresses = engine.addresses().iter().map(IpAddr::to_string).collect();
         Ok(Self {
             engine: Mutex::new(engine),
             events,
             ports,
             tcp_port,
+            turn_ports,
+            addresses,
             fingerprint,
         })
     }
@@ -229,6 +258,16 @@ impl Media {
     #[getter]
     fn tcp_port(&self) -> Option<u16> {
         self.tcp_port
+    }
+
+    #[getter]
+    fn turn_ports(&self) -> (Option<u16>, Option<u16>) {
+        self.turn_ports
+    }
+
+    #[getter]
+    fn addresses(&self) -> Vec<String> {
+        self.addresses.clone()
     }
 
     #[getter]

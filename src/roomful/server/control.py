@@ -30,6 +30,7 @@ from roomful.server.errors import (
     NotFound,
     ResourceExhausted,
 )
+from roomful.server.iceservers import IceServers, Relay
 from roomful.server.ids import Ids
 from roomful.server.join import JoinParams
 from roomful.server.media import Event, MediaPlane
@@ -63,6 +64,7 @@ class ControlPlane:
         clock: Callable[[], float],
         wall: Callable[[], float],
         random: Random,
+        relay: Relay | None = None,
     ) -> None:
         source = Ids(random)
         self._node = Node(
@@ -73,6 +75,7 @@ class ControlPlane:
             ids=source,
             timers=Timers(clock),
             sid=source.sid(ids.NODE),
+            ice_servers=IceServers(config, relay),
         )
         self._rooms = Rooms(self._node)
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 from starlette.types import ASGIApp
 
 from roomful.auth import DEFAULT_TTL, AccessToken
-from roomful.config import Config, check_keys
+from roomful.config import Config, check_keys, check_turn
 from roomful.server.app import App
 from roomful.server.runtime import Runtime
 
@@ -44,6 +44,7 @@ class Server:
         if keys is not None:
             config = config.model_copy(update={"keys": dict(keys)})
         check_keys(config)
+        check_turn(config.turn)
         self._config = config
         self._runtime = Runtime(config)
         self._app = App(config, self._runtime)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-
 from livekit.protocol import models, rtc
 
-from roomful.config import Config, TurnServer
 from roomful.server import codecs, frames, grants
 from roomful.server.errors import InvalidArgument
 from roomful.server.join import JoinParams, Refusal
@@ -103,7 +98,7 @@ def first_message(participant: Participant) -> bytes:
         server_version=SERVER_VERSION,
         server_region=config.region,
         server_info=server_info(node),
-        ice_servers=ice_servers(config, participant.sid, node.wall()),
+        ice_servers=ice_servers(participant),
         subscriber_primary=participant.subscriber_primary,
         ping_interval=PING_INTERVAL,
         ping_timeout=PING_TIMEOUT,
@@ -128,6 +123,14 @@ def client_configuration(participant: Participant) -> models.ClientConfiguration
     return configuration if configuration.ListFields() else None
 
 
+def ice_servers(participant: Participant) -> list[rtc.ICEServer]:
+    node = participant.node
+    only_tls = participant.ways.preference == "relay"
+    return node.ice_servers.for_participant(
+        participant.sid, participant.reached, node.wall(), only_tls=only_tls
+    )
+
+
 def server_info(node: Node) -> models.ServerInfo:
     return models.ServerInfo(
         edition=models.ServerInfo.Standard,
@@ -137,32 +140,4 @@ def server_info(node: Node) -> models.ServerInfo:
         region=node.config.region,
         node_id=node.sid,
         debug_info="roomful" if node.config.development else "",
-    )
-
-
-def ice_servers(config: Config, participant_sid: str, now: float) -> list[rtc.ICEServer]:
-    """The configured ones only: nobody's addresses go to a public server unasked."""
-    servers = [_turn_server(server, participant_sid, now) for server in config.rtc.turn_servers]
-    if config.rtc.stun_servers:
-        urls = [
-            url if url.startswith(("stun:", "stuns:")) else f"stun:{url}" for url in config.rtc.stun_servers
-        ]
-        servers.append(rtc.ICEServer(urls=urls))
-    return servers
-
-
-def _turn_server(server: TurnServer, participant_sid: str, now: float) -> rtc.ICEServer:
-    host = f"[{server.host}]" if ":" in server.host and not server.host.startswith("[") else server.host
-    scheme, transport = {"tls": ("turns", "tcp"), "udp": ("turn", "udp")}.get(
-        server.protocol.lower(), ("turn", "tcp")
-    )
-    port = server.port or (5349 if scheme == "turns" else 3478)
-    username, credential = server.username, server.credential
-    if server.secret:
-        # Credentials that the TURN server derives from the same secret.
-        username = f"{int(now) + server.ttl}:{participant_sid}"
-        digest = hmac.new(server.secret.encode(), username.encode(), hashlib.sha1).digest()
-        credential = base64.b64encode(digest).decode()
-    return rtc.ICEServer(
-        urls=[f"{scheme}:{host}:{port}?transport={transport}"], username=username, credential=credential
     )

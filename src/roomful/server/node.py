@@ -10,6 +10,7 @@ from livekit.protocol import models
 
 from roomful.config import Config
 from roomful.server.fallback import Preferences
+from roomful.server.iceservers import IceServers
 from roomful.server.ids import Ids
 from roomful.server.logs import get_logger
 from roomful.server.media import MediaPlane
@@ -46,6 +47,7 @@ class Node:
     ids: Ids
     timers: Timers
     sid: str
+    ice_servers: IceServers
     rooms: dict[int, Room] = field(default_factory=dict)
     participants: dict[int, Participant] = field(default_factory=dict)
     #: Media tracks, by the number that the media plane knows.

@@ -31,6 +31,8 @@ Reason = rtc.RequestResponse.Reason
 class Participant:
     def __init__(self, node: Node, room: Room, params: JoinParams) -> None:
         claims = params.claims
+        #: The address by which it reaches this node, where that is known.
+        self.reached = params.signal_address
         assert claims.video is not None
         self.node = node
         self.room = room

@@ -56,6 +56,7 @@ def begin(node: Node, participant: Participant, params: JoinParams) -> Session:
         return session
     participant.room.hang_up(participant, None)
     participant.claims = params.claims
+    participant.reached = params.signal_address
     if participant.ways.returned(params.reconnect_reason):
         fallback.apply(participant)
     if params.room != participant.room.name:
@@ -77,7 +78,7 @@ def complete(participant: Participant, last_sequence: int) -> None:
     logger.info("participant resumes", room=room.name, participant=participant.identity, sid=participant.sid)
     if _knows_reconnect(participant.client):
         response = rtc.ReconnectResponse(
-            ice_servers=joining.ice_servers(node.config, participant.sid, node.wall()),
+            ice_servers=joining.ice_servers(participant),
             client_configuration=joining.client_configuration(participant),
             server_info=joining.server_info(node),
             last_message_seq=last_sequence,

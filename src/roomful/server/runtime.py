@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import secrets
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ DEV_UDP_PORT = 7882
 TCP_PORT = 7881
 #: Asked for our own address by `rtc.use_external_ip` when none are configured, as livekit-server does.
 STUN_SERVERS = ("global.stun.twilio.com:3478", "stun.l.google.com:19302", "stun1.l.google.com:19302")
+DEV_TURN_PORT = 3478
 #: Media events handled before signalling gets its turn.
 EVENTS_A_TURN = 256
 #: Seconds that clients have to take their goodbye.
@@ -64,8 +66,9 @@ class Runtime:
         loop = asyncio.get_running_loop()
         if self._control is None or self._media is None:
             self._loop = loop
-            self._media = self._open_media()
-            self._control = self._open_control(self._media)
+            secret = secrets.token_bytes(32)
+            self._media = self._open_media(secret)
+            self._control = self._open_control(self._media, secret)
             self._control.on_earlier_deadline = self._schedule
             self._schedule()
         elif loop is not self._loop:
@@ -118,17 +121,27 @@ class Runtime:
         for connection in list(self._connections):
             await connection.ended.wait()
 
-    def _open_control(self, media: Media) -> ControlPlane:
+    def _open_control(self, media: Media, secret: bytes) -> ControlPlane:
         from roomful.server.control import ControlPlane
+        from roomful.server.iceservers import Relay
 
+        port, tls_port = media.turn_ports
+        relay = Relay(secret, media.addresses, port, tls_port) if port or tls_port else None
         return ControlPlane(
-            self._config, media, clock=time.monotonic, wall=time.time, random=random.SystemRandom()
+            self._config,
+            media,
+            clock=time.monotonic,
+            wall=time.time,
+            random=random.SystemRandom(),
+            relay=relay,
         )
 
-    def _open_media(self) -> Media:
+    def _open_media(self, secret: bytes) -> Media:
         from roomful._core import ExternalAddresses, Media
 
-        rtc = self._config.rtc
+        rtc, turn = self._config.rtc, self._config.turn
+        in_dev = turn.enabled is None and self._config.development
+        turn_port = DEV_TURN_PORT if in_dev and not turn.udp_port else turn.udp_port
         addresses = [address for address in (rtc.node_ip.ipv4, rtc.node_ip.ipv6) if address]
         external = None
         if rtc.use_external_ip:
@@ -144,6 +157,15 @@ class Runtime:
                     udp_ports=ports,
                     tcp_port=(TCP_PORT if rtc.tcp_port is None else rtc.tcp_port) or None,
                     tcp_optional=rtc.tcp_port is None and self._config.development,
+                    turn_secret=secret if turn.enabled or in_dev else None,
+                    turn_port=turn_port or None,
+                    turn_tls_port=turn.tls_port or None,
+                    turn_bind=turn.bind_addresses,
+                    turn_certificate=None
+                    if turn.external_tls or not turn.cert_file
+                    else (turn.cert_file, turn.key_file),
+                    turn_allocations=turn.per_user_relay_allocation_limit,
+                    turn_optional=in_dev,
                     wake=self._wake,
                     node_addresses=addresses,
                     allow_loopback=rtc.enable_loopback_candidate or self._config.development,

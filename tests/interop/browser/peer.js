@@ -210,6 +210,21 @@ class Peer {
     });
   }
 
+  /** By what it reaches the server, each once: "udp", "tcp", or "relay" and by what it asks one. */
+  async path() {
+    const found = new Set();
+    const { publisher, subscriber } = this.room.engine.pcManager;
+    for (const connection of [publisher, subscriber]) {
+      const stats = (await connection?.getStats()) ?? new Map();
+      for (const entry of stats.values()) {
+        if (entry.type !== "candidate-pair" || !entry.nominated || entry.state !== "succeeded") continue;
+        const own = stats.get(entry.localCandidateId);
+        found.add(own.candidateType === "relay" ? `relay ${own.relayProtocol}` : own.protocol);
+      }
+    }
+    return [...found].sort();
+  }
+
   // ---- receiving
 
   remote(identity, source) {

@@ -9,7 +9,7 @@ mod socket;
 mod worker;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -17,11 +17,13 @@ pub use addresses::Network;
 pub use events::EventQueue;
 
 use self::addresses::Mapping;
-use self::gate::Gate;
+pub use self::gate::TurnConfig;
+use self::gate::{Doors, Gate};
 use self::worker::{Sockets, Worker};
 use crate::api::{Command, RoomId};
 use crate::plane::PlaneConfig;
 use crate::transport::{Identity, Protocol};
+use crate::turn::{MediaAddresses, Route};
 
 /// How a media plane is set up.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,7 @@ pub struct EngineConfig {
     pub tcp_port: Option<u16>,
     /// Go on without it where the port is taken.
     pub tcp_optional: bool,
+    pub turn: Option<TurnConfig>,
     /// Addresses to bind; empty binds the IPv4 and the IPv6 wildcard.
     pub bind: Vec<IpAddr>,
     /// Replace the interfaces' addresses as host candidates (a mapped public address).
@@ -96,6 +99,31 @@ fn mappings(config: &EngineConfig, sockets: &mut Sockets) -> io::Result<Vec<Mapp
     Ok(mappings)
 }
 
+/// Opens what the gate listens on.
+fn doors(config: &EngineConfig, bind: &[IpAddr]) -> io::Result<Doors> {
+    let mut doors = Doors::default();
+    if let Some(port) = config.tcp_port {
+        match doors.open_ice(bind, port) {
+            Err(error) if config.tcp_optional => {
+                log::warn!("{error}; clients cannot connect over TCP");
+            }
+            opened => opened?,
+        }
+    }
+    if let Some(turn) = &config.turn {
+        let mut turn = turn.clone();
+        if turn.bind.is_empty() {
+            turn.bind = bind.to_vec();
+        }
+        let optional = turn.optional;
+        match doors.open_turn(turn) {
+            Err(error) if optional => log::warn!("{error}; clients cannot connect by TURN"),
+            opened => opened?,
+        }
+    }
+    Ok(doors)
+}
+
 /// Which of `workers` a room lives on. Only within one can participants move and tracks be forwarded.
 #[must_use]
 pub fn worker_of(room: RoomId, workers: usize) -> usize {
@@ -113,7 +141,9 @@ pub struct Engine {
     notifier: Option<JoinHandle<()>>,
     gate: Option<Gate>,
     ports: Vec<u16>,
+    addresses: Vec<IpAddr>,
     tcp_port: Option<u16>,
+    turn_ports: (Option<u16>, Option<u16>),
     fingerprint: String,
 }
 
@@ -137,31 +167,20 @@ impl Engine {
         };
         let mut sockets: Vec<Sockets> = ports
             .iter()
-            .map(|port| Sockets::bind(&bind, *port))
+            .map(|port| Sockets::bind(&bind, *port, "rtc.udp_port"))
             .collect::<io::Result<_>>()?;
-        let listeners = match config
-            .tcp_port
-            .map(|port| gate::Listeners::bind(&bind, port))
-        {
-            Some(Err(error)) if config.tcp_optional => {
-                log::warn!("{error}; clients cannot connect over TCP");
-                None
-            }
-            other => other.transpose()?,
-        };
-        let gate = listeners
-            .as_ref()
-            .map(|_| gate::Prepared::new())
-            .transpose()?;
-        let listening = listeners
-            .as_ref()
-            .map_or_else(Vec::new, gate::Listeners::addresses);
+        let doors = doors(&config, &bind)?;
+        let listening = doors.ice_addresses();
         let tcp = addresses::own(&config, &listening)?;
+        let gate = (!doors.is_empty()).then(gate::Prepared::new).transpose()?;
+        let media = Arc::new(MediaAddresses::default());
         let mut engine = Self {
             workers: Vec::new(),
             notifier: None,
             gate: None,
-            tcp_port: listening.first().map(|it| it.port()),
+            addresses: Vec::new(),
+            tcp_port: listening.first().map(SocketAddr::port),
+            turn_ports: doors.turn_ports(),
             ports: sockets
                 .iter()
                 .filter_map(|it| Some(it.addresses().first()?.port()))
@@ -176,6 +195,20 @@ impl Engine {
         for (index, sockets) in sockets.into_iter().enumerate() {
             let udp = addresses::own(&config, &sockets.addresses())?;
             let mut candidates = addresses::candidates(&config, Protocol::Udp, &udp, &mappings);
+            for candidate in &candidates {
+                let local = candidate.base.unwrap_or(candidate.address);
+                media.insert(
+                    candidate.address,
+                    Route {
+                        worker: index,
+                        local,
+                    },
+                );
+                let ip = candidate.address.ip();
+                if !engine.addresses.contains(&ip) {
+                    engine.addresses.push(ip);
+                }
+            }
             candidates.extend(addresses::candidates(
                 &config,
                 Protocol::Tcp,
@@ -196,9 +229,9 @@ impl Engine {
                 gate.as_ref().map(gate::Prepared::mailbox),
             )?);
         }
-        if let (Some(gate), Some(listeners)) = (gate, listeners) {
+        if let Some(gate) = gate {
             let workers = engine.workers.iter().map(Worker::arrivals).collect();
-            engine.gate = Some(gate.start(listeners, workers)?);
+            engine.gate = Some(gate.start(doors, workers, media)?);
         }
         let notifier = std::thread::Builder::new()
             .name("roomful-notify".into())
@@ -233,6 +266,18 @@ impl Engine {
     #[must_use]
     pub fn tcp_port(&self) -> Option<u16> {
         self.tcp_port
+    }
+
+    /// The bound ports of TURN over UDP and TCP, and over TLS.
+    #[must_use]
+    pub fn turn_ports(&self) -> (Option<u16>, Option<u16>) {
+        self.turn_ports
+    }
+
+    /// The addresses that are offered to everybody, loopback last.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
     }
 
     /// SHA-256 fingerprint of the DTLS certificate, as in `a=fingerprint`.

@@ -17,6 +17,7 @@ use super::socket::{ReceiveBuffers, UdpSocket};
 use crate::api::{Command, Event};
 use crate::plane::{Plane, PlaneConfig};
 use crate::transport::{FiveTuple, Protocol};
+use crate::turn::is_relayed;
 
 /// Batches read from a socket before commands and timers have their turn.
 const BATCHES_A_TURN: usize = 16;
@@ -32,12 +33,13 @@ pub(super) struct Arrival {
     pub(super) contents: Vec<u8>,
 }
 
-/// The sockets of a worker, all on one port.
+/// UDP sockets on several addresses, all on one port.
+#[derive(Default)]
 pub(super) struct Sockets(Vec<UdpSocket>);
 
 impl Sockets {
-    /// Binds `port` (0: any) on each address. An IPv6 wildcard that the system lacks is left out.
-    pub(super) fn bind(addresses: &[IpAddr], port: u16) -> io::Result<Self> {
+    /// Binds `port` (0: any), which `setting` names, on each address. An IPv6 wildcard that the system lacks is left out.
+    pub(super) fn bind(addresses: &[IpAddr], port: u16, setting: &str) -> io::Result<Self> {
         let mut sockets: Vec<UdpSocket> = Vec::new();
         for ip in addresses {
             let port = sockets.first().map_or(port, |first| first.address().port());
@@ -45,7 +47,7 @@ impl Sockets {
                 Ok(socket) => sockets.push(socket),
                 Err(_) if ip.is_ipv6() && ip.is_unspecified() && !sockets.is_empty() => {}
                 Err(error) => {
-                    let text = format!("cannot bind UDP {ip} port {port} (rtc.udp_port): {error}");
+                    let text = format!("cannot bind UDP {ip} port {port} ({setting}): {error}");
                     return Err(io::Error::new(error.kind(), text));
                 }
             }
@@ -57,12 +59,20 @@ impl Sockets {
         self.0.iter().map(UdpSocket::address).collect()
     }
 
-    /// For what is done before the worker starts.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut UdpSocket> {
+    pub(super) fn port(&self) -> Option<u16> {
+        self.0.first().map(|first| first.address().port())
+    }
+
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, UdpSocket> {
+        self.0.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> std::slice::IterMut<'_, UdpSocket> {
         self.0.iter_mut()
     }
 
-    fn for_local(&self, local: SocketAddr) -> Option<&UdpSocket> {
+    /// The socket that sends from an address.
+    pub(super) fn for_local(&self, local: SocketAddr) -> Option<&UdpSocket> {
         let exact = self.0.iter().find(|it| it.address() == local);
         exact.or_else(|| {
             self.0
@@ -215,7 +225,7 @@ impl Turns {
                 local,
                 remote,
             } = datagrams.tuple;
-            if protocol == Protocol::Tcp {
+            if protocol == Protocol::Tcp || gate.is_some() && is_relayed(remote) {
                 if let Some(gate) = gate {
                     gate.put(Outgoing {
                         worker: index,

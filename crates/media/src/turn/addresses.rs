@@ -5,8 +5,9 @@ use std::sync::{PoisonError, RwLock};
 
 use rustc_hash::FxHashMap;
 
-/// TEST-NET-1 (RFC 5737): no host has such an address, so a relayed one collides with none.
-const IPV4_NET: [u8; 3] = [192, 0, 2];
+/// Of the addresses that no host has (240.0.0.0/4, RFC 1112 §4). Those for documentation would not do: there are
+/// machines that have one.
+const IPV4_NET: [u8; 3] = [240, 0, 2];
 /// The discard prefix (RFC 6666).
 const IPV6_NET: u64 = 0x0100_0000_0000_0000;
 /// Relayed ports are even, as EVEN-PORT may ask for, and none of the well-known ones.

@@ -115,6 +115,12 @@ impl Server {
         self.allocations.len()
     }
 
+    /// Whether something is allocated over that leg.
+    #[must_use]
+    pub fn has_allocation(&self, leg: &Leg) -> bool {
+        self.by_leg.contains_key(leg)
+    }
+
     /// Takes one STUN message or ChannelData of a leg; `unix` is the wall clock in seconds. Returns a datagram
     /// for the media, if it was one.
     pub fn handle<'a>(

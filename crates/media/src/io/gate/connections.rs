@@ -1,7 +1,7 @@
 //! The connections of the gate: which are there, how many strangers there may be, how long each may be silent.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -9,11 +9,12 @@ use slab::Slab;
 
 use super::framing::Unframer;
 use super::stream::Stream;
-use crate::transport::FiveTuple;
+use crate::transport::{FiveTuple, Protocol};
+use crate::turn::{Framing, Leg, LegTransport};
 
 /// Connections at once.
 const MOST: usize = 10_000;
-/// Of those whom no participant has answered yet: at once, and from one address (IPv6: one /64).
+/// Of those whom no participant has answered yet, or who have nothing allocated: at once, and from one address (IPv6: one /64).
 const MOST_STRANGERS: usize = 1_024;
 const MOST_STRANGERS_OF_ONE: usize = 64;
 /// Until when a stranger must have got an answer.
@@ -21,22 +22,83 @@ const STRANGER_FOR: Duration = Duration::from_secs(10);
 /// Peers keep asking for consent every few seconds (RFC 7675).
 const SILENT_FOR: Duration = Duration::from_secs(30);
 
+/// What is spoken on a connection, and what has come of it.
+pub(super) enum Speech {
+    Ice {
+        unframer: Unframer,
+        /// The worker whose participant has answered; none for a stranger.
+        worker: Option<usize>,
+    },
+    Turn {
+        framing: Framing,
+        leg: Leg,
+        /// There is an allocation.
+        allocated: bool,
+    },
+}
+
+impl Speech {
+    pub(super) fn ice() -> Self {
+        Self::Ice {
+            unframer: Unframer::default(),
+            worker: None,
+        }
+    }
+
+    /// `number` is the connection's own for as long as the process runs.
+    pub(super) fn turn(number: u64, local: SocketAddr, remote: SocketAddr) -> Self {
+        Self::Turn {
+            framing: Framing::default(),
+            leg: Leg {
+                transport: LegTransport::Stream(number),
+                local,
+                remote,
+            },
+            allocated: false,
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        match self {
+            Self::Ice { worker, .. } => worker.is_some(),
+            Self::Turn { allocated, .. } => *allocated,
+        }
+    }
+}
+
 pub(super) struct Connection {
     pub(super) stream: Stream,
-    pub(super) tuple: FiveTuple,
-    pub(super) unframer: Unframer,
-    /// The worker whose participant has answered; none for a stranger.
-    pub(super) worker: Option<usize>,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) speech: Speech,
     opened: Instant,
     pub(super) heard: Instant,
     /// Listed to be read from.
     pub(super) readable: bool,
 }
 
+impl Connection {
+    fn leg(&self) -> Option<Leg> {
+        match self.speech {
+            Speech::Turn { leg, .. } => Some(leg),
+            Speech::Ice { .. } => None,
+        }
+    }
+
+    pub(super) fn tuple(&self) -> FiveTuple {
+        FiveTuple {
+            protocol: Protocol::Tcp,
+            local: self.local,
+            remote: self.remote,
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Connections {
     all: Slab<Connection>,
     by_tuple: FxHashMap<FiveTuple, usize>,
+    by_leg: FxHashMap<Leg, usize>,
     /// The oldest first.
     strangers: VecDeque<usize>,
 }
@@ -47,16 +109,22 @@ impl Connections {
     }
 
     /// The newcomer's key, unless there are too many of its kind. Among strangers from everywhere the oldest
-    /// makes room: whoever belongs here is one no longer than a round trip.
-    pub(super) fn open(&mut self, now: Instant, stream: Stream, tuple: FiveTuple) -> Option<usize> {
-        let address = prefix(tuple.remote.ip());
+    /// makes room: whoever belongs here is one no longer than a round trip or two.
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        stream: Stream,
+        local: SocketAddr,
+        remote: SocketAddr,
+        speech: Speech,
+    ) -> Option<usize> {
+        let address = prefix(remote.ip());
         let of_one = |key: &&usize| {
             let other = self.all.get(**key);
-            other.is_some_and(|it| prefix(it.tuple.remote.ip()) == address)
+            other.is_some_and(|it| prefix(it.remote.ip()) == address)
         };
         if self.all.len() >= MOST
             || self.strangers.iter().filter(of_one).count() >= MOST_STRANGERS_OF_ONE
-            || self.by_tuple.contains_key(&tuple)
         {
             return None;
         }
@@ -65,16 +133,21 @@ impl Connections {
         {
             self.close(oldest);
         }
-        let key = self.all.insert(Connection {
+        let connection = Connection {
             stream,
-            tuple,
-            unframer: Unframer::default(),
-            worker: None,
+            local,
+            remote,
+            speech,
             opened: now,
             heard: now,
             readable: false,
-        });
-        self.by_tuple.insert(tuple, key);
+        };
+        let (tuple, leg) = (connection.tuple(), connection.leg());
+        let key = self.all.insert(connection);
+        match leg {
+            Some(leg) => self.by_leg.insert(leg, key),
+            None => self.by_tuple.insert(tuple, key),
+        };
         self.strangers.push_back(key);
         Some(key)
     }
@@ -84,29 +157,52 @@ impl Connections {
     }
 
     /// Where a worker's datagram leaves: its participant has answered.
-    pub(super) fn answered(&mut self, tuple: &FiveTuple, worker: usize) -> Option<usize> {
+    pub(super) fn answered(&mut self, tuple: &FiveTuple, from: usize) -> Option<usize> {
         let key = *self.by_tuple.get(tuple)?;
-        let connection = self.all.get_mut(key)?;
-        if connection.worker.is_none() {
-            connection.worker = Some(worker);
+        let Speech::Ice { worker, .. } = &mut self.all.get_mut(key)?.speech else {
+            return None;
+        };
+        if worker.is_none() {
             self.strangers.retain(|it| *it != key);
         }
-        (connection.worker == Some(worker)).then_some(key)
+        (*worker.get_or_insert(from) == from).then_some(key)
     }
 
-    /// Dropping the socket closes it and ends its registration.
-    pub(super) fn close(&mut self, key: usize) {
-        if let Some(gone) = self.all.try_remove(key) {
-            self.by_tuple.remove(&gone.tuple);
+    /// The relay's client has an allocation.
+    pub(super) fn allocated(&mut self, key: usize) {
+        if let Some(connection) = self.all.get_mut(key)
+            && let Speech::Turn { allocated, .. } = &mut connection.speech
+            && !std::mem::replace(allocated, true)
+        {
             self.strangers.retain(|it| *it != key);
         }
     }
 
-    /// Closes those that have been strangers, or silent, for too long.
-    pub(super) fn sweep(&mut self, now: Instant) {
-        let late = |connection: &Connection| match connection.worker {
-            None => now.saturating_duration_since(connection.opened) >= STRANGER_FOR,
-            Some(_) => now.saturating_duration_since(connection.heard) >= SILENT_FOR,
+    pub(super) fn of_leg(&self, leg: &Leg) -> Option<usize> {
+        self.by_leg.get(leg).copied()
+    }
+
+    /// The relay's leg that has ended, if it was one. Dropping the socket closes it and ends its registration.
+    pub(super) fn close(&mut self, key: usize) -> Option<Leg> {
+        let gone = self.all.try_remove(key)?;
+        self.strangers.retain(|it| *it != key);
+        let leg = gone.leg();
+        match &leg {
+            Some(leg) => self.by_leg.remove(leg),
+            None => self.by_tuple.remove(&gone.tuple()),
+        };
+        leg
+    }
+
+    /// Closes those that have been strangers, or silent, for too long, and those of the relay's clients who have
+    /// nothing allocated any more.
+    pub(super) fn sweep(&mut self, now: Instant, has_allocation: impl Fn(&Leg) -> bool) {
+        let late = |connection: &Connection| match &connection.speech {
+            speech if !speech.is_known() => {
+                now.saturating_duration_since(connection.opened) >= STRANGER_FOR
+            }
+            Speech::Ice { .. } => now.saturating_duration_since(connection.heard) >= SILENT_FOR,
+            Speech::Turn { leg, .. } => !has_allocation(leg),
         };
         let late: Vec<usize> = self
             .all
@@ -114,7 +210,9 @@ impl Connections {
             .filter(|(_, connection)| late(connection))
             .map(|(key, _)| key)
             .collect();
-        late.into_iter().for_each(|key| self.close(key));
+        for key in late {
+            self.close(key);
+        }
     }
 }
 
@@ -129,10 +227,9 @@ fn prefix(ip: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
-    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::transport::Protocol;
 
     /// Connections over loopback that say of themselves that they come from elsewhere.
     struct World {
@@ -155,14 +252,12 @@ mod tests {
             let peer = TcpStream::connect(local).unwrap();
             let (socket, _) = self.listener.accept().unwrap();
             self.peers.push(peer);
-            let tuple = FiveTuple {
-                protocol: Protocol::Tcp,
-                local,
-                remote: remote.parse::<SocketAddr>().unwrap(),
-            };
-            let stream = Stream::new(mio::net::TcpStream::from_std(socket));
-            let key = self.connections.open(now, stream, tuple)?;
-            Some((key, tuple))
+            let remote = remote.parse().unwrap();
+            let stream = Stream::plain(mio::net::TcpStream::from_std(socket));
+            let key = self
+                .connections
+                .open(now, stream, local, remote, Speech::ice())?;
+            Some((key, self.connections.get_mut(key)?.tuple()))
         }
 
         fn is_closed(&mut self, peer: usize) -> bool {
@@ -177,10 +272,10 @@ mod tests {
         world.open(now, "192.0.2.1:1000").unwrap();
         let (_, answered) = world.open(now, "192.0.2.1:1001").unwrap();
         assert!(world.connections.answered(&answered, 0).is_some());
-        world.connections.sweep(now + STRANGER_FOR);
+        world.connections.sweep(now + STRANGER_FOR, |_| false);
         assert!(world.is_closed(0));
         assert!(!world.is_closed(1));
-        world.connections.sweep(now + SILENT_FOR);
+        world.connections.sweep(now + SILENT_FOR, |_| false);
         assert!(world.is_closed(1));
         assert!(world.connections.is_empty());
         assert!(world.connections.answered(&answered, 0).is_none());

@@ -1,39 +1,60 @@
 //! The gate: one thread for all ways to the media plane that are not plain UDP to a worker.
 //!
-//! It unwraps what comes in and hands it to a worker as a datagram, and wraps what a worker sends such a way.
-//! Here: ICE over TCP (RFC 6544), passive, framed by RFC 4571.
+//! It unwraps what comes in and hands it to a worker as a datagram, and wraps what a worker sends such a way:
+//! ICE over TCP (RFC 6544), passive, framed by RFC 4571; TURN over UDP, TCP and TLS (RFC 8656).
 
+mod certificate;
 mod connections;
 pub(crate) mod framing;
+mod listener;
+mod relay;
 mod stream;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Socket, Type};
 
-use self::connections::Connections;
+use self::certificate::Certificate;
+use self::connections::{Connections, Speech};
+use self::listener::{Door, Listener, listen};
+use self::relay::Relay;
 use self::stream::Stream;
 use super::bell::{Bell, Mailbox, WAKE};
-use super::worker::Arrival;
+use super::worker::{Arrival, Sockets};
 use crate::transport::{FiveTuple, Protocol};
+use crate::turn::{MediaAddresses, Server, ServerConfig};
 
 /// Datagrams that may wait for the gate, as gathered by a worker for one destination.
 const QUEUE: usize = 1_024;
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1_024;
 /// Read from one connection before the others have their turn, and at once.
 const READS_A_TURN: usize = 4;
 const READ: usize = 16 << 10;
 /// Between looks at who was silent for too long; also until a process without free descriptors tries again.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How the TURN server is set up.
+#[derive(Clone, Debug)]
+pub struct TurnConfig {
+    /// Addresses to bind; empty binds the IPv4 and the IPv6 wildcard.
+    pub bind: Vec<IpAddr>,
+    /// For UDP, and for TCP too; 0 lets the system choose.
+    pub udp_port: Option<u16>,
+    pub tls_port: Option<u16>,
+    /// PEM files of the chain and its key. None: TLS is ended in front of `tls_port`.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// What credentials are derived from.
+    pub secret: [u8; 32],
+    pub allocations_per_participant: usize,
+    /// Go on without it where a port is taken.
+    pub optional: bool,
+}
 
 /// Datagrams that a worker sends by the gate.
 pub(super) struct Outgoing {
@@ -44,47 +65,68 @@ pub(super) struct Outgoing {
     pub(super) segment: usize,
 }
 
-/// The TCP sockets that listen for ICE, all on one port.
-pub(super) struct Listeners(Vec<(TcpListener, SocketAddr)>);
-
-impl Listeners {
-    /// Binds `port` (0: any) on each address. An IPv6 wildcard that the system lacks is left out.
-    pub(super) fn bind(addresses: &[IpAddr], port: u16) -> io::Result<Self> {
-        let mut listeners: Vec<(TcpListener, SocketAddr)> = Vec::new();
-        for ip in addresses {
-            let port = listeners.first().map_or(port, |(_, first)| first.port());
-            match listen(SocketAddr::new(*ip, port)) {
-                Ok(listener) => listeners.push(listener),
-                Err(_) if ip.is_ipv6() && ip.is_unspecified() && !listeners.is_empty() => {}
-                Err(error) => {
-                    let text =
-                        format!("cannot listen on TCP {ip} port {port} (rtc.tcp_port): {error}");
-                    return Err(io::Error::new(error.kind(), text));
-                }
-            }
-        }
-        Ok(Self(listeners))
-    }
-
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|(_, address)| *address).collect()
-    }
+/// The gate's sockets.
+#[derive(Default)]
+pub(super) struct Doors {
+    listeners: Vec<Listener>,
+    turn: Option<Turn>,
 }
 
-fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+struct Turn {
+    config: TurnConfig,
+    sockets: Sockets,
+    certificate: Option<Certificate>,
+}
+
+impl Doors {
+    /// Listens for ICE over TCP.
+    pub(super) fn open_ice(&mut self, bind: &[IpAddr], port: u16) -> io::Result<()> {
+        self.listeners.extend(listen(Door::Ice, bind, port)?);
+        Ok(())
     }
-    // A restarted server takes the port over from connections that are still closing.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    let listener = TcpListener::from_std(socket.into());
-    let address = listener.local_addr()?;
-    Ok((listener, address))
+
+    pub(super) fn open_turn(&mut self, config: TurnConfig) -> io::Result<()> {
+        let mut listeners = Vec::new();
+        let mut sockets = Sockets::default();
+        if let Some(port) = config.udp_port {
+            sockets = Sockets::bind(&config.bind, port, "turn.udp_port")?;
+            let port = sockets.port().unwrap_or(port);
+            listeners.extend(listen(Door::Turn, &config.bind, port)?);
+        }
+        let mut certificate = None;
+        if let Some(port) = config.tls_port {
+            if let Some((chain, key)) = &config.certificate {
+                certificate = Some(Certificate::load(chain, key)?);
+            }
+            listeners.extend(listen(Door::TurnTls, &config.bind, port)?);
+        }
+        self.listeners.extend(listeners);
+        self.turn = Some(Turn {
+            config,
+            sockets,
+            certificate,
+        });
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.turn.is_none()
+    }
+
+    /// Where ICE over TCP is listened for.
+    pub(super) fn ice_addresses(&self) -> Vec<SocketAddr> {
+        let ice = self.listeners.iter().filter(|it| it.door == Door::Ice);
+        ice.map(|it| it.address).collect()
+    }
+
+    /// The ports of TURN over UDP and TCP, and over TLS.
+    pub(super) fn turn_ports(&self) -> (Option<u16>, Option<u16>) {
+        let port = |door| {
+            let found = self.listeners.iter().find(|it| it.door == door);
+            found.map(|it| it.address.port())
+        };
+        (port(Door::Turn), port(Door::TurnTls))
+    }
 }
 
 /// A gate before its thread: workers are given its mailbox first.
@@ -112,29 +154,44 @@ impl Prepared {
         self.mailbox.clone()
     }
 
-    /// `workers` are the ways to hand a datagram to each worker, by its number.
+    /// `workers` are the ways to hand a datagram to each worker, by its number; `media` are their addresses.
     pub(super) fn start(
         self,
-        listeners: Listeners,
+        doors: Doors,
         workers: Vec<Mailbox<Arrival>>,
+        media: Arc<MediaAddresses>,
     ) -> io::Result<Gate> {
-        let mut listeners = listeners.0;
-        for (token, (listener, _)) in listeners.iter_mut().enumerate() {
-            let registry = self.poll.registry();
-            registry.register(listener, Token(token), Interest::READABLE)?;
+        let registry = self.poll.registry();
+        let mut listeners = doors.listeners;
+        for (token, listener) in listeners.iter_mut().enumerate() {
+            registry.register(&mut listener.socket, Token(token), Interest::READABLE)?;
+        }
+        let (mut relay, mut certificate) = (None, None);
+        if let Some(mut turn) = doors.turn {
+            for (token, socket) in turn.sockets.iter_mut().enumerate() {
+                let token = Token(listeners.len() + token);
+                registry.register(socket.source(), token, Interest::READABLE)?;
+            }
+            let config = ServerConfig {
+                allocations_per_participant: turn.config.allocations_per_participant,
+                ..ServerConfig::new(turn.config.secret)
+            };
+            let server = Server::new(config, media, Instant::now());
+            relay = Some(Relay::new(server, turn.sockets));
+            certificate = turn.certificate;
         }
         let stop = Arc::new(AtomicBool::new(false));
         let turns = Turns {
             poll: self.poll,
             bell: self.bell.clone(),
             stop: Arc::clone(&stop),
-            listeners: listeners
-                .into_iter()
-                .map(|(listener, _)| listener)
-                .collect(),
+            listeners,
+            relay,
+            certificate,
             outgoing: self.outgoing,
             workers,
             connections: Connections::default(),
+            opened: 0,
             readable: Vec::new(),
             buffer: vec![0; READ],
             full: false,
@@ -177,10 +234,15 @@ struct Turns {
     poll: Poll,
     bell: Bell,
     stop: Arc<AtomicBool>,
-    listeners: Vec<TcpListener>,
+    /// Their tokens are their places; the relay's UDP sockets follow, then connections by their keys.
+    listeners: Vec<Listener>,
+    relay: Option<Relay>,
+    certificate: Option<Certificate>,
     outgoing: Receiver<Outgoing>,
     workers: Vec<Mailbox<Arrival>>,
     connections: Connections,
+    /// Connections that there have been.
+    opened: u64,
     /// Connections that have not been read dry.
     readable: Vec<usize>,
     buffer: Vec<u8>,
@@ -201,85 +263,147 @@ impl Turns {
             }
             let now = Instant::now();
             for event in &ready {
-                match event.token() {
-                    WAKE => {}
-                    Token(token) if token < self.listeners.len() => self.accept(now, token),
-                    Token(token) => self.happened(token - self.listeners.len(), event),
-                }
+                self.happened(now, event);
             }
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
             self.read(now);
-            self.send();
+            self.send(now);
+            if let Some(relay) = &mut self.relay {
+                relay.receive(now, &self.workers);
+                relay.server.handle_timeout(now);
+                relay.answer(&mut self.connections);
+            }
             if now.saturating_duration_since(swept) >= SWEEP {
                 swept = now;
-                self.connections.sweep(now);
-                if std::mem::take(&mut self.full) {
-                    (0..self.listeners.len()).for_each(|listener| self.accept(now, listener));
-                }
+                self.sweep(now);
             }
         }
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.readable.is_empty() {
+        let relaying = self.relay.as_ref();
+        let unread = |relay: &Relay| relay.sockets.iter().any(|it| it.readable);
+        if !self.readable.is_empty() || relaying.is_some_and(unread) {
             return Some(Duration::ZERO);
         }
-        (self.full || !self.connections.is_empty()).then_some(SWEEP)
+        let allocated = relaying.is_some_and(|it| it.server.allocations() > 0);
+        (self.full || allocated || !self.connections.is_empty()).then_some(SWEEP)
     }
 
-    fn accept(&mut self, now: Instant, listener: usize) {
-        while let Some(socket) = self.listeners.get(listener) {
-            let (socket, remote) = match socket.accept() {
+    fn sweep(&mut self, now: Instant) {
+        let relay = self.relay.as_ref();
+        self.connections.sweep(now, |leg| {
+            relay.is_some_and(|it| it.server.has_allocation(leg))
+        });
+        if std::mem::take(&mut self.full) {
+            (0..self.listeners.len()).for_each(|listener| self.accept(now, listener));
+        }
+    }
+
+    fn happened(&mut self, now: Instant, event: &mio::event::Event) {
+        let Token(token) = event.token();
+        if event.token() == WAKE {
+            return;
+        }
+        if token < self.listeners.len() {
+            return self.accept(now, token);
+        }
+        let datagrams = token - self.listeners.len();
+        if let Some(relay) = &mut self.relay
+            && let Some(socket) = relay.sockets.iter_mut().nth(datagrams)
+        {
+            socket.readable = true;
+            return;
+        }
+        let key = token - self.first_connection();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if event.is_writable() && connection.stream.flush().is_err() {
+            return self.close(key);
+        }
+        if event.is_readable() && !std::mem::replace(&mut connection.readable, true) {
+            self.readable.push(key);
+        }
+    }
+
+    /// The token of the connection with key 0.
+    fn first_connection(&self) -> usize {
+        let datagrams = self.relay.as_ref().map_or(0, |it| it.sockets.iter().len());
+        self.listeners.len() + datagrams
+    }
+
+    fn accept(&mut self, now: Instant, index: usize) {
+        while let Some(listener) = self.listeners.get(index) {
+            let door = listener.door;
+            let (socket, remote) = match listener.socket.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // That one has given up already.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    log::warn!("cannot accept a connection on rtc.tcp_port: {error}");
+                    log::warn!("cannot accept a connection on {}: {error}", door.setting());
                     self.full = true;
                     return;
                 }
             };
-            let Ok(local) = socket.local_addr() else {
-                continue;
-            };
-            // Media is not to wait for what would fill a segment.
-            let _ = socket.set_nodelay(true);
-            let tuple = FiveTuple {
-                protocol: Protocol::Tcp,
-                local,
-                remote,
-            };
-            let Some(key) = self.connections.open(now, Stream::new(socket), tuple) else {
-                log::debug!("too many connections on rtc.tcp_port: {remote} is refused");
-                continue;
-            };
-            let token = Token(self.listeners.len() + key);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let registered = self.connections.get_mut(key).map(|connection| {
-                self.poll
-                    .registry()
-                    .register(connection.stream.source(), token, interest)
-            });
-            if !matches!(registered, Some(Ok(()))) {
-                self.connections.close(key);
+            if let Err(error) = self.admit(now, door, socket, remote) {
+                log::debug!(
+                    "a connection of {remote} on {} is refused: {error}",
+                    door.setting()
+                );
             }
         }
     }
 
-    fn happened(&mut self, key: usize, event: &mio::event::Event) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
+    fn admit(
+        &mut self,
+        now: Instant,
+        door: Door,
+        socket: mio::net::TcpStream,
+        remote: SocketAddr,
+    ) -> io::Result<()> {
+        let local = socket.local_addr()?;
+        // Media is not to wait for what would fill a segment.
+        socket.set_nodelay(true)?;
+        let stream = match &mut self.certificate {
+            Some(certificate) if door == Door::TurnTls => {
+                Stream::tls(socket, certificate.current())?
+            }
+            _ => Stream::plain(socket),
         };
-        if event.is_writable() && connection.stream.flush().is_err() {
-            self.connections.close(key);
-            return;
+        self.opened += 1;
+        let speech = match door {
+            Door::Ice => Speech::ice(),
+            Door::Turn | Door::TurnTls => Speech::turn(self.opened, local, remote),
+        };
+        let first = self.first_connection();
+        let Some(key) = self.connections.open(now, stream, local, remote, speech) else {
+            return Err(io::Error::other("too many of them"));
+        };
+        if let Some(connection) = self.connections.get_mut(key) {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let source = connection.stream.source();
+            let registered = self
+                .poll
+                .registry()
+                .register(source, Token(first + key), interest);
+            if registered.is_err() {
+                self.close(key);
+            }
+            return registered;
         }
-        if event.is_readable() && !std::mem::replace(&mut connection.readable, true) {
-            self.readable.push(key);
+        Ok(())
+    }
+
+    fn close(&mut self, key: usize) {
+        if let Some(leg) = self.connections.close(key)
+            && let Some(relay) = &mut self.relay
+        {
+            relay.server.closed(leg);
         }
     }
 
@@ -289,8 +413,8 @@ impl Turns {
         readable.retain(|key| match self.read_one(now, *key) {
             Ok(more) => more,
             Err(error) => {
-                log::debug!("a connection on rtc.tcp_port has ended: {error}");
-                self.connections.close(*key);
+                log::debug!("a connection of the gate has ended: {error}");
+                self.close(*key);
                 false
             }
         });
@@ -299,69 +423,95 @@ impl Turns {
 
     /// Whether there may be more.
     fn read_one(&mut self, now: Instant, key: usize) -> io::Result<bool> {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return Ok(false);
-        };
         for _ in 0..READS_A_TURN {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return Ok(false);
+            };
             let Some(count) = connection.stream.read(&mut self.buffer)? else {
                 connection.readable = false;
                 return Ok(false);
             };
             connection.heard = now;
-            let (tuple, worker) = (connection.tuple, connection.worker);
-            let mut strange = false;
+            let tuple = connection.tuple();
             let read = self.buffer.get(..count).unwrap_or_default();
-            let cut = connection.unframer.push(read, |packet| {
-                let arrival = || Arrival {
-                    tuple,
-                    contents: packet.to_vec(),
-                };
-                match worker {
-                    Some(worker) => {
-                        if let Some(worker) = self.workers.get(worker) {
-                            worker.put(arrival());
+            match &mut connection.speech {
+                Speech::Ice { unframer, worker } => {
+                    let worker = worker.map(|it| self.workers.get(it));
+                    let mut strange = false;
+                    let cut = unframer.push(read, |packet| {
+                        let arrival = || Arrival {
+                            tuple,
+                            contents: packet.to_vec(),
+                        };
+                        match worker {
+                            Some(worker) => worker.iter().for_each(|it| it.put(arrival())),
+                            // For whom it is will be seen by who answers.
+                            None if is_check(packet) => {
+                                self.workers.iter().for_each(|it| it.put(arrival()));
+                            }
+                            None => strange = true,
                         }
+                    });
+                    if let Err(framing::BadLength(length)) = cut {
+                        return Err(invalid(format!("a frame of {length} octets")));
                     }
-                    // Whose participant it is for will be seen by who answers.
-                    None if is_check(packet) => {
-                        self.workers.iter().for_each(|worker| worker.put(arrival()));
+                    if strange {
+                        let text = "something else than a connectivity check came first";
+                        return Err(invalid(text.into()));
                     }
-                    None => strange = true,
                 }
-            });
-            if let Err(framing::BadLength(length)) = cut {
-                let text = format!("a frame of {length} octets");
-                return Err(io::Error::new(ErrorKind::InvalidData, text));
-            }
-            if strange {
-                let text = "something else than a connectivity check came first";
-                return Err(io::Error::new(ErrorKind::InvalidData, text));
+                Speech::Turn { framing, leg, .. } => {
+                    let Some(relay) = &mut self.relay else {
+                        return Ok(false);
+                    };
+                    framing.push(read);
+                    while let Some(packet) = framing
+                        .next_packet()
+                        .map_err(|it| invalid(it.to_string()))?
+                    {
+                        relay.take(now, *leg, packet, &self.workers);
+                    }
+                    if relay.server.has_allocation(leg) {
+                        self.connections.allocated(key);
+                    }
+                }
             }
         }
         Ok(true)
     }
 
-    fn send(&mut self) {
+    fn send(&mut self, now: Instant) {
         self.bell.answer();
         while let Ok(outgoing) = self.outgoing.try_recv() {
+            let datagrams = outgoing.contents.chunks(outgoing.segment.max(1));
+            if outgoing.tuple.protocol == Protocol::Udp {
+                if let Some(relay) = &mut self.relay {
+                    relay.forward(now, &outgoing.tuple, datagrams, &mut self.connections);
+                }
+                continue;
+            }
             let Some(key) = self.connections.answered(&outgoing.tuple, outgoing.worker) else {
                 continue;
             };
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
-            for packet in outgoing.contents.chunks(outgoing.segment.max(1)) {
-                connection.stream.queue(|stream| {
-                    if let Err(framing::BadLength(length)) = framing::frame(packet, stream) {
-                        log::debug!("not sent over TCP: a packet of {length} octets");
-                    }
-                });
+            let mut framed = Vec::with_capacity(outgoing.contents.len() + 64);
+            for datagram in datagrams {
+                if let Err(framing::BadLength(length)) = framing::frame(datagram, &mut framed) {
+                    log::debug!("not sent over TCP: a packet of {length} octets");
+                }
             }
-            if connection.stream.flush().is_err() {
-                self.connections.close(key);
+            let stream = &mut connection.stream;
+            if stream.queue(&framed).and_then(|()| stream.flush()).is_err() {
+                self.close(key);
             }
         }
     }
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, text)
 }
 
 /// A STUN binding request (RFC 8489 §5), by what it begins with.

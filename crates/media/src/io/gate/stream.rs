@@ -1,23 +1,36 @@
-//! A TCP stream that never blocks. What cannot be written yet waits in a bounded buffer.
+//! A TCP stream, perhaps with TLS, that never blocks. What cannot be written yet waits in a bounded buffer.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::sync::Arc;
 
 use mio::net::TcpStream;
+use rustls::{ServerConfig, ServerConnection};
 
 /// A second or two of video.
 const MOST_UNWRITTEN: usize = 256 << 10;
 
 pub(super) struct Stream {
     socket: TcpStream,
+    tls: Option<Box<ServerConnection>>,
+    /// For the socket, as it is to be sent.
     unwritten: Vec<u8>,
 }
 
 impl Stream {
-    pub(super) fn new(socket: TcpStream) -> Self {
+    pub(super) fn plain(socket: TcpStream) -> Self {
         Self {
             socket,
+            tls: None,
             unwritten: Vec::new(),
         }
+    }
+
+    pub(super) fn tls(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let tls = ServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(Self {
+            tls: Some(Box::new(tls)),
+            ..Self::plain(socket)
+        })
     }
 
     pub(super) fn source(&mut self) -> &mut impl mio::event::Source {
@@ -27,22 +40,45 @@ impl Stream {
     /// Octets read into `buffer`; `None`: no more for now.
     ///
     /// # Errors
-    /// Those of the socket; the end of the stream is `UnexpectedEof`.
+    /// Those of the socket and of TLS; the end of the stream is `UnexpectedEof`.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match self.socket.read(buffer) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(count) => Ok(Some(count)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(Some(0)),
-            Err(error) => Err(error),
+        loop {
+            let Some(tls) = &mut self.tls else {
+                return some(self.socket.read(buffer));
+            };
+            if let Some(count) = some(tls.reader().read(buffer))? {
+                return Ok(Some(count));
+            }
+            if some(tls.read_tls(&mut self.socket))?.is_none() {
+                return Ok(None);
+            }
+            let processed = tls.process_new_packets();
+            // Handshakes, and what says why one fails.
+            while tls.wants_write() {
+                tls.write_tls(&mut self.unwritten)?;
+            }
+            self.flush()?;
+            if self.unwritten.len() > MOST_UNWRITTEN {
+                return Err(io::Error::other("answers to the handshake are not read"));
+            }
+            processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         }
     }
 
-    /// Lets `append` add one whole message to what is to be written, unless too much waits: then it is lost.
-    pub(super) fn queue(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
-        if self.unwritten.len() < MOST_UNWRITTEN {
-            append(&mut self.unwritten);
+    /// Adds one whole message to what is to be written, unless too much waits: then it is lost.
+    pub(super) fn queue(&mut self, message: &[u8]) -> io::Result<()> {
+        if self.unwritten.len() >= MOST_UNWRITTEN {
+            return Ok(());
         }
+        let Some(tls) = &mut self.tls else {
+            self.unwritten.extend_from_slice(message);
+            return Ok(());
+        };
+        tls.writer().write_all(message)?;
+        while tls.wants_write() {
+            tls.write_tls(&mut self.unwritten)?;
+        }
+        Ok(())
     }
 
     /// Writes what the peer takes.
@@ -61,5 +97,15 @@ impl Stream {
         };
         self.unwritten.drain(..written);
         outcome
+    }
+}
+
+/// `None` if there is nothing for now.
+fn some(read: io::Result<usize>) -> io::Result<Option<usize>> {
+    match read {
+        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+        Ok(count) => Ok(Some(count)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
     }
 }

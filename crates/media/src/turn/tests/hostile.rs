@@ -21,7 +21,7 @@ fn forbidden() -> Vec<SocketAddr> {
         "239.255.255.255",
         "255.255.255.255",
         "203.0.113.8",
-        "192.0.2.1",
+        "240.0.2.1",
         "::",
         "::1",
         "fe80::1",
@@ -101,7 +101,7 @@ fn no_address_in_disguise_becomes_our_medias() {
         "[ff02::1]:1",
         "[::ffff:1.2.3.4]:1",
         "1.2.3.4:0",
-        "192.0.2.9:5",
+        "240.0.2.9:5",
     ] {
         media.insert(at(address), route);
         assert_eq!(media.route(at(address)), None, "{address}");
@@ -115,14 +115,14 @@ fn no_address_in_disguise_becomes_our_medias() {
 #[test]
 fn addresses_that_are_no_hosts_are_the_relayed_ones_alone() {
     for (address, expected) in [
-        ("192.0.2.0:1", true),
-        ("192.0.2.255:1", true),
+        ("240.0.2.0:1", true),
+        ("240.0.2.255:1", true),
         ("192.0.3.0:1", false),
         ("192.0.1.255:1", false),
         ("[100::]:1", true),
         ("[100::ffff:ffff:ffff:ffff]:1", true),
         ("[100:0:0:1::]:1", false),
-        ("[::ffff:192.0.2.1]:1", false),
+        ("[::ffff:240.0.2.1]:1", false),
     ] {
         assert_eq!(is_relayed(at(address)), expected, "{address}");
     }
