@@ -13,7 +13,7 @@ import pytest
 import trustme
 from namespace import Link
 from peers import PYTHON_PEER, Peer, run_program
-from servers import ROOM, ServerProcess, open_command
+from servers import CACHE, ROOM, ServerProcess, open_command
 
 from roomful.config import DEV_KEY, DEV_SECRET
 
@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
 
 PORT, TCP_PORT, UDP_PORT, TURN_PORT, TLS_PORT = 7880, 7881, 7882, 3478, 5349
 CHROMIUM_PEER = str(Path(__file__).resolve().parent.parent / "interop" / "browser" / "chromium_peer.py")
+GO_PEER = str(CACHE / "go-peer")
 Blocking = Callable[[Link], AbstractContextManager[None]]
 
 
@@ -110,3 +111,18 @@ async def test_a_browser_hears_and_is_heard(
             await bob.publishTone(880)
             await asyncio.gather(ada.hears("bob", 880), bob.hears("ada", 440))
             assert await ada.path() == [chosen]
+
+
+async def test_a_client_that_checks_certificates_is_relayed_over_tls(
+    link: Link, authority: trustme.CA, tmp_path: Path
+) -> None:
+    """Go's SDK trusts the authorities that it is told."""
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(bundle)
+    program = link.server.command(sys.executable, PYTHON_PEER)
+    with serving(link, authority, tmp_path) as server, only_turn_over_tls(link):
+        token = server.token(identity="go", room=ROOM)
+        go = link.client.command("env", f"SSL_CERT_FILE={bundle}", GO_PEER, server.url, token)
+        async with in_room(server, "ada", *program) as ada, run_program("go", *go):
+            await ada.publishTone(440)
+            await ada.hears("go", 440)

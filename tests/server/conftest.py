@@ -13,8 +13,8 @@ from roomful.server.runtime import Runtime
 @pytest.fixture
 def control(monkeypatch: pytest.MonkeyPatch) -> PaperControl:
     control = PaperControl()
-    monkeypatch.setattr(Runtime, "_open_control", lambda self, media: control)
-    monkeypatch.setattr(Runtime, "_open_media", lambda self: PaperMedia())
+    monkeypatch.setattr(Runtime, "_open_control", lambda self, media, secret: control)
+    monkeypatch.setattr(Runtime, "_open_media", lambda self, secret: PaperMedia())
     return control
 
 

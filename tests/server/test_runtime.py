@@ -28,7 +28,7 @@ class BusyMedia(PaperMedia):
 @pytest.fixture
 def media(monkeypatch: pytest.MonkeyPatch, control: PaperControl) -> BusyMedia:
     media = BusyMedia()
-    monkeypatch.setattr(Runtime, "_open_media", lambda self: media)
+    monkeypatch.setattr(Runtime, "_open_media", lambda self, secret: media)
     return media
 
 

@@ -20,7 +20,8 @@ from roomful.doctor.advice import Finding, Trouble, Way
 if TYPE_CHECKING:
     from roomful._core import ProbeState
 
-#: Seconds for ICE and DTLS: more than an open way ever takes, and what a person waits for four of.
+#: Seconds for ICE and DTLS: more than an open way ever takes, and what a person waits for four of. The URLs
+#: of a way share them, as servers send away who is without media for 15.
 PATIENCE = 8.0
 
 
@@ -175,16 +176,18 @@ async def _by_turn(negotiated: _Negotiated, way: Way, tls: ssl.SSLContext) -> Fi
     urls = [url for url in negotiated.turn if url.way is way]
     if not urls:
         return Finding(way, trouble=Trouble.NOT_OFFERED, cause=f"no URL for {way.value} in ice_servers")
-    finding = None
+    finding, patience = None, PATIENCE / len(urls)
     for url in urls:
-        finding = await _by_url(negotiated, way, url, tls)
+        finding = await _by_url(negotiated, way, url, tls, patience)
         if finding.works:
             break
     assert finding is not None
     return finding
 
 
-async def _by_url(negotiated: _Negotiated, way: Way, url: TurnUrl, tls: ssl.SSLContext) -> Finding:
+async def _by_url(
+    negotiated: _Negotiated, way: Way, url: TurnUrl, tls: ssl.SSLContext, patience: float
+) -> Finding:
     host, port = url.address
 
     def begin(local: str, server: str, *, stream: bool) -> None:
@@ -201,13 +204,13 @@ async def _by_url(negotiated: _Negotiated, way: Way, url: TurnUrl, tls: ssl.SSLC
         if way is Way.TURN_TLS:
             async with carriers.stream(host, port, tls) as carrier:
                 begin(carrier.local, carrier.remote, stream=True)
-                return await _conclude(negotiated, way, url.url, carrier)
+                return await _conclude(negotiated, way, url.url, carrier, patience)
         server = await _resolve(host, port)
         async with carriers.datagrams([server]) as sockets:
             if not sockets.sockets:
                 return Finding(way, url.url, Trouble.NO_CONNECTION, f"no route to {server}")
             begin(next(iter(sockets.sockets)), server, stream=False)
-            return await _conclude(negotiated, way, url.url, sockets)
+            return await _conclude(negotiated, way, url.url, sockets, patience)
     except socket.gaierror as error:
         return Finding(way, url.url, Trouble.UNRESOLVED, f"{host}: {_text(error)}")
     except ssl.SSLCertVerificationError as error:
@@ -230,12 +233,14 @@ _TROUBLES: dict[ProbeState, Trouble] = {
 }
 
 
-async def _conclude(negotiated: _Negotiated, way: Way, target: str, carrier: carriers.Carrier) -> Finding:
+async def _conclude(
+    negotiated: _Negotiated, way: Way, target: str, carrier: carriers.Carrier, patience: float = PATIENCE
+) -> Finding:
     """Gives the begun probe the server's candidates, and sees what comes of it."""
     probe = negotiated.probe
     for line in _unique(negotiated.candidates):
         probe.add_candidate(line)
-    state, text = await carriers.drive(probe, carrier, PATIENCE)
+    state, text = await carriers.drive(probe, carrier, patience)
     relayed = probe.relayed
     probe.close()
     carriers.flush(probe, carrier)

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from livekit.protocol import rtc
 
@@ -63,9 +64,11 @@ class IceServers:
 
 
 def _some(addresses: Sequence[str], reached: str | None) -> list[str]:
-    """One of each family, as each costs the client an allocation: where it came in, before others."""
+    """One of each family, as each costs the client an allocation: where it came in, before others. Loopback
+    is of use to who came in by it, or where there is nothing else."""
     found: dict[bool, str] = {}
-    for address in [reached, *addresses]:
+    others = [address for address in addresses if not ip_address(address).is_loopback]
+    for address in [reached, *(others or ([] if reached else addresses))]:
         if address:
             found.setdefault(":" in address, address)
     return list(found.values())

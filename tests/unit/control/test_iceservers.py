@@ -34,6 +34,14 @@ def test_the_address_by_which_a_client_came_in_comes_first() -> None:
     assert told(reached="192.0.2.9")[0] == "turn:192.0.2.9:3478?transport=udp"
 
 
+def test_loopback_is_told_only_where_there_is_nothing_else() -> None:
+    assert told(reached="127.0.0.1", relay=Relay(SECRET, ["203.0.113.7", "::1"], 3478)) == [
+        "turn:127.0.0.1:3478?transport=udp"
+    ]
+    assert told(relay=Relay(SECRET, ["127.0.0.1"], 3478)) == ["turn:127.0.0.1:3478?transport=udp"]
+    assert told(relay=Relay(SECRET, ["203.0.113.7", "::1"], 3478)) == ["turn:203.0.113.7:3478?transport=udp"]
+
+
 def test_the_port_that_is_listened_on_is_told_of_tls() -> None:
     relay = Relay(SECRET, ADDRESSES, None, 5349)
     assert told(Turn(domain="turn.example.com"), relay) == ["turns:turn.example.com:5349?transport=tcp"]
