@@ -594,6 +594,10 @@ class Config(_Section):
         if self.log_level:
             self.logging.level = self.log_level
 
+    @property
+    def serves_turn(self) -> bool:
+        return self.development if self.turn.enabled is None else self.turn.enabled
+
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Config:
         """As `model_validate`, with an error that names the keys as they are written in the file."""
@@ -658,11 +662,12 @@ def check_keys(config: Config) -> None:
         )
 
 
-def check_turn(turn: Turn) -> None:
+def check_turn(config: Config) -> None:
     """Refuses a TURN server that cannot be reached."""
-    if not turn.enabled:
+    turn = config.turn
+    if not config.serves_turn:
         return
-    if not turn.udp_port and not turn.tls_port:
+    if turn.enabled and not turn.udp_port and not turn.tls_port:
         raise ConfigError(
             "turn.enabled needs turn.udp_port (usually 3478), turn.tls_port (usually 5349) or both"
         )

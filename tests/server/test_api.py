@@ -222,6 +222,15 @@ async def test_a_body_over_the_limit_names_the_setting(control: PaperControl) ->
                 assert answer.text == "request body is over limit.max_api_request_body_size 1000"
 
 
+async def test_who_may_only_join_is_refused_unread(control: PaperControl) -> None:
+    async with roomful.Server({"limit": {"max_api_request_body_size": 1000}}) as server:
+        token = server.token(identity="ada", room="demo")
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        async with httpx.AsyncClient(base_url=base(server), headers=headers) as client:
+            answer = await client.post(ROOMS + "CreateRoom", content=b"x" * 1001)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
 async def test_a_clients_deadline_is_honoured(
     server: roomful.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

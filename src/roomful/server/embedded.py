@@ -44,7 +44,7 @@ class Server:
         if keys is not None:
             config = config.model_copy(update={"keys": dict(keys)})
         check_keys(config)
-        check_turn(config.turn)
+        check_turn(config)
         self._config = config
         self._runtime = Runtime(config)
         self._app = App(config, self._runtime)

@@ -51,7 +51,7 @@ class Preferences:
         self.enabled = config.rtc.allow_tcp_fallback
         self.force_tcp = config.rtc.force_tcp
         self.has_tcp = config.rtc.tcp_port != 0
-        self.has_tls = config.turn.enabled and config.turn.tls_port != 0
+        self.has_tls = config.serves_turn and config.turn.tls_port != 0
         self._kept: dict[tuple[str, str], tuple[float, Preference]] = {}
 
     def get(self, room: str, identity: str) -> Preference:

@@ -22,11 +22,26 @@ class Relay:
     """Our TURN server as the media plane runs it."""
 
     secret: bytes
-    #: This node's addresses, as media has them.
+    #: This node's addresses, as clients are told of media.
     addresses: Sequence[str]
     #: Of UDP and TCP.
     port: int | None = None
     tls_port: int | None = None
+    #: In development a client reaches media where it reaches signalling, whatever that address is.
+    anywhere: bool = False
+
+    def some(self, reached: str | None) -> list[str]:
+        """One address of each family, as each costs the client an allocation.
+
+        The one by which it came in, if that is one of ours, goes before others. Loopback is of use to who
+        came in by it, or if there is nothing else."""
+        found: dict[bool, str] = {}
+        if reached and (self.anywhere or (reached in self.addresses and not ip_address(reached).is_loopback)):
+            found[":" in reached] = reached
+        others = [address for address in self.addresses if not ip_address(address).is_loopback]
+        for address in others or ([] if found else self.addresses):
+            found.setdefault(":" in address, address)
+        return list(found.values())
 
 
 class IceServers:
@@ -54,24 +69,13 @@ class IceServers:
     def _own(self, relay: Relay, sid: str, reached: str | None, now: float, only_tls: bool) -> rtc.ICEServer:
         urls = []
         if relay.port and not (only_tls and relay.tls_port):
-            urls = [f"turn:{_host(it)}:{relay.port}?transport=udp" for it in _some(relay.addresses, reached)]
+            urls = [f"turn:{_host(it)}:{relay.port}?transport=udp" for it in relay.some(reached)]
         if relay.tls_port:
             port = TLS_PORT if self._turn.external_tls else relay.tls_port
             urls.append(f"turns:{_host(self._turn.domain)}:{port}?transport=tcp")
         username = f"{int(now) + self._turn.ttl_seconds}:{sid}"
         digest = hmac.new(relay.secret, username.encode(), hashlib.sha256).digest()
         return rtc.ICEServer(urls=urls, username=username, credential=base64.b64encode(digest).decode())
-
-
-def _some(addresses: Sequence[str], reached: str | None) -> list[str]:
-    """One of each family, as each costs the client an allocation: where it came in, before others. Loopback
-    is of use to who came in by it, or where there is nothing else."""
-    found: dict[bool, str] = {}
-    others = [address for address in addresses if not ip_address(address).is_loopback]
-    for address in [reached, *(others or ([] if reached else addresses))]:
-        if address:
-            found.setdefault(":" in address, address)
-    return list(found.values())
 
 
 def _host(address: str) -> str:

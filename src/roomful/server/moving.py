@@ -42,7 +42,7 @@ def move(participant: Participant, room: Room) -> None:
 
 def _take_along(participant: Participant, room: Room) -> None:
     participant.room.let_go(participant, DisconnectReason.PARTICIPANT_REMOVED)
-    participant.earlier_sids.add(participant.sid)
+    participant.earlier_sids[participant.sid] = participant.room.name
     participant.sid = participant.node.ids.sid(ids.PARTICIPANT)
     participant.joined_at_ms = participant.node.wall_ms()
     point_to(participant, room)

@@ -75,7 +75,7 @@ class Participant:
         #: Those that show our tracks, by the number of their room.
         self.forwarded: dict[int, Participant] = {}
         #: Our sids in the rooms that we were in before; clients may still name them.
-        self.earlier_sids: set[str] = set()
+        self.earlier_sids: dict[str, str] = {}
         #: Not so when its client lost its connection while the participant was moved.
         self.knows_room = True
         #: The server's own calls that it has not answered, by the caller's identity.

@@ -40,11 +40,12 @@ def find(node: Node, rooms: Rooms, params: JoinParams) -> Participant | None:
 
 
 def _moved_meanwhile(node: Node, params: JoinParams) -> Participant | None:
-    """Its client lost the connection before it heard of the new room."""
+    """Its client lost the connection before it heard of the new room: its token is for the one it left."""
     identity, sid = params.claims.identity, params.participant_sid
-    return next(
-        (it for it in node.participants.values() if sid in it.earlier_sids and it.identity == identity), None
-    )
+    for participant in node.participants.values():
+        if participant.identity == identity and participant.earlier_sids.get(sid) == params.room:
+            return participant
+    return None
 
 
 def begin(node: Node, participant: Participant, params: JoinParams) -> Session:

@@ -126,7 +126,9 @@ class Runtime:
         from roomful.server.iceservers import Relay
 
         port, tls_port = media.turn_ports
-        relay = Relay(secret, media.addresses, port, tls_port) if port or tls_port else None
+        relay = None
+        if port or tls_port:
+            relay = Relay(secret, media.addresses, port, tls_port, anywhere=self._config.development)
         return ControlPlane(
             self._config,
             media,
@@ -157,7 +159,7 @@ class Runtime:
                     udp_ports=ports,
                     tcp_port=(TCP_PORT if rtc.tcp_port is None else rtc.tcp_port) or None,
                     tcp_optional=rtc.tcp_port is None and self._config.development,
-                    turn_secret=secret if turn.enabled or in_dev else None,
+                    turn_secret=secret if self._config.serves_turn else None,
                     turn_port=turn_port or None,
                     turn_tls_port=turn.tls_port or None,
                     turn_bind=turn.bind_addresses,

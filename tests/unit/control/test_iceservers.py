@@ -30,14 +30,17 @@ def test_one_address_of_each_family_is_told_and_ipv6_is_bracketed() -> None:
     assert told() == urls
 
 
-def test_the_address_by_which_a_client_came_in_comes_first() -> None:
-    assert told(reached="192.0.2.9")[0] == "turn:192.0.2.9:3478?transport=udp"
+def test_the_address_by_which_a_client_came_in_comes_first_if_it_is_one_of_media() -> None:
+    assert told(reached="10.0.0.7")[0] == "turn:10.0.0.7:3478?transport=udp"
+    for in_front in ("192.0.2.9", "127.0.0.1"):  # A proxy's way to us, or what a NAT made of it.
+        assert told(reached=in_front)[0] == "turn:203.0.113.7:3478?transport=udp"
+    anywhere = Relay(SECRET, ADDRESSES, 3478, anywhere=True)
+    assert told(relay=anywhere, reached="192.0.2.9")[0] == "turn:192.0.2.9:3478?transport=udp"
 
 
 def test_loopback_is_told_only_where_there_is_nothing_else() -> None:
-    assert told(reached="127.0.0.1", relay=Relay(SECRET, ["203.0.113.7", "::1"], 3478)) == [
-        "turn:127.0.0.1:3478?transport=udp"
-    ]
+    local = Relay(SECRET, ["203.0.113.7", "::1"], 3478, anywhere=True)
+    assert told(reached="127.0.0.1", relay=local) == ["turn:127.0.0.1:3478?transport=udp"]
     assert told(relay=Relay(SECRET, ["127.0.0.1"], 3478)) == ["turn:127.0.0.1:3478?transport=udp"]
     assert told(relay=Relay(SECRET, ["203.0.113.7", "::1"], 3478)) == ["turn:203.0.113.7:3478?transport=udp"]
 
@@ -79,5 +82,14 @@ def test_without_a_turn_server_nothing_is_told() -> None:
 )
 def test_a_turn_server_that_cannot_work_is_refused_by_the_key_that_is_missing(turn: Turn, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        check_turn(turn)
-    check_turn(turn.model_copy(update={"enabled": False}))
+        check_turn(Config(turn=turn))
+    check_turn(Config(turn=turn.model_copy(update={"enabled": False})))
+
+
+def test_in_development_there_is_one_unless_it_is_turned_off() -> None:
+    assert Config(development=True).serves_turn
+    assert not Config().serves_turn
+    assert not Config(development=True, turn=Turn(enabled=False)).serves_turn
+    check_turn(Config(development=True))
+    with pytest.raises(ConfigError, match=r"turn\.domain"):
+        check_turn(Config(development=True, turn=Turn(tls_port=5349)))

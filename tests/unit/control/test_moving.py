@@ -219,3 +219,11 @@ def test_a_client_that_did_not_hear_of_its_move_is_told_when_it_resumes(world: W
     assert {room_of(it) for it in back.all("refresh_token")} == {"next"}
     stranger = world.join("bob", reconnect=True, participant_sid=ada.sid)
     assert stranger.kinds == ["leave"]
+
+
+def test_a_token_for_a_third_room_resumes_nobody_who_has_moved(world: World) -> None:
+    ada = world.join("ada").connect()
+    move(world)
+    stranger = world.join("ada", room="third", reconnect=True, participant_sid=ada.sid)
+    assert stranger.kinds == ["leave"]
+    assert not ada.closed

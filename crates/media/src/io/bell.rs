@@ -35,7 +35,8 @@ impl Bell {
 
     /// Before the queues are read: what is put into them from here on rings again.
     pub(super) fn answer(&self) {
-        self.rung.store(false, Ordering::Release);
+        // With a plain store, what follows could be read before it.
+        self.rung.swap(false, Ordering::AcqRel);
     }
 }
 

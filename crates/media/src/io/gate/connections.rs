@@ -19,8 +19,8 @@ const MOST_STRANGERS: usize = 1_024;
 const MOST_STRANGERS_OF_ONE: usize = 64;
 /// Until when a stranger must have got an answer.
 const STRANGER_FOR: Duration = Duration::from_secs(10);
-/// Peers keep asking for consent every few seconds (RFC 7675).
-const SILENT_FOR: Duration = Duration::from_secs(30);
+/// Peers ask for consent every few seconds (RFC 7675), and a participant that is there answers.
+const UNUSED_FOR: Duration = Duration::from_secs(30);
 
 /// What is spoken on a connection, and what has come of it.
 pub(super) enum Speech {
@@ -72,7 +72,8 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
     pub(super) speech: Speech,
     opened: Instant,
-    pub(super) heard: Instant,
+    /// When a worker last sent something by it: what strangers write does not keep it.
+    used: Instant,
     /// Listed to be read from.
     pub(super) readable: bool,
 }
@@ -119,18 +120,21 @@ impl Connections {
         speech: Speech,
     ) -> Option<usize> {
         let address = prefix(remote.ip());
-        let of_one = |key: &&usize| {
-            let other = self.all.get(**key);
+        let of_one = |key: &usize| {
+            let other = self.all.get(*key);
             other.is_some_and(|it| prefix(it.remote.ip()) == address)
         };
-        if self.all.len() >= MOST
-            || self.strangers.iter().filter(of_one).count() >= MOST_STRANGERS_OF_ONE
-        {
+        if self.all.len() >= MOST {
             return None;
         }
-        if self.strangers.len() >= MOST_STRANGERS
-            && let Some(oldest) = self.strangers.front().copied()
-        {
+        let of_one: Vec<usize> = self.strangers.iter().copied().filter(of_one).collect();
+        let oldest = if of_one.len() >= MOST_STRANGERS_OF_ONE {
+            of_one.first().copied()
+        } else {
+            let full = self.strangers.len() >= MOST_STRANGERS;
+            self.strangers.front().copied().filter(|_| full)
+        };
+        if let Some(oldest) = oldest {
             self.close(oldest);
         }
         let connection = Connection {
@@ -139,7 +143,7 @@ impl Connections {
             remote,
             speech,
             opened: now,
-            heard: now,
+            used: now,
             readable: false,
         };
         let (tuple, leg) = (connection.tuple(), connection.leg());
@@ -157,11 +161,18 @@ impl Connections {
     }
 
     /// Where a worker's datagram leaves: its participant has answered.
-    pub(super) fn answered(&mut self, tuple: &FiveTuple, from: usize) -> Option<usize> {
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        tuple: &FiveTuple,
+        from: usize,
+    ) -> Option<usize> {
         let key = *self.by_tuple.get(tuple)?;
-        let Speech::Ice { worker, .. } = &mut self.all.get_mut(key)?.speech else {
+        let connection = self.all.get_mut(key)?;
+        let Speech::Ice { worker, .. } = &mut connection.speech else {
             return None;
         };
+        connection.used = now;
         if worker.is_none() {
             self.strangers.retain(|it| *it != key);
         }
@@ -187,10 +198,12 @@ impl Connections {
         let gone = self.all.try_remove(key)?;
         self.strangers.retain(|it| *it != key);
         let leg = gone.leg();
-        match &leg {
-            Some(leg) => self.by_leg.remove(leg),
-            None => self.by_tuple.remove(&gone.tuple()),
-        };
+        if let Some(leg) = &leg {
+            self.by_leg.remove(leg);
+        } else if self.by_tuple.get(&gone.tuple()) == Some(&key) {
+            // Its peer may have connected anew from the same port.
+            self.by_tuple.remove(&gone.tuple());
+        }
         leg
     }
 
@@ -201,7 +214,7 @@ impl Connections {
             speech if !speech.is_known() => {
                 now.saturating_duration_since(connection.opened) >= STRANGER_FOR
             }
-            Speech::Ice { .. } => now.saturating_duration_since(connection.heard) >= SILENT_FOR,
+            Speech::Ice { .. } => now.saturating_duration_since(connection.used) >= UNUSED_FOR,
             Speech::Turn { leg, .. } => !has_allocation(leg),
         };
         let late: Vec<usize> = self
@@ -271,23 +284,23 @@ mod tests {
         let (mut world, now) = (World::new(), Instant::now());
         world.open(now, "192.0.2.1:1000").unwrap();
         let (_, answered) = world.open(now, "192.0.2.1:1001").unwrap();
-        assert!(world.connections.answered(&answered, 0).is_some());
+        assert!(world.connections.answered(now, &answered, 0).is_some());
         world.connections.sweep(now + STRANGER_FOR, |_| false);
         assert!(world.is_closed(0));
         assert!(!world.is_closed(1));
-        world.connections.sweep(now + SILENT_FOR, |_| false);
+        world.connections.sweep(now + UNUSED_FOR, |_| false);
         assert!(world.is_closed(1));
         assert!(world.connections.is_empty());
-        assert!(world.connections.answered(&answered, 0).is_none());
+        assert!(world.connections.answered(now, &answered, 0).is_none());
     }
 
     #[test]
     fn a_connection_belongs_to_the_worker_that_answered_first() {
-        let mut world = World::new();
-        let (key, tuple) = world.open(Instant::now(), "192.0.2.1:1000").unwrap();
-        assert_eq!(world.connections.answered(&tuple, 1), Some(key));
-        assert_eq!(world.connections.answered(&tuple, 0), None);
-        assert_eq!(world.connections.answered(&tuple, 1), Some(key));
+        let (mut world, now) = (World::new(), Instant::now());
+        let (key, tuple) = world.open(now, "192.0.2.1:1000").unwrap();
+        assert_eq!(world.connections.answered(now, &tuple, 1), Some(key));
+        assert_eq!(world.connections.answered(now, &tuple, 0), None);
+        assert_eq!(world.connections.answered(now, &tuple, 1), Some(key));
     }
 
     #[test]
@@ -296,14 +309,19 @@ mod tests {
         for port in 0..MOST_STRANGERS_OF_ONE as u16 {
             let address = format!("[2001:db8::{port:x}]:{}", 1_000 + port);
             let (_, tuple) = world.open(now, &address).unwrap();
-            world.connections.answered(&tuple, 0);
+            world.connections.answered(now, &tuple, 0);
         }
         for port in 0..MOST_STRANGERS_OF_ONE as u16 {
             let address = format!("[2001:db8::{port:x}]:{}", 2_000 + port);
             assert!(world.open(now, &address).is_some());
         }
-        assert!(world.open(now, "[2001:db8::7]:3000").is_none());
-        assert!(world.open(now, "[2001:db8:0:1::7]:3000").is_some());
+        let (elsewhere, _) = world.open(now, "[2001:db8:0:1::7]:3000").unwrap();
+        assert!(!world.is_closed(MOST_STRANGERS_OF_ONE));
+        assert!(world.open(now, "[2001:db8::7]:3000").is_some());
+        // Its oldest stranger has made room, and nobody else's.
+        assert!(world.is_closed(MOST_STRANGERS_OF_ONE));
+        assert!(!world.is_closed(0));
+        assert!(world.connections.get_mut(elsewhere).is_some());
     }
 
     #[test]
@@ -316,6 +334,6 @@ mod tests {
         world.open(now, "198.51.100.1:1").unwrap();
         assert!(world.is_closed(0));
         assert!(world.connections.get_mut(second).is_some());
-        assert_eq!(world.connections.answered(&tuple, 0), Some(second));
+        assert_eq!(world.connections.answered(now, &tuple, 0), Some(second));
     }
 }

@@ -12,6 +12,7 @@ mod stream;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,10 @@ const QUEUE: usize = 1_024;
 /// Read from one connection before the others have their turn, and at once.
 const READS_A_TURN: usize = 4;
 const READ: usize = 16 << 10;
+/// Packets taken from one connection in a turn; 64 KiB of media are half as many.
+const ARRIVALS_A_TURN: usize = 128;
+/// Turns that may fault one after the other before the gate gives up.
+const FAULTS_IN_A_ROW: u32 = 16;
 /// Between looks at who was silent for too long; also until a process without free descriptors tries again.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -254,6 +259,7 @@ impl Turns {
     fn run(mut self) {
         let mut ready = Events::with_capacity(256);
         let mut swept = Instant::now();
+        let mut faults = 0;
         loop {
             if let Err(error) = self.poll.poll(&mut ready, self.timeout())
                 && error.kind() != ErrorKind::Interrupted
@@ -265,20 +271,41 @@ impl Turns {
             for event in &ready {
                 self.happened(now, event);
             }
-            if self.stop.load(Ordering::Acquire) {
+            // Before what others have set or sent is read: from here on they ring again.
+            self.bell.answer();
+            let stopping = self.stop.load(Ordering::Acquire);
+            let sweeps = now.saturating_duration_since(swept) >= SWEEP;
+            if sweeps {
+                swept = now;
+            }
+            match catch_unwind(AssertUnwindSafe(|| self.turn(now, sweeps))) {
+                Ok(()) => faults = 0,
+                Err(_) => {
+                    faults += 1;
+                    log::error!("a fault in the gate ended one turn of its loop");
+                    if faults >= FAULTS_IN_A_ROW {
+                        log::error!("the gate faults at every turn and stops");
+                        return;
+                    }
+                }
+            }
+            if stopping {
                 return;
             }
-            self.read(now);
-            self.send(now);
-            if let Some(relay) = &mut self.relay {
-                relay.receive(now, &self.workers);
-                relay.server.handle_timeout(now);
-                relay.answer(&mut self.connections);
-            }
-            if now.saturating_duration_since(swept) >= SWEEP {
-                swept = now;
-                self.sweep(now);
-            }
+        }
+    }
+
+    /// Everything that is due, once.
+    fn turn(&mut self, now: Instant, sweeps: bool) {
+        self.read(now);
+        self.send(now);
+        if let Some(relay) = &mut self.relay {
+            relay.receive(now, &self.workers);
+            relay.server.handle_timeout(now);
+            relay.answer(&mut self.connections);
+        }
+        if sweeps {
+            self.sweep(now);
         }
     }
 
@@ -423,6 +450,7 @@ impl Turns {
 
     /// Whether there may be more.
     fn read_one(&mut self, now: Instant, key: usize) -> io::Result<bool> {
+        let mut arrivals = 0;
         for _ in 0..READS_A_TURN {
             let Some(connection) = self.connections.get_mut(key) else {
                 return Ok(false);
@@ -431,7 +459,6 @@ impl Turns {
                 connection.readable = false;
                 return Ok(false);
             };
-            connection.heard = now;
             let tuple = connection.tuple();
             let read = self.buffer.get(..count).unwrap_or_default();
             match &mut connection.speech {
@@ -439,6 +466,11 @@ impl Turns {
                     let worker = worker.map(|it| self.workers.get(it));
                     let mut strange = false;
                     let cut = unframer.push(read, |packet| {
+                        // More in a turn than any link brings: a flood, which is not to fill the workers' queues.
+                        arrivals += 1;
+                        if arrivals > ARRIVALS_A_TURN {
+                            return;
+                        }
                         let arrival = || Arrival {
                             tuple,
                             contents: packet.to_vec(),
@@ -469,11 +501,16 @@ impl Turns {
                         .next_packet()
                         .map_err(|it| invalid(it.to_string()))?
                     {
-                        relay.take(now, *leg, packet, &self.workers);
+                        arrivals += 1;
+                        if arrivals <= ARRIVALS_A_TURN {
+                            relay.take(now, *leg, packet, &self.workers);
+                        }
                     }
                     if relay.server.has_allocation(leg) {
                         self.connections.allocated(key);
                     }
+                    // At once: another's many requests are not to crowd these answers out.
+                    relay.answer(&mut self.connections);
                 }
             }
         }
@@ -481,8 +518,11 @@ impl Turns {
     }
 
     fn send(&mut self, now: Instant) {
-        self.bell.answer();
-        while let Ok(outgoing) = self.outgoing.try_recv() {
+        // What comes meanwhile rings again.
+        for _ in 0..QUEUE {
+            let Ok(outgoing) = self.outgoing.try_recv() else {
+                return;
+            };
             let datagrams = outgoing.contents.chunks(outgoing.segment.max(1));
             if outgoing.tuple.protocol == Protocol::Udp {
                 if let Some(relay) = &mut self.relay {
@@ -490,7 +530,10 @@ impl Turns {
                 }
                 continue;
             }
-            let Some(key) = self.connections.answered(&outgoing.tuple, outgoing.worker) else {
+            let Some(key) = self
+                .connections
+                .answered(now, &outgoing.tuple, outgoing.worker)
+            else {
                 continue;
             };
             let Some(connection) = self.connections.get_mut(key) else {
@@ -514,7 +557,10 @@ fn invalid(text: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, text)
 }
 
-/// A STUN binding request (RFC 8489 §5), by what it begins with.
+/// A STUN binding request (RFC 8489 §5), by its header.
 fn is_check(packet: &[u8]) -> bool {
-    packet.starts_with(&[0, 1]) && packet.get(4..8) == Some(&[0x21, 0x12, 0xA4, 0x42])
+    let Some([0, 1, high, low, 0x21, 0x12, 0xA4, 0x42, ..]) = packet.first_chunk::<20>() else {
+        return false;
+    };
+    packet.len() == 20 + usize::from(u16::from_be_bytes([*high, *low]))
 }

@@ -58,7 +58,8 @@ impl Stream {
                 tls.write_tls(&mut self.unwritten)?;
             }
             self.flush()?;
-            if self.unwritten.len() > MOST_UNWRITTEN {
+            // Media stops before that: what is more is TLS's own.
+            if self.unwritten.len() > 2 * MOST_UNWRITTEN {
                 return Err(io::Error::other("answers to the handshake are not read"));
             }
             processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
