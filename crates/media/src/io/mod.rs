@@ -4,6 +4,7 @@ mod addresses;
 mod bell;
 mod events;
 mod external;
+mod faults;
 pub(crate) mod gate;
 mod socket;
 mod worker;

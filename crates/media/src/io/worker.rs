@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
@@ -12,6 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::bell::{Bell, Mailbox};
 use super::events::EventQueue;
+use super::faults::Faults;
 use super::gate::Outgoing;
 use super::socket::{ReceiveBuffers, UdpSocket};
 use crate::api::{Command, Event};
@@ -21,8 +21,6 @@ use crate::turn::is_relayed;
 
 /// Batches read from a socket before commands and timers have their turn.
 const BATCHES_A_TURN: usize = 16;
-/// Turns that may fault one after the other before the worker gives up.
-const FAULTS_IN_A_ROW: u32 = 16;
 
 /// Datagrams by the gate that may wait.
 const ARRIVALS: usize = 4_096;
@@ -170,7 +168,7 @@ struct Turns {
 impl Turns {
     fn run(mut self, mut poll: Poll) {
         let mut ready = Events::with_capacity(64);
-        let mut faults = 0;
+        let mut faults = Faults::of("media worker");
         loop {
             let timeout = self.timeout(Instant::now());
             if let Err(error) = poll.poll(&mut ready, timeout)
@@ -184,17 +182,8 @@ impl Turns {
                     socket.readable = true;
                 }
             }
-            match catch_unwind(AssertUnwindSafe(|| self.turn())) {
-                Ok(true) => faults = 0,
-                Ok(false) => return,
-                Err(_) => {
-                    faults += 1;
-                    log::error!("a fault in the media worker ended one turn of its loop");
-                    if faults >= FAULTS_IN_A_ROW {
-                        log::error!("the media worker faults at every turn and stops");
-                        return;
-                    }
-                }
+            if !faults.guard(|| self.turn()) {
+                return;
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Plane;
+use super::participant::member;
 use crate::api::{ParticipantId, RoomId, TrackId};
 use crate::data::router::Member;
 use crate::track::speakers::LevelMeter;
@@ -31,15 +32,7 @@ impl Plane {
         participant.spec.sid = sid;
         participant.wishes.clear();
         participant.settings.clear();
-        let spec = &participant.spec;
-        let member = Member {
-            identity: spec.identity.clone(),
-            sid: spec.sid.clone(),
-            hidden: spec.permissions.hidden,
-            can_publish_data: spec.permissions.can_publish_data,
-            agent: spec.permissions.agent,
-            local: true,
-        };
+        let member = member(&participant.spec);
         let mut received: Vec<TrackId> = participant.subs.keys().copied().collect();
         received.sort_unstable();
         let (tracks, data_tracks) = (participant.tracks.clone(), participant.data_tracks.clone());

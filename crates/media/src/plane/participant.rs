@@ -78,6 +78,18 @@ impl Participant {
     }
 }
 
+/// Whom a room's data router knows by a participant's description.
+pub(super) fn member(spec: &ParticipantSpec) -> Member {
+    Member {
+        identity: spec.identity.clone(),
+        sid: spec.sid.clone(),
+        hidden: spec.permissions.hidden,
+        can_publish_data: spec.permissions.can_publish_data,
+        agent: spec.permissions.agent,
+        local: true,
+    }
+}
+
 impl Plane {
     pub(super) fn add_participant(
         &mut self,
@@ -92,17 +104,7 @@ impl Plane {
             return;
         }
         room.participants.insert(id);
-        room.router.insert(
-            id,
-            Member {
-                identity: spec.identity.clone(),
-                sid: spec.sid.clone(),
-                hidden: spec.permissions.hidden,
-                can_publish_data: spec.permissions.can_publish_data,
-                agent: spec.permissions.agent,
-                local: true,
-            },
-        );
+        room.router.insert(id, member(&spec));
         let tracks: Vec<TrackId> = room.tracks.iter().copied().collect();
         let mode = spec.mode;
         let participant = Participant {

@@ -12,7 +12,6 @@ mod stream;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +27,7 @@ use self::listener::{Door, Listener, listen};
 use self::relay::Relay;
 use self::stream::Stream;
 use super::bell::{Bell, Mailbox, WAKE};
+use super::faults::Faults;
 use super::worker::{Arrival, Sockets};
 use crate::transport::{FiveTuple, Protocol};
 use crate::turn::{MediaAddresses, Server, ServerConfig};
@@ -39,8 +39,6 @@ const READS_A_TURN: usize = 4;
 const READ: usize = 16 << 10;
 /// Packets taken from one connection in a turn; 64 KiB of media are half as many.
 const ARRIVALS_A_TURN: usize = 128;
-/// Turns that may fault one after the other before the gate gives up.
-const FAULTS_IN_A_ROW: u32 = 16;
 /// Between looks at who was silent for too long; also until a process without free descriptors tries again.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -259,7 +257,7 @@ impl Turns {
     fn run(mut self) {
         let mut ready = Events::with_capacity(256);
         let mut swept = Instant::now();
-        let mut faults = 0;
+        let mut faults = Faults::of("gate");
         loop {
             if let Err(error) = self.poll.poll(&mut ready, self.timeout())
                 && error.kind() != ErrorKind::Interrupted
@@ -278,18 +276,11 @@ impl Turns {
             if sweeps {
                 swept = now;
             }
-            match catch_unwind(AssertUnwindSafe(|| self.turn(now, sweeps))) {
-                Ok(()) => faults = 0,
-                Err(_) => {
-                    faults += 1;
-                    log::error!("a fault in the gate ended one turn of its loop");
-                    if faults >= FAULTS_IN_A_ROW {
-                        log::error!("the gate faults at every turn and stops");
-                        return;
-                    }
-                }
-            }
-            if stopping {
+            let more = faults.guard(|| {
+                self.turn(now, sweeps);
+                true
+            });
+            if stopping || !more {
                 return;
             }
         }
