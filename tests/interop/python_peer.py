@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
 import time
 from typing import Any
 
 import numpy as np
+from lines import answer_lines, methods_of
 from livekit import rtc
 from livekit.rtc._proto import stats_pb2
 
@@ -274,18 +273,7 @@ class Peer:
 
 async def main() -> None:
     peer = Peer()
-    reader = asyncio.StreamReader(limit=1 << 20)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    async for line in reader:
-        request = json.loads(line)
-        try:
-            result = await getattr(peer, request["method"])(*request["arguments"])
-            answer = {"result": result}
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+    await answer_lines(methods_of(peer))
     await peer.leave()
 
 

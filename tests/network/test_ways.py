@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -74,14 +74,24 @@ async def in_room(server: ServerProcess, identity: str, *command: str) -> AsyncI
         yield peer
 
 
+@asynccontextmanager
+async def talking(
+    server: ServerProcess, ada: Sequence[str], bob: Sequence[str]
+) -> AsyncIterator[tuple[Peer, Peer]]:
+    """The two, by these programs, once each hears the other."""
+    async with in_room(server, "ada", *ada) as one, in_room(server, "bob", *bob) as other:
+        await one.publishTone(440)
+        await other.publishTone(880)
+        await asyncio.gather(one.hears("bob", 880), other.hears("ada", 440))
+        yield one, other
+
+
 async def test_forced_tcp_is_used_where_nothing_is_blocked(
     link: Link, authority: trustme.CA, tmp_path: Path
 ) -> None:
     program = link.client.command(sys.executable, PYTHON_PEER)
     with serving(link, authority, tmp_path, "--rtc.force_tcp=true") as server:
-        async with in_room(server, "ada", *program) as ada, in_room(server, "bob", *program) as bob:
-            await ada.publishTone(440)
-            await bob.hears("ada", 440)
+        async with talking(server, program, program) as (ada, bob):
             assert await ada.path() == await bob.path() == ["tcp"]
 
 
@@ -91,10 +101,7 @@ async def test_programs_on_pypis_livekit_hear_each_other(
 ) -> None:
     program = link.client.command(sys.executable, PYTHON_PEER)
     with serving(link, authority, tmp_path) as server, blocked(link):
-        async with in_room(server, "ada", *program) as ada, in_room(server, "bob", *program) as bob:
-            await ada.publishTone(440)
-            await bob.publishTone(880)
-            await asyncio.gather(ada.hears("bob", 880), bob.hears("ada", 440))
+        async with talking(server, program, program) as (ada, bob):
             assert await ada.path() == await bob.path() == [chosen]
 
 
@@ -106,10 +113,7 @@ async def test_a_browser_hears_and_is_heard(
     browser = link.client.command(sys.executable, CHROMIUM_PEER, "--ignore-certificate-errors")
     program = link.server.command(sys.executable, PYTHON_PEER)
     with serving(link, authority, tmp_path) as server, blocked(link):
-        async with in_room(server, "ada", *browser) as ada, in_room(server, "bob", *program) as bob:
-            await ada.publishTone(440)
-            await bob.publishTone(880)
-            await asyncio.gather(ada.hears("bob", 880), bob.hears("ada", 440))
+        async with talking(server, browser, program) as (ada, _):
             assert await ada.path() == [chosen]
 
 

@@ -5,7 +5,6 @@ is the same for browsers."""
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from contextlib import suppress
@@ -16,6 +15,7 @@ import numpy as np
 from livekit import rtc
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "interop"))
+from lines import answer_lines, methods_of
 from python.media import RATE, SOUND, Sound
 from python.stage import Person
 
@@ -139,17 +139,7 @@ class Witness(Person):
 
 async def main() -> None:
     witness = Witness(sys.argv[1])
-    reader = asyncio.StreamReader(limit=1 << 20)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    async for line in reader:
-        request = json.loads(line)
-        try:
-            answer = {"result": await getattr(witness, request["method"])(*request["arguments"])}
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer, default=str), flush=True)
+    await answer_lines(methods_of(witness))
     await witness.leave()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from lines import answer_lines
 from pages import serve_pages
 
 START_TIMEOUT = 60.0
@@ -103,7 +104,7 @@ async def main() -> None:
             async with connect(f"{endpoint}/session", max_size=None) as socket:
                 firefox = Firefox(socket)
                 await firefox.open(address)
-                await answer_lines(firefox)
+                await answer_lines(firefox.call)
             errors.cancel()
         finally:
             process.kill()
@@ -119,20 +120,6 @@ async def find_endpoint(stream: asyncio.StreamReader) -> str:
 async def drain(stream: asyncio.StreamReader) -> None:
     async for _ in stream:
         pass
-
-
-async def answer_lines(firefox: Firefox) -> None:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    async for line in reader:
-        request = json.loads(line)
-        try:
-            answer = {"result": await firefox.call(request["method"], request["arguments"])}
-        except RuntimeError as error:
-            answer = {"error": str(error)}
-        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
