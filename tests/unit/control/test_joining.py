@@ -34,7 +34,7 @@ def test_join_is_the_first_message_and_complete(world: World) -> None:
     assert join.participant.permission.can_publish
     assert [it.identity for it in join.other_participants] == ["bob"]
     assert [track.source for track in join.other_participants[0].tracks] == [models.TrackSource.MICROPHONE]
-    assert (join.ping_interval, join.ping_timeout) == (5, 15)
+    assert (join.ping_interval, join.ping_timeout) == (3, 13)
     assert (join.server_info.protocol, join.server_info.agent_protocol) == (17, 1)
     assert join.server_info.version == join.server_version
     assert join.server_info.node_id.startswith("ND_")

@@ -6,6 +6,7 @@ import pytest
 from livekit.protocol import models, rtc
 
 from roomful.auth import verify
+from roomful.server.liveness import VANISHED_AFTER
 from roomful.server.media import Event
 
 from .world import KEY, SECRET, WALL, Client, World
@@ -49,6 +50,25 @@ def test_nobody_else_sees_anything(world: World, ada: Client, observer: Client) 
     ada.session.connection_lost()
     world.pass_time(10)
     world.resume(ada)
+    world.pass_time(60)
+    assert states(observer) == []
+
+
+def test_who_changes_its_address_and_notices_by_its_pings_never_left(
+    world: World, ada: Client, observer: Client
+) -> None:
+    """It closes nothing: its old socket and its media just fall silent, at once."""
+    world.pass_time(20)
+    ada.send(ping=1)
+    lost = world.now
+    until_noticed = ada.join.ping_timeout
+    world.pass_time(until_noticed)
+    assert world.now < lost + VANISHED_AFTER - 1, "no time to connect again"
+    world.pass_time(1.5)
+    world.events(Event.Liveness(ada.number, False))
+    back = world.resume(ada)
+    assert "reconnect" in back.kinds
+    world.events(Event.Liveness(ada.number, True))
     world.pass_time(60)
     assert states(observer) == []
 
