@@ -1,6 +1,7 @@
 //! Sending within what a path takes: the send queue of a transport and transport-wide congestion control.
 
 pub mod allowance;
+pub mod estimator;
 pub mod pacer;
 pub mod twcc;
 
