@@ -24,6 +24,7 @@ SYSTEM = {
     "chromium": "chromium",
     "firefox-esr": "firefox-esr",
     "nft": "nftables",
+    "turnserver": "coturn",
     "ip": "iproute2",
     "c++": "g++",  # libFuzzer's language.
 }

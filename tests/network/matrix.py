@@ -13,8 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -157,13 +156,7 @@ FAULTS: dict[str, Fault] = {
     "pause 12 s": _pause(12),
     "pause 60 s": _pause(60),
 }
-#: Ours has none yet.
-LACKING = {OURS: {RELAY}}
-
-
-def cells(server: str) -> list[Cell]:
-    every = itertools.product(FAULTS, CLIENTS, MODES)
-    return [Cell(*one) for one in every if one[0] not in LACKING.get(server, ())]
+CELLS = [Cell(*one) for one in itertools.product(FAULTS, CLIENTS, MODES)]
 
 
 # ---- playing
@@ -185,7 +178,7 @@ async def _play(server: Served, link: Link, cell: Cell) -> Outcome:
     client_program = link.client.command(sys.executable, str(HERE / CLIENTS[cell.client]), "client")
     observer_program = link.server.command(sys.executable, str(HERE / CLIENTS["python"]), "observer")
     async with (
-        _running(server),
+        server.running(),
         run_program("observer", *observer_program) as observer,
         run_program("client", *client_program) as client,
     ):
@@ -207,19 +200,6 @@ async def _play(server: Served, link: Link, cell: Cell) -> Outcome:
             _side(mine, theirs, began),
             _side(theirs, mine, began),
         )
-
-
-@asynccontextmanager
-async def _running(server: Served) -> AsyncIterator[None]:
-    try:
-        await server.start()
-        yield
-    except BaseException:
-        print(server.said(), file=sys.stderr)
-        raise
-    finally:
-        await server.kill()
-        server.log.close()
 
 
 async def _recover(client: Peer, observer: Peer, began: float) -> float | None:
@@ -307,7 +287,7 @@ def load(server: str) -> dict[str, list[dict[str, Any]]]:
 def save(server: str, found: dict[Cell, list[Outcome]]) -> None:
     """Cells that were not played stay as they were. One event a line, to be read in a diff."""
     record = load(server) | {str(cell): [asdict(one) for one in of] for cell, of in found.items()}
-    order = {str(cell): place for place, cell in enumerate(cells(REFERENCE))}
+    order = {str(cell): place for place, cell in enumerate(CELLS)}
     lines = [
         f"  {json.dumps(cell)}: [\n" + ",\n".join(_text(one) for one in record[cell]) + "\n  ]"
         for cell in sorted(record, key=lambda cell: order.get(cell, len(order)))
@@ -334,7 +314,7 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=AT_ONCE)
     parser.add_argument("--dry", action="store_true", help="write nothing")
     options = parser.parse_args()
-    wanted = [cell for cell in cells(options.server) if all(word in str(cell) for word in options.word)]
+    wanted = [cell for cell in CELLS if all(word in str(cell) for word in options.word)]
 
     def tell(cell: Cell, outcome: Outcome) -> None:
         print(f"{cell}: {json.dumps(asdict(outcome))}", flush=True)

@@ -59,7 +59,7 @@ def within(name: str, *arguments: str) -> list[str]:
 @contextmanager
 def open_namespace() -> Iterator[Namespace]:
     """A network of this machine's side and a namespace. Nothing of it is left afterwards."""
-    with _numbered("roomful") as (number, name):
+    with numbered("roomful") as (number, name):
         outer, inner = f"rf{number}a", f"rf{number}b"
         network = f"10.213.{number}"
         _ip("link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name)
@@ -75,7 +75,7 @@ def open_namespace() -> Iterator[Namespace]:
 @contextmanager
 def open_link() -> Iterator[Link]:
     """A network of two namespaces, a server's and a client's."""
-    with _numbered("roomful-s") as (number, server), _named(f"roomful-c{number}") as client:
+    with numbered("roomful-s") as (number, server), named(f"roomful-c{number}") as client:
         network = f"10.214.{number}"
         sides = Side(server, "veth", f"{network}.1"), Side(client, "veth", f"{network}.2")
         _ip("-n", server, "link", "add", "veth", "type", "veth", "peer", "name", "veth", "netns", client)
@@ -132,7 +132,7 @@ def run(*command: str, text: str = "") -> str:
 
 
 @contextmanager
-def _numbered(prefix: str) -> Iterator[tuple[int, str]]:
+def numbered(prefix: str) -> Iterator[tuple[int, str]]:
     """A namespace with the first number that is free: many tests, and many processes, make some at once."""
     for number in range(1, 255):
         name = f"{prefix}{number}"
@@ -148,7 +148,7 @@ def _numbered(prefix: str) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[str]:
+def named(name: str) -> Iterator[str]:
     _ip("netns", "add", name)
     with _removed(name):
         yield name

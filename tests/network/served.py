@@ -6,12 +6,13 @@ import asyncio
 import os
 import shlex
 import signal
-import socket
 import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 import yaml
 from namespace import Side
@@ -34,10 +35,24 @@ class Served:
     relay: bool = False
     process: asyncio.subprocess.Process | None = None
     log: IO[bytes] = field(default_factory=TemporaryFile)
+    #: By section, in place of what is set by default.
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        return f"ws://{self.side.address}:{SIGNAL_PORT}"
+        return url_of(self.side.address)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        try:
+            await self.start()
+            yield
+        except BaseException:
+            print(self.said(), file=sys.stderr)
+            raise
+        finally:
+            await self.kill()
+            self.log.close()
 
     def token(self, identity: str) -> str:
         grants = {"room_join": True, "room": "matrix", "can_update_own_metadata": True}
@@ -55,7 +70,7 @@ class Served:
             start_new_session=True,
         )
         async with asyncio.timeout(START_TIMEOUT):
-            while not _listens(self.process.pid, self.side.address, SIGNAL_PORT):
+            while not listens(self.process.pid, SIGNAL_PORT):
                 if self.process.returncode is not None:
                     raise AssertionError(f"{shlex.join(command)} ended: {self.said()}")
                 await asyncio.sleep(0.02)
@@ -89,7 +104,7 @@ class Served:
         reference = {"stun_servers": []} if self.kind == REFERENCE else {}
         if self.kind == REFERENCE:  # Its relay leads to no private address unless told.
             turn["turn"]["allow_restricted_peer_cidrs"] = [f"{self.side.address}/24"]
-        return {
+        config: dict[str, Any] = {
             "port": SIGNAL_PORT,
             "bind_addresses": [self.side.address],
             "keys": {KEY: SECRET},
@@ -103,17 +118,22 @@ class Served:
             },
             **(turn if self.relay else {}),
         }
+        return config | {name: config.get(name, {}) | own for name, own in self.settings.items()}
+
+
+def url_of(address: str) -> str:
+    return f"ws://[{address}]:{SIGNAL_PORT}" if ":" in address else f"ws://{address}:{SIGNAL_PORT}"
 
 
 def _roomful() -> str:
     return f"{Path(sys.executable).with_name('roomful')} serve"
 
 
-def _listens(process: int, address: str, port: int) -> bool:
-    """As the kernel says of the network that the process is in."""
-    place = f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}:{port:04X}"
+def listens(process: int, port: int) -> bool:
+    """Whether somebody does by TCP in the network that the process is in."""
     try:
-        table = Path(f"/proc/{process}/net/tcp").read_text()
+        tables = [Path(f"/proc/{process}/net/{name}").read_text() for name in ("tcp", "tcp6")]
     except OSError:
         return False
-    return any(f" {place} " in line and " 0A " in line for line in table.splitlines())
+    lines = [line.split() for table in tables for line in table.splitlines()]
+    return any(fields[1].endswith(f":{port:04X}") and fields[3] == "0A" for fields in lines)
