@@ -93,7 +93,7 @@ async def _coroutines(caplog: pytest.LogCaptureFixture) -> None:
     emitter.emit("event", "a", "more")
     emitter.emit("event", "b")
     assert calls == []
-    await asyncio.wait(emitter._running)
+    await asyncio.wait(emitter._background.tasks)
     await asyncio.sleep(0)
     assert calls == ["a", "b"]
     assert "broken later" in caplog.text

@@ -32,10 +32,23 @@ from roomful.rtc._enums import (
     VideoRotation,
 )
 from roomful.rtc._proto import stats_pb2 as stats
+from roomful.rtc.data_stream import (
+    ByteStreamInfo,
+    ByteStreamReader,
+    ByteStreamWriter,
+    StreamError,
+    TextStreamInfo,
+    TextStreamReader,
+    TextStreamWriter,
+)
 from roomful.rtc.event_emitter import EventEmitter
+from roomful.rtc.rpc import RpcCallInfo, RpcError, RpcInterceptor, RpcInvocationData
 from roomful.rtc.transcription import Transcription, TranscriptionSegment
 
 __all__ = [
+    "ByteStreamInfo",
+    "ByteStreamReader",
+    "ByteStreamWriter",
     "ConnectionQuality",
     "ConnectionState",
     "ContinualGatheringPolicy",
@@ -55,8 +68,16 @@ __all__ = [
     "ParticipantKindDetail",
     "ParticipantState",
     "ParticipantTrackPermission",
+    "RpcCallInfo",
+    "RpcError",
+    "RpcInterceptor",
+    "RpcInvocationData",
     "SimulateScenarioKind",
+    "StreamError",
     "StreamState",
+    "TextStreamInfo",
+    "TextStreamReader",
+    "TextStreamWriter",
     "TrackKind",
     "TrackPublishOptions",
     "TrackSource",

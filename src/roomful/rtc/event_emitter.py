@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
+from roomful.rtc._background import Background
 from roomful.rtc.log import logger
 
 T_contra = TypeVar("T_contra", contravariant=True, bound=Hashable)
@@ -31,8 +31,7 @@ class EventEmitter(Generic[T_contra]):
     def __init__(self) -> None:
         # By event: handlers in their order, each with the number of arguments it takes (None: any).
         self._events: dict[T_contra, dict[Handler, int | None]] = {}
-        # The loop keeps only weak references to its tasks.
-        self._running: set[asyncio.Task[Any]] = set()
+        self._background = Background()
 
     def emit(self, event: T_contra, *args: Any) -> None:
         """Calls every handler of `event`.
@@ -52,7 +51,7 @@ class EventEmitter(Generic[T_contra]):
                     logger.exception("a handler of %r raised", event)
                 continue
             if inspect.iscoroutine(result):
-                self._start(event, result)
+                self._background.start(result, f"a handler of {event!r}")
         if misfit is not None:
             raise misfit
 
@@ -86,23 +85,6 @@ class EventEmitter(Generic[T_contra]):
         for handler in list(handlers):
             if handler == callback or (isinstance(handler, _Once) and handler.__wrapped__ == callback):
                 del handlers[handler]
-
-    def _start(self, event: T_contra, coroutine: Coroutine[Any, Any, Any]) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            coroutine.close()
-            logger.error("a coroutine handler of %r needs a running event loop", event)
-            return
-        task = loop.create_task(coroutine)
-        self._running.add(task)
-
-        def done(task: asyncio.Task[Any]) -> None:
-            self._running.discard(task)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                logger.error("a handler of %r raised", event, exc_info=error)
-
-        task.add_done_callback(done)
 
 
 def _arity(handler: Handler) -> int | None:

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from ends import End, Hall
+from livekit.protocol import models
+
+from roomful.rtc import _rpc
+from roomful.rtc.rpc import RpcCallInfo, RpcError, RpcInterceptor, RpcInvocationData
+
+Code = RpcError.ErrorCode
+
+
+def run(scenario: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(scenario, 20)
+
+    asyncio.run(bounded(), debug=True)
+
+
+async def call(end: End, payload: str = "", **options: Any) -> str:
+    return await end.rpc.perform(destination_identity="ben", method="m", payload=payload, **options)
+
+
+async def failure(end: End, payload: str = "", **options: Any) -> RpcError:
+    with pytest.raises(RpcError) as caught:
+        await call(end, payload, **options)
+    return caught.value
+
+
+def pair(protocol: int) -> tuple[End, End]:
+    hall = Hall()
+    return hall.enter("ada", protocol), hall.enter("ben", protocol)
+
+
+V1 = ["rpc_request", "rpc_ack", "rpc_response"]
+
+
+@pytest.mark.parametrize(("protocol", "kinds"), [(0, V1), (2, ["stream_header", "rpc_ack", "stream_header"])])
+def test_a_call_is_answered(protocol: int, kinds: list[str]) -> None:
+    async def scenario() -> None:
+        ada, ben = pair(protocol)
+        seen: list[RpcInvocationData] = []
+
+        async def handler(invocation: RpcInvocationData) -> str:
+            seen.append(invocation)
+            return invocation.payload.upper()
+
+        ben.rpc.handlers["m"] = handler
+        assert await call(ada, "héllo", response_timeout=10) == "HÉLLO"
+        assert ada.hall.kinds() == kinds
+        (invocation,) = seen
+        assert (invocation.caller_identity, invocation.method, invocation.response_timeout) == ("ada", "m", 3)
+        assert {tuple(packet.destination_identities) for packet in ada.hall.packets} == {("ben",), ("ada",)}
+        assert not ada.rpc._pending
+        assert not ben.rpc._answering
+
+        ben.rpc.handlers["m"] = lambda invocation: None
+        assert await call(ada) == ""
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_errors_reach_the_caller(protocol: int) -> None:
+    async def scenario() -> None:
+        ada, ben = pair(protocol)
+        error = await failure(ada)
+        assert (error.code, error.message) == (1400, "Method not supported at destination")
+
+        def refuse(invocation: RpcInvocationData) -> str:
+            raise RpcError(101, "é" * 200, "x" * 20_000)
+
+        ben.rpc.handlers["m"] = refuse
+        error = await failure(ada)
+        assert (error.code, error.message, error.data) == (101, "é" * 128, "x" * 15_360)
+
+        def crash(invocation: RpcInvocationData) -> str:
+            raise TimeoutError("its own")
+
+        ben.rpc.handlers["m"] = crash
+        assert (await failure(ada)).code == Code.APPLICATION_ERROR
+        ben.rpc.handlers["m"] = lambda invocation: 5  # type: ignore[assignment, return-value]
+        assert (await failure(ada)).code == Code.APPLICATION_ERROR
+
+        async def cancel_itself(invocation: RpcInvocationData) -> str:
+            raise asyncio.CancelledError
+
+        ben.rpc.handlers["m"] = cancel_itself
+        assert (await failure(ada)).code == Code.APPLICATION_ERROR
+
+        def unsendable(invocation: RpcInvocationData) -> str:
+            raise RpcError(-1, "negative")
+
+        ben.rpc.handlers["m"] = unsendable
+        assert (await failure(ada)).code == Code.APPLICATION_ERROR
+        assert not ada.rpc._pending
+
+    run(scenario())
+
+
+def test_packets_limit_payloads_and_streams_do_not() -> None:
+    async def scenario() -> None:
+        ada, ben = pair(0)
+        ben.rpc.handlers["m"] = lambda invocation: "é" * 7681
+        assert (await failure(ada, "x" * 15_361)).code == Code.REQUEST_PAYLOAD_TOO_LARGE
+        assert ada.hall.packets == []
+        assert (await failure(ada, "x" * 15_360)).code == Code.RESPONSE_PAYLOAD_TOO_LARGE
+        ada, ben = pair(1)
+        ben.rpc.handlers["m"] = lambda invocation: invocation.payload * 2
+        assert await call(ada, "x" * 40_000) == "x" * 80_000
+
+    run(scenario())
+
+
+def test_no_acknowledgement_and_no_response_are_told_apart() -> None:
+    async def scenario() -> None:
+        ada, ben = pair(1)
+        error = await failure(ada, max_round_trip_latency=0.01, response_timeout=5)
+        assert error.code == Code.UNSUPPORTED_METHOD
+        ben.swallow = lambda packet: packet.HasField("rpc_response")
+        assert (await failure(ada, response_timeout=0.01)).code == Code.RESPONSE_TIMEOUT
+        ben.swallow = lambda packet: True
+        assert (await failure(ada, max_round_trip_latency=0.01)).code == Code.CONNECTION_TIMEOUT
+        ada.connected = False
+        error = await failure(ada)
+        assert (error.code, error.data) == (Code.SEND_FAILED, "unable to send packet")
+        ada._server_version = "1.7.2"
+        assert (await failure(ada)).code == Code.UNSUPPORTED_SERVER
+        assert not ada.rpc._pending
+
+    run(scenario())
+
+
+def test_a_response_acknowledges_too() -> None:
+    async def scenario() -> None:
+        ada, ben = pair(0)
+        ben.rpc.handlers["m"] = lambda invocation: "here"
+        ben.swallow = lambda packet: packet.HasField("rpc_ack")
+        assert await call(ada) == "here"
+
+    run(scenario())
+
+
+def test_a_call_to_one_who_leaves_ends_at_once() -> None:
+    async def scenario() -> None:
+        ada, ben = pair(0)
+        ben.swallow = lambda packet: True
+        calls = [asyncio.ensure_future(failure(ada)) for _ in range(2)]
+        while len(ada.hall.packets) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        ada.rpc.participant_left("eve")
+        ada.rpc.participant_left("ben")
+        assert [error.code for error in await asyncio.gather(*calls)] == [Code.RECIPIENT_DISCONNECTED] * 2
+
+    run(scenario())
+
+
+def request(**fields: Any) -> models.DataPacket:
+    return models.DataPacket(
+        participant_identity="ada",
+        participant_sid="PA_ada",
+        rpc_request=models.RpcRequest(id="1", method="m", **fields),
+    )
+
+
+async def response(end: End) -> models.RpcResponse:
+    await asyncio.wait(end.rpc._answering)
+    return end.hall.packets[-1].rpc_response
+
+
+def test_a_handler_that_takes_too_long_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rpc, "UNWINDING", 0.05)
+
+    async def scenario() -> None:
+        ben = Hall().enter("ben")
+        seen: list[Any] = []
+
+        async def slow(invocation: RpcInvocationData) -> str:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                seen.append(invocation.cancel_reason)
+            return ""
+
+        ben.rpc.handlers["m"] = slow
+        ben.receive(request(version=1, response_timeout_ms=10))
+        assert (await response(ben)).error.code == Code.RESPONSE_TIMEOUT
+        assert seen == [Code.RESPONSE_TIMEOUT]
+
+        released = asyncio.Event()
+
+        async def stubborn(invocation: RpcInvocationData) -> str:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                await released.wait()
+            raise ValueError("late")
+
+        ben.rpc.handlers["m"] = stubborn
+        ben.receive(request(version=1, response_timeout_ms=10))
+        assert (await response(ben)).error.code == Code.RESPONSE_TIMEOUT
+        released.set()
+
+    run(scenario())
+
+
+def test_disconnecting_cancels_what_is_being_answered_and_fails_what_was_called() -> None:
+    async def scenario() -> None:
+        ada, ben = pair(0)
+        started = asyncio.Event()
+        reasons: list[Any] = []
+
+        async def slow(invocation: RpcInvocationData) -> str:
+            started.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                reasons.append(invocation.cancel_reason)
+            return ""
+
+        ben.rpc.handlers["m"] = slow
+        calling = asyncio.ensure_future(failure(ada))
+        await started.wait()
+        await ben.rpc.close()
+        assert (await calling).code == Code.RECIPIENT_DISCONNECTED
+        assert reasons == [Code.RECIPIENT_DISCONNECTED]
+        assert not ben.rpc._answering
+        ben.swallow = lambda packet: True
+        calling = asyncio.ensure_future(failure(ada))
+        await asyncio.sleep(0)
+        await ada.rpc.close()
+        await ada.rpc.close()
+        assert (await calling).code == Code.RECIPIENT_DISCONNECTED
+
+    run(scenario())
+
+
+def test_other_versions_are_refused() -> None:
+    async def scenario() -> None:
+        ben = Hall().enter("ben")
+        ben.rpc.handlers["m"] = lambda invocation: "never"
+        ben.receive(request(version=2))
+        assert (await response(ben)).error.code == Code.UNSUPPORTED_VERSION
+        header = models.DataStream.Header(
+            stream_id="s",
+            topic=_rpc.REQUEST_TOPIC,
+            inline_content=b"",
+            attributes={_rpc.REQUEST_ID: "1", _rpc.METHOD: "m", _rpc.VERSION: "3"},
+            text_header=models.DataStream.TextHeader(),
+        )
+        ben.receive(models.DataPacket(participant_identity="ada", stream_header=header))
+        assert (await response(ben)).error.code == Code.UNSUPPORTED_VERSION
+        for strange in (
+            models.DataPacket(rpc_ack=models.RpcAck(request_id="unknown")),
+            models.DataPacket(rpc_response=models.RpcResponse(request_id="unknown")),
+        ):
+            ben.receive(strange)
+
+    run(scenario())
+
+
+class Marking(RpcInterceptor):
+    def __init__(self, mark: str, seen: list[str]) -> None:
+        self.mark = mark
+        self.seen = seen
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    async def intercept_outgoing(self, call: RpcCallInfo, next: Any) -> str:
+        call.payload += self.mark
+        return await next(call) + self.mark
+
+    async def intercept_incoming(self, invocation: RpcInvocationData, next: Any) -> str | None:
+        try:
+            return await next(invocation)
+        except Exception as error:
+            self.seen.append(f"{self.mark}: {error}")
+            raise
+
+
+def test_interceptors_are_around_calls_the_first_outermost() -> None:
+    async def scenario() -> None:
+        ada, ben = pair(1)
+        seen: list[str] = []
+        first, second = Marking("1", seen), Marking("2", seen)
+        for interceptor in (first, second, first):
+            ada.rpc.add_interceptor(interceptor)
+            ben.rpc.add_interceptor(interceptor)
+        ben.rpc.handlers["m"] = lambda invocation: f"<{invocation.payload}>"
+        assert await call(ada) == "<12>21"
+        del ben.rpc.handlers["m"]
+        assert (await failure(ada)).code == Code.UNSUPPORTED_METHOD
+        assert seen == [f"{mark}: Method not supported at destination" for mark in "21"]
+        ada.rpc.remove_interceptor(first)
+        ben.rpc.handlers["m"] = lambda invocation: f"<{invocation.payload}>"
+        assert await call(ada) == "<2>2"
+
+    run(scenario())
