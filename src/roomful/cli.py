@@ -299,6 +299,10 @@ def _load(
 
 
 def _serve(config: Config, greet: Any) -> None:
+    from roomful.server import descriptors
+
+    # Each connection is one, and systems begin with 1024.
+    descriptors.raise_limit()
     try:
         check_keys(config)
         _run(_serve_until_stopped(config, greet))

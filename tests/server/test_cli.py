@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -39,9 +40,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(*arguments: str, ready: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+def running(
+    *arguments: str, ready: str, under: Sequence[str] = ()
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     process = subprocess.Popen(
-        [*COMMAND, *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*under, *COMMAND, *arguments],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     lines: list[str] = []
     try:
@@ -204,3 +211,27 @@ def test_mistakes_are_explained_in_a_line(
     assert answer.returncode == 1
     assert text in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits")
+def test_without_file_descriptors_the_log_names_the_limit_and_the_server_comes_back() -> None:
+    """And the limit that a process begins with is raised to the one that it may have."""
+    port = free_port()
+    arguments = ["serve", "--keys", f"key: {'s' * 32}", "--bind", "127.0.0.1", "--port", str(port)]
+    limited = ["sh", "-c", 'ulimit -Sn 60 && ulimit -Hn 150 && exec "$@"', "sh"]
+    url = f"http://127.0.0.1:{port}/"
+    ports = ("--rtc.udp_port", "0", "--rtc.tcp_port", "0")
+    with running(*arguments, *ports, ready="listening", under=limited) as (process, _):
+        assert process.stdout is not None
+        with ExitStack() as held:
+            for _ in range(200):
+                held.enter_context(socket.create_connection(("127.0.0.1", port)))
+            began = time.monotonic()
+            while "cannot be accepted" not in (line := process.stdout.readline()):
+                assert line, "the server ended"
+            assert "open files 150 (ulimit -n" in line
+            while "cannot be accepted" not in process.stdout.readline():
+                pass
+            # Not at every turn of its loop.
+            assert time.monotonic() - began > 0.5
+        assert httpx.get(url, timeout=20).text == "OK"

@@ -118,7 +118,7 @@ class Server:
                 max_head=limit.max_request_head_size,
                 most_of_one_address=limit.connections_per_ip,
             )
-            await self._listener.start()
+            self._listener.start()
         except BaseException:
             for listening in sockets:
                 listening.close()
@@ -138,7 +138,7 @@ class Server:
     async def close(self) -> None:
         """Says goodbye to everybody and frees everything, in bounded time, whatever clients do."""
         if self._listener is not None:
-            self._listener.stop_accepting()
+            await self._listener.stop_accepting()
         await self._runtime.close()
         if self._listener is not None:
             await self._listener.close()

@@ -22,12 +22,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from roomful.server.descriptors import describe_limit
+from roomful.server.logs import get_logger
 from roomful.server.rates import Holdings, network_of
 
 #: Seconds until the kernel drops a connection whose peer acknowledges nothing.
 USER_TIMEOUT = 20
-#: Seconds a client may take to send a request's head.
+#: Seconds a client may take until a request's head is there, from its connection on or from the answer to
+#: the one before, however much is still to come of that one's body.
 HEAD_TIMEOUT = 15.0
+#: Seconds in which a client must make room for more of its answers, and take the rest of them when its
+#: connection is over.
+READ_TIMEOUT = 15.0
+#: Requests that a client may send before the one ahead of them is answered.
+MAX_PIPELINED = 32
 #: Lines of a head.
 MAX_HEADERS = 128
 #: Longest URL that httptools parses.
@@ -40,7 +48,11 @@ FRAME_BURST = 4000.0
 SLICE = 4096
 #: Seconds that clients have to take their goodbye.
 CLOSE_TIMEOUT = 0.5
+ACCEPTS_A_TURN = 64
+#: Seconds without accepting anybody when there are no file descriptors left.
+ACCEPT_PAUSE = 1.0
 
+log = get_logger("roomful.http")
 _log = logging.getLogger("roomful.uvicorn")
 _log.setLevel(logging.WARNING)
 
@@ -90,8 +102,28 @@ class _Connections(set[Any]):
             self.empty.set()
 
 
+class _Deadline:
+    """Drops a connection unless it is moved or stopped in time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, transport: asyncio.Transport, seconds: float) -> None:
+        self.stop()
+        self._timer = self._loop.call_later(seconds, transport.abort)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 class _Http(HttpToolsProtocol):
-    """With a bound on the size of a request's head and on the time it takes."""
+    """With a bound on the size of a request's head, and on every wait for the client.
+
+    Only the application's own time has none here: it bounds what it reads of a body.
+    """
 
     config: _Config
 
@@ -101,7 +133,10 @@ class _Http(HttpToolsProtocol):
         self.access_log = False
         #: Bytes of the head being read; None within a body.
         self._head: int | None = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        #: Until a whole head is there.
+        self._asking = _Deadline(self.loop)
+        #: Until there is room for more of an answer.
+        self._reading = _Deadline(self.loop)
         self._refused = False
         #: Whose share of connections this one is of.
         self._network = ""
@@ -114,15 +149,17 @@ class _Http(HttpToolsProtocol):
             self._answer_head("503 Service Unavailable", text)
             return
         self._network = network
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT, transport.abort)
+        self._asking.set(transport, HEAD_TIMEOUT)
 
     def handle_websocket_upgrade(self) -> None:
         self._give_back()
+        self._reading.stop()
         super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._give_back()
-        self._stop_head_timer()
+        self._asking.stop()
+        self._reading.stop()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -148,7 +185,11 @@ class _Http(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head = None
-        self._stop_head_timer()
+        self._asking.stop()
+        if len(self.pipeline) == MAX_PIPELINED:
+            self._refused = True
+            self.transport.abort()
+            raise ValueError("too many requests at once")
         if len(self.url) <= MAX_PARSED_URL:
             super().on_headers_complete()
             return
@@ -158,9 +199,27 @@ class _Http(HttpToolsProtocol):
         self.url = whole
         self.scope["query_string"] = query.partition(b"#")[0]
 
+    def on_response_complete(self) -> None:
+        # The next request of a pipeline is the application's turn again.
+        if not self.pipeline or self.transport.is_closing():
+            self._asking.set(self.transport, HEAD_TIMEOUT)
+        super().on_response_complete()
+        if self.pipeline:
+            # It reads on after any answer, and would hold whatever comes.
+            self.flow.pause_reading()
+
+    def pause_writing(self) -> None:
+        self._reading.set(self.transport, READ_TIMEOUT)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._reading.stop()
+        super().resume_writing()
+
     def send_400_response(self, msg: str) -> None:
         if not self._refused:
             super().send_400_response(msg)
+            self._asking.set(self.transport, HEAD_TIMEOUT)
 
     def _refuse_head(self) -> None:
         in_url = len(self.url) > self.config.max_head // 2
@@ -169,23 +228,17 @@ class _Http(HttpToolsProtocol):
 
     def _answer_head(self, status: str, text: str) -> None:
         self._refused = True
-        self._stop_head_timer()
         self.transport.write(
             f"HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {len(text)}\r\n"
             f"connection: close\r\n\r\n{text}".encode()
         )
         # Closed with bytes still coming in, the connection would be reset and the answer lost.
-        self._head_timer = self.loop.call_later(1.0, self.transport.abort)
+        self._asking.set(self.transport, 1.0)
 
     def _give_back(self) -> None:
         if self._network:
             self.config.held.give_back(self._network)
             self._network = ""
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
@@ -202,6 +255,7 @@ class _WebSocket(WebSocketsSansIOProtocol):
         self._allowance, self._counted_at = FRAME_BURST, self.loop.time()
         self._frames_parsed = 0
         self._wait: asyncio.TimerHandle | None = None
+        self._ending = _Deadline(self.loop)
         self._network = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -266,7 +320,14 @@ class _WebSocket(WebSocketsSansIOProtocol):
             # Who does not read gets no pong.
             self.conn.data_to_send()
 
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        # Closing waits until everything is sent, which is for the client to decide.
+        if not self.disconnected:
+            self._ending.set(self.transport, READ_TIMEOUT)
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._ending.stop()
         if self._wait is not None:
             self._wait.cancel()
             self._wait = None
@@ -312,26 +373,54 @@ class Listener:
         self._state = ServerState()
         self._connections = _Connections()
         self._state.connections = self._connections
-        self._servers: list[asyncio.Server] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._beginning: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
+    def start(self) -> None:
         loop = asyncio.get_running_loop()
-        for listening in self._sockets:
-            server = await loop.create_server(self._protocol, sock=listening, backlog=2048)
-            self._servers.append(server)
+        self._accepting = [loop.create_task(self._accept(listening)) for listening in self._sockets]
+
+    async def _accept(self, listening: socket.socket) -> None:
+        """Not by the loop's own servers: uvloop's end for good when there are no file descriptors left."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                self._begin(*await loop.sock_accept(listening))
+                for _ in range(ACCEPTS_A_TURN):
+                    self._begin(*listening.accept())
+                await asyncio.sleep(0)
+            except (BlockingIOError, ConnectionError):
+                continue  # Nobody is left, or somebody was gone before.
+            except OSError as error:
+                log.error("connections cannot be accepted", reason=error.strerror, limit=describe_limit())
+                await asyncio.sleep(ACCEPT_PAUSE)
+
+    def _begin(self, connection: socket.socket, _address: object) -> None:
+        connection.setblocking(False)
+        task = asyncio.create_task(self._connect(connection))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        # It may have ended already.
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
         return _Http(config=self._config, server_state=self._state, app_state={})
 
-    def stop_accepting(self) -> None:
-        for server in self._servers:
-            server.close()
+    async def stop_accepting(self) -> None:
+        """Who connects from here on is refused."""
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, *self._beginning, return_exceptions=True)
+        self._accepting.clear()
         for listening in self._sockets:
             listening.close()
 
     async def close(self) -> None:
         """Ends every connection: politely for a moment, then without asking. Bounded, whatever clients do."""
-        self.stop_accepting()
+        await self.stop_accepting()
         for connection in list(self._connections):
             connection.shutdown()
         with contextlib.suppress(TimeoutError):
