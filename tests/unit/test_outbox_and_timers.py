@@ -87,3 +87,16 @@ def test_what_an_action_starts_runs_the_next_time() -> None:
     timers.run(0)
     timers.run(0)
     assert len(ran) == 2
+
+
+def test_cancelled_timers_do_not_stay_until_their_deadline() -> None:
+    timers = Timers(lambda: 0.0)
+    ran: list[int] = []
+    for number in range(3000):
+        timers.after(5, lambda number=number: ran.append(number)).cancel()  # type: ignore[misc]
+        timers.after(5_000_000 + number, lambda: None).cancel()
+        if number % 100 == 0:
+            timers.after(10, lambda number=number: ran.append(number))  # type: ignore[misc]
+    assert len(timers) < 300
+    timers.run(10)
+    assert ran == list(range(0, 3000, 100))

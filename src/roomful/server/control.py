@@ -48,6 +48,9 @@ from roomful.server.timers import Timers
 _ICE_LITE_PROTOCOL = 6
 #: Bytes of data sent by the API: what clients can read of one packet, which has more around it.
 MAX_DATA = 64_000
+#: Bytes of it with topic and destinations around it: the largest message of a data channel.
+MAX_PACKET = 65_535
+MAX_TOPIC = 256
 
 
 class ControlPlane:
@@ -252,6 +255,10 @@ class ControlPlane:
             raise InvalidArgument(f"nonce should be 16-bytes or not present, got: {len(request.nonce)} bytes")
         if len(request.data) > MAX_DATA:
             raise InvalidArgument(f"data exceeds {MAX_DATA} bytes: no client could read it")
+        if len(request.topic.encode()) > MAX_TOPIC:
+            raise InvalidArgument(f"topic exceeds {MAX_TOPIC} bytes")
+        if len(request.destination_identities) + len(request.destination_sids) > MAX_LISTED:
+            raise InvalidArgument(f"at most {MAX_LISTED} destinations in one request")
         room = self._rooms.get(request.room)
         named = bool(request.destination_identities or request.destination_sids)
         identities, sids = set(request.destination_identities), set(request.destination_sids)
@@ -273,9 +280,14 @@ class ControlPlane:
         packet = models.DataPacket(
             kind=request.kind, user=user, destination_identities=request.destination_identities
         )
+        encoded = packet.SerializeToString()
+        if len(encoded) > MAX_PACKET:
+            raise InvalidArgument(
+                f"data, topic and destinations exceed {MAX_PACKET} bytes together: no client could read them"
+            )
         self._node.media.send_data(
             room=room.id,
-            packet=packet.SerializeToString(),
+            packet=encoded,
             reliable=request.kind == models.DataPacket.RELIABLE,
             destinations=destinations,
         )

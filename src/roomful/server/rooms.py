@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from livekit.protocol import models, rtc
 from livekit.protocol import room as room_protocol
 
+from roomful.server.dispatches import MAX_DISPATCHES
 from roomful.server.errors import InvalidArgument, NotFound
 from roomful.server.node import Node, logger
 from roomful.server.room import Room
@@ -60,6 +61,8 @@ class Rooms:
             _override(settings, configured)
         if own is not None:
             _override(settings, own)
+        if len(settings.agents) > MAX_DISPATCHES:
+            raise InvalidArgument(f"agents: at most {MAX_DISPATCHES} dispatches a room")
         return settings
 
     def create(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 from livekit.protocol import models
 
-from roomful.server.errors import ControlError, ResourceExhausted
+from roomful.server.errors import ControlError, InvalidArgument, ResourceExhausted
 
 if TYPE_CHECKING:
     from roomful.server.participant import Participant
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 ACK_TIMEOUT = 2.0
 #: Milliseconds for the answer, when the request does not say.
 RESPONSE_TIMEOUT_MS = 10_000
+#: Nobody waits longer, whatever the request says.
+MAX_RESPONSE_TIMEOUT_MS = 3_600_000
+#: Bytes of a method's name, as LiveKit documents it.
+MAX_METHOD = 64
 #: Bytes that fit a packet, and that are streamed to clients that take streams.
 MAX_PACKET_PAYLOAD = 15_360
 MAX_STREAM_PAYLOAD = 256 * 1024
@@ -118,7 +122,12 @@ class Call:
 
 
 def perform(participant: Participant, method: str, payload: str, response_timeout_ms: int) -> Call:
-    """Raises `RpcFailed` for a payload that is too large, `ResourceExhausted` for too many calls at once."""
+    """Raises `InvalidArgument`, `RpcFailed` for a payload that is too large, `ResourceExhausted` for too many
+    calls at once."""
+    if len(method.encode()) > MAX_METHOD:
+        raise InvalidArgument(f"method exceeds {MAX_METHOD} bytes")
+    if response_timeout_ms > MAX_RESPONSE_TIMEOUT_MS:
+        raise InvalidArgument(f"response_timeout_ms exceeds {MAX_RESPONSE_TIMEOUT_MS}")
     size = len(payload.encode())
     streamed = size > MAX_PACKET_PAYLOAD and participant.client.client_protocol >= _STREAMED_RPC
     if size > (MAX_STREAM_PAYLOAD if streamed else MAX_PACKET_PAYLOAD):

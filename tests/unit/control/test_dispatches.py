@@ -54,6 +54,9 @@ def test_refusals() -> None:
             world.control.create_dispatch(request(**wrong))
         with pytest.raises(InvalidArgument):
             world.control.create_room(CreateRoomRequest(name="other", agents=[RoomAgentDispatch(**wrong)]))  # type: ignore[arg-type]
+    too_many = [RoomAgentDispatch(agent_name="a")] * (MAX_DISPATCHES + 1)
+    with pytest.raises(InvalidArgument, match=f"at most {MAX_DISPATCHES}"):
+        world.control.create_room(CreateRoomRequest(name="other", agents=too_many))
     for _ in range(MAX_DISPATCHES):
         world.control.create_dispatch(request())
     with pytest.raises(ResourceExhausted):

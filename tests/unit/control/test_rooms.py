@@ -164,6 +164,25 @@ def test_server_data_goes_to_those_named(world: World) -> None:
     assert [it["destinations"] for it in world.media.named("send_data")[1:]] == [[]]
 
 
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        (SendDataRequest(room="demo", topic="t" * 257), "topic"),
+        (SendDataRequest(room="demo", destination_identities=[""] * 10_001), "destinations"),
+        (SendDataRequest(room="demo", destination_sids=["PA_1"], data=b"x" * 64_001), "data"),
+        (SendDataRequest(room="demo", destination_identities=["ada", "x" * 40_000]), "destinations"),
+    ],
+    ids=["topic", "number", "data", "length"],
+)
+def test_server_data_that_no_client_could_read_is_refused(
+    world: World, request_: SendDataRequest, named: str
+) -> None:
+    world.join("ada")
+    with pytest.raises(InvalidArgument, match=named):
+        world.control.send_data(request_)
+    assert world.media.named("send_data") == []
+
+
 def test_own_metadata_is_always_answered(world: World) -> None:
     ada = world.join(
         "ada", grant={"can_update_own_metadata": True}, token={"attributes": {"a": "1", "b": "2"}}

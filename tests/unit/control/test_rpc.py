@@ -142,6 +142,10 @@ def test_refusals(world: World, ada: Client) -> None:
 
     assert refused().code == "invalid_argument"
     assert refused(destination_identity="nobody").code == "not_found"
+    for wrong in ({"method": "m" * 65}, {"response_timeout_ms": 3_600_001}):
+        error = refused(destination_identity="ada", **wrong)
+        assert error.code == "invalid_argument"
+        assert next(iter(wrong)) in error.text
     large = refused(destination_identity="old", payload="p" * 15_361)
     assert isinstance(large, RpcFailed)
     assert (large.number, large.code) == (1402, "invalid_argument")
