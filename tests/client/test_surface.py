@@ -31,9 +31,6 @@ MISSING = {
     "ConnectError",
     "DataPacket",
     "DataStreamOptions",
-    "DataTrackFrame",
-    "DataTrackInfo",
-    "DataTrackStream",
     "E2EEManager",
     "E2EEOptions",
     "EncodedRateControl",
@@ -45,7 +42,6 @@ MISSING = {
     "KeyProvider",
     "KeyProviderOptions",
     "LocalAudioTrack",
-    "LocalDataTrack",
     "LocalParticipant",
     "LocalTrack",
     "LocalTrackPublication",
@@ -57,9 +53,7 @@ MISSING = {
     "PlatformAudioError",
     "PlatformAudioOptions",
     "PlatformAudioSource",
-    "PushFrameError",
     "RemoteAudioTrack",
-    "RemoteDataTrack",
     "RemoteParticipant",
     "RemoteTrack",
     "RemoteTrackPublication",
@@ -69,7 +63,6 @@ MISSING = {
     "RtcConfiguration",
     "RtcStats",
     "SipDTMF",
-    "SubscribeDataTrackError",
     "Track",
     "TrackPublication",
     "VideoFrame",
@@ -87,6 +80,9 @@ WHERE_DEVICES_ARE = {"MediaDevices"}
 #: Names of a class that are of its making there, and not for programs.
 PRIVATE_THERE: dict[str, set[str]] = {
     "ByteStreamReader": {"__init__"},
+    "DataTrackStream": {"__init__"},
+    "LocalDataTrack": {"__init__"},
+    "RemoteDataTrack": {"__init__"},
     "TextStreamReader": {"__init__"},
 }
 

@@ -41,6 +41,15 @@ from roomful.rtc.data_stream import (
     TextStreamReader,
     TextStreamWriter,
 )
+from roomful.rtc.data_track import (
+    DataTrackFrame,
+    DataTrackInfo,
+    DataTrackStream,
+    LocalDataTrack,
+    PushFrameError,
+    RemoteDataTrack,
+    SubscribeDataTrackError,
+)
 from roomful.rtc.event_emitter import EventEmitter
 from roomful.rtc.rpc import RpcCallInfo, RpcError, RpcInterceptor, RpcInvocationData
 from roomful.rtc.transcription import Transcription, TranscriptionSegment
@@ -53,6 +62,9 @@ __all__ = [
     "ConnectionState",
     "ContinualGatheringPolicy",
     "DataPacketKind",
+    "DataTrackFrame",
+    "DataTrackInfo",
+    "DataTrackStream",
     "DegradationPreference",
     "DisconnectReason",
     "EncodedFrameType",
@@ -64,10 +76,13 @@ __all__ = [
     "IceServer",
     "IceTransportType",
     "KeyDerivationFunction",
+    "LocalDataTrack",
     "ParticipantKind",
     "ParticipantKindDetail",
     "ParticipantState",
     "ParticipantTrackPermission",
+    "PushFrameError",
+    "RemoteDataTrack",
     "RpcCallInfo",
     "RpcError",
     "RpcInterceptor",
@@ -75,6 +90,7 @@ __all__ = [
     "SimulateScenarioKind",
     "StreamError",
     "StreamState",
+    "SubscribeDataTrackError",
     "TextStreamInfo",
     "TextStreamReader",
     "TextStreamWriter",
