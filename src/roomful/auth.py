@@ -148,6 +148,9 @@ class _Hs256(HMACAlgorithm):
         return None
 
 
+#: Characters of a token's first part.
+MAX_HEADER = 4096
+
 _jws = jwt.PyJWS(algorithms=["HS256"])
 _jws.unregister_algorithm("HS256")
 _jws.register_algorithm("HS256", _Hs256(HMACAlgorithm.SHA256))
@@ -159,6 +162,9 @@ def verify(token: str, keys: Mapping[str, str], now: float | None = None, leeway
     `now` is Unix time in seconds. Raises `TokenError` with livekit-server's own wording where it has one.
     """
     now = time.time() if now is None else now
+    # Read before anything is known of who sent it.
+    if token.find(".", 0, MAX_HEADER) < 0:
+        raise TokenError("invalid authorization token")
     try:
         unverified = _payload(_jws.decode_complete(token, options={"verify_signature": False})["payload"])
         header = jwt.get_unverified_header(token)

@@ -207,6 +207,51 @@ async def _repeat(client: Client, frame: bytes, times: int) -> None:
         await client.socket.send(frame)
 
 
+@asynccontextmanager
+async def nobody_waits_long() -> AsyncIterator[None]:
+    """The loop is never busy with one thing for more than a third of the time that all of it takes."""
+    loop = asyncio.get_running_loop()
+    longest, began = 0.0, loop.time()
+
+    async def beat() -> None:
+        nonlocal longest
+        while True:
+            before = loop.time()
+            await asyncio.sleep(0)
+            longest = max(longest, loop.time() - before)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+    assert longest < (loop.time() - began) / 3
+
+
+async def test_nobody_waits_while_an_admins_large_request_is_read(server: roomful.Server) -> None:
+    body = json.dumps({"room": "demo", "track_sids": ["TR_1"] * 140_000})
+    token = server.token(identity="admin", room="demo", room_admin=True)
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    url = f"http{server.url[2:]}/twirp/livekit.RoomService/UpdateSubscriptions"
+    async with httpx.AsyncClient(timeout=60) as client, nobody_waits_long():
+        answer = await client.post(url, headers=headers, content=body)
+        assert answer.json()["code"] == "not_found"
+    async with httpx.AsyncClient(timeout=60) as client:
+        body = json.dumps({"room": "demo", "track_sids": ["TR_1"] * 160_000})
+        assert (await client.post(url, headers=headers, content=body)).json()["code"] == "malformed"
+
+
+async def test_nobody_waits_while_a_large_text_frame_is_read(server: roomful.Server) -> None:
+    frame = json.dumps({"subscription": {"track_sids": ["TR_1"] * 140_000}})
+    async with joined(server, "ada") as ada, nobody_waits_long():
+        await ada.socket.send(frame)
+        while True:
+            text = await ada.socket.recv()
+            if isinstance(text, str) and "requestResponse" in text:
+                break
+        assert "lists more than" in text
+
+
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [

@@ -18,9 +18,9 @@ PROTOCOL = 17
 AGENT_PROTOCOL = 1
 #: Clients compare this with the releases of livekit-server whose features they need.
 SERVER_VERSION = "1.13.5"
-#: Seconds between a client's pings, and without anything of ours until it takes its connection for lost. It must
-#: be back before `liveness.VANISHED_AFTER`; but LiveKit's Rust core, whose only try takes 5 s, must not begin
-#: one in a pause of 12 s that nobody would notice otherwise.
+#: Seconds between a client's pings, and without anything of ours until it takes its connection for lost. It
+#: must be back before `liveness.VANISHED_AFTER`; but LiveKit's Rust core, whose only try takes 5 s, must not
+#: begin one in a pause of 12 s that nobody would notice otherwise.
 PING_INTERVAL = 3
 PING_TIMEOUT = 13
 

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from livekit.protocol.rtc import SignalRequest, SignalResponse
 from starlette.types import Receive, Scope, Send
 
+from roomful.server import protojson
 from roomful.server.logs import get_logger
 
 log = get_logger("roomful.signalling")
@@ -97,7 +98,7 @@ class SignalConnection:
             if message["type"] != "websocket.receive":
                 return
             data, text = message.get("bytes"), message.get("text")
-            self._handle(data, text)
+            await self._handle(data, text)
             cost = 1 + len(data if data is not None else text or "") // KILOBYTE
             turn += cost
             if turn >= FRAMES_A_TURN:
@@ -109,7 +110,7 @@ class SignalConnection:
             if allowance < 0:
                 await asyncio.sleep(-allowance / FRAME_RATE)
 
-    def _handle(self, data: bytes | None, text: str | None) -> None:
+    async def _handle(self, data: bytes | None, text: str | None) -> None:
         size = len(data) if data is not None else len(text or "")
         if size > self._max_frame:
             self._refuse(
@@ -120,8 +121,8 @@ class SignalConnection:
             if data is not None:
                 request = SignalRequest.FromString(data)
             else:
-                request = json_format.Parse(text or "", SignalRequest(), ignore_unknown_fields=True)
-        except (DecodeError, json_format.ParseError, ValueError, RecursionError):
+                request = await protojson.parse(text or "", SignalRequest())
+        except (DecodeError, json_format.ParseError, ValueError):
             self._refuse(INVALID_DATA, "frame is not a SignalRequest")
             return
         self._as_text = data is None
@@ -146,7 +147,7 @@ class SignalConnection:
         message = {"type": "websocket.send"}
         body: dict[str, object] = {"bytes": frame}
         if self._as_text:
-            body = {"text": json_format.MessageToJson(SignalResponse.FromString(frame), indent=None)}
+            body = {"text": await protojson.render(SignalResponse.FromString(frame))}
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await self._send({**message, **body})

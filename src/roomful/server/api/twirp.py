@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from starlette.responses import Response
 
 from roomful.auth import Claims
+from roomful.server import protojson
 from roomful.server.errors import ControlError
 from roomful.server.logs import get_logger
 
@@ -44,8 +45,6 @@ _STATUS: Mapping[str, int] = {
 }
 _JSON = "application/json"
 _PROTOBUF = "application/protobuf"
-#: Nested deeper than this is no request of ours.
-_MAX_JSON_DEPTH = 64
 
 
 class TwirpError(Exception):
@@ -115,7 +114,7 @@ class Twirp:
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in (_JSON, _PROTOBUF):
             raise TwirpError("bad_route", f'unexpected Content-Type: "{media_type}"')
-        request = _parse(method, media_type, body)
+        request = await _parse(method, media_type, body)
         service.authorize(method_name, claims, request)
         handler = getattr(service, _snake(method_name), None)
         if handler is None:
@@ -125,30 +124,26 @@ class Twirp:
                 answer: Message = await handler(request)
         except TimeoutError:
             raise TwirpError("deadline_exceeded", "the time given by X-Twirp-Timeout-Ms is over") from None
-        return _answer(media_type, answer)
+        return await _answer(media_type, answer)
 
 
-def _parse(method: MethodDescriptor, media_type: str, body: bytes) -> Message:
+async def _parse(method: MethodDescriptor, media_type: str, body: bytes) -> Message:
     request: Message = message_factory.GetMessageClass(method.input_type)()
     try:
         if media_type == _PROTOBUF:
             request.ParseFromString(body)
         else:
-            json_format.Parse(
-                body or b"{}", request, ignore_unknown_fields=True, max_recursion_depth=_MAX_JSON_DEPTH
-            )
-    except (DecodeError, json_format.ParseError, UnicodeDecodeError, ValueError, RecursionError):
+            await protojson.parse(body or b"{}", request)
+    except (DecodeError, json_format.ParseError, ValueError):
         kind = "json" if media_type == _JSON else "protobuf"
         raise TwirpError("malformed", f"the {kind} request could not be decoded") from None
     return request
 
 
-def _answer(media_type: str, answer: Message) -> Response:
+async def _answer(media_type: str, answer: Message) -> Response:
     if media_type == _PROTOBUF:
         return Response(answer.SerializeToString(), media_type=_PROTOBUF)
-    text = json_format.MessageToJson(
-        answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None
-    )
+    text = await protojson.render(answer, as_in_proto=True)
     return Response(text, media_type=_JSON)
 
 
