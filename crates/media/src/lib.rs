@@ -9,6 +9,7 @@ pub mod api;
 pub mod codec;
 pub mod congestion;
 pub mod data;
+pub mod frame;
 pub mod io;
 pub mod plane;
 pub mod probe;

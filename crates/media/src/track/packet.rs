@@ -88,6 +88,12 @@ impl MediaPacket {
         self.slice(&self.payload)
     }
 
+    /// [`Self::payload`], sharing the packet's memory.
+    #[must_use]
+    pub fn payload_bytes(&self) -> Bytes {
+        self.data.slice_ref(self.payload())
+    }
+
     /// The newest block of a RED payload, the payload itself otherwise.
     #[must_use]
     pub fn primary(&self) -> &[u8] {
