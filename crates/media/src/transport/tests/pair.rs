@@ -306,6 +306,31 @@ fn large_lossy_messages_go_on_for_ever_under_loss() {
 }
 
 #[test]
+fn data_goes_on_soon_after_a_path_is_well_again() {
+    let mut link = Link::new(true);
+    let now = link.now;
+    let reliable = link
+        .b
+        .transport
+        .open_channel(now, ChannelSpec::reliable("_reliable"))
+        .unwrap();
+    link.signal(DtlsRole::Client);
+    link.until(5, |link| link.a.channel("_reliable").is_some());
+    let at = link.a.channel("_reliable").unwrap();
+    link.cut = true;
+    let now = link.now;
+    let sent = link
+        .b
+        .transport
+        .send_data(now, reliable, Bytes::from_static(b"x"), true);
+    sent.unwrap();
+    link.run(Duration::from_secs(9));
+    link.cut = false;
+    let took = link.until(10, |link| !link.a.messages(at).is_empty());
+    assert!(took <= Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
 fn a_reader_that_vanishes_overflows_its_own_queue_only() {
     let mut link = Link::new(true);
     let now = link.now;
