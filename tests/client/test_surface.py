@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import inspect
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
@@ -27,10 +27,6 @@ MISSING = {
     "AudioResamplerQuality",
     "AudioSource",
     "AudioStream",
-    "AudioTrack",
-    "ConnectError",
-    "DataPacket",
-    "DataStreamOptions",
     "E2EEManager",
     "E2EEOptions",
     "EncodedRateControl",
@@ -41,36 +37,16 @@ MISSING = {
     "FrameProcessor",
     "KeyProvider",
     "KeyProviderOptions",
-    "LocalAudioTrack",
-    "LocalParticipant",
-    "LocalTrack",
-    "LocalTrackPublication",
-    "LocalVideoTrack",
     "MediaDevices",
     "NoiseCancellationOptions",
-    "Participant",
     "PlatformAudio",
     "PlatformAudioError",
     "PlatformAudioOptions",
     "PlatformAudioSource",
-    "RemoteAudioTrack",
-    "RemoteParticipant",
-    "RemoteTrack",
-    "RemoteTrackPublication",
-    "RemoteVideoTrack",
-    "Room",
-    "RoomOptions",
-    "RtcConfiguration",
-    "RtcStats",
-    "SipDTMF",
-    "Track",
-    "TrackPublication",
     "VideoFrame",
     "VideoFrameEvent",
     "VideoSource",
     "VideoStream",
-    "VideoTrack",
-    "__version__",
     "combine_audio_frames",
 }
 
@@ -81,6 +57,12 @@ WHERE_DEVICES_ARE = {"MediaDevices"}
 PRIVATE_THERE: dict[str, set[str]] = {
     "ByteStreamReader": {"__init__"},
     "DataTrackStream": {"__init__"},
+    "LocalAudioTrack": {"__init__"},
+    "LocalParticipant": {"__init__"},
+    "LocalVideoTrack": {"__init__"},
+    "RemoteAudioTrack": {"__init__"},
+    "RemoteTrackPublication": {"__init__"},
+    "RemoteVideoTrack": {"__init__"},
     "LocalDataTrack": {"__init__"},
     "RemoteDataTrack": {"__init__"},
     "TextStreamReader": {"__init__"},
@@ -112,6 +94,8 @@ def compare(their: Any, our: Any) -> None:
         assert {member.name: member.value for member in our} == {m.name: m.value for m in their}
     elif inspect.isclass(their):
         compare_classes(their, our)
+    elif kinds := get_args(their):
+        assert [kind.__name__ for kind in get_args(our)] == [kind.__name__ for kind in kinds]
     elif callable(their):
         assert signature(our) == signature(their)
     elif not isinstance(their, str):

@@ -29,8 +29,6 @@ const MAX_DATA: usize = 4096;
 const MAX_QUEUE: usize = 256;
 /// Allocations that there may be at all: relayed IPv4 addresses are many times as many.
 const MAX_ALLOCATIONS: usize = 1 << 20;
-/// How long what media says last to who is revoked has to get out.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -71,8 +69,8 @@ pub struct Server {
     allocations: Slab<Allocation>,
     by_leg: FxHashMap<Leg, usize>,
     by_relayed: FxHashMap<SocketAddr, usize>,
-    /// Allocations of each participant that there is, by sid.
-    participants: FxHashMap<Box<str>, Vec<usize>>,
+    /// Allocations of a participant, by sid.
+    participants: FxHashMap<Box<str>, usize>,
     deadlines: BTreeSet<(Instant, usize)>,
     /// Of the next relayed address.
     number: u64,
@@ -111,24 +109,6 @@ impl Server {
         }
     }
 
-    /// From now on credentials for that participant count.
-    pub fn admit(&mut self, sid: &str) {
-        self.participants.entry(sid.into()).or_default();
-    }
-
-    /// The participant is gone: its credentials count no more, and what it has allocated ends in a second,
-    /// whatever its lifetime.
-    pub fn revoke(&mut self, now: Instant, sid: &str) {
-        for index in self.participants.remove(sid).unwrap_or_default() {
-            let Some(allocation) = self.allocations.get_mut(index) else {
-                continue;
-            };
-            self.deadlines.remove(&(allocation.expires, index));
-            allocation.expires = allocation.expires.min(now + GOODBYE);
-            self.deadlines.insert((allocation.expires, index));
-        }
-    }
-
     /// How many allocations there are.
     #[must_use]
     pub fn allocations(&self) -> usize {
@@ -152,7 +132,7 @@ impl Server {
     ) -> Option<ToMedia<'a>> {
         match packet.first()? {
             0x40..=0x4f => {
-                let (number, data) = channel::parse(packet).filter(|(_, it)| !it.is_empty())?;
+                let (number, data) = channel::parse(packet)?;
                 self.allocation(now, leg)?.channel_data(now, number, data)
             }
             0..=3 => {
@@ -242,7 +222,7 @@ impl Server {
     fn send<'a>(&mut self, now: Instant, leg: Leg, message: &Message<'a>) -> Option<ToMedia<'a>> {
         let mut unknown = unknown_attributes(message);
         let peer = message.address(attribute::XOR_PEER_ADDRESS)?;
-        let data = message.get(attribute::DATA).filter(|it| !it.is_empty())?;
+        let data = message.get(attribute::DATA)?;
         if unknown.next().is_some() {
             return None;
         }
@@ -361,9 +341,6 @@ impl Server {
         username: &str,
         holder: Holder<'_>,
     ) -> Result<Granted, Code> {
-        if !self.participants.contains_key(holder.sid) {
-            return Err(401);
-        }
         let known = self.by_leg.get(&leg).copied();
         let known = known.filter(|it| self.allocations.get(*it).is_some_and(|it| it.expires > now));
         let Some(index) = known else {
@@ -426,7 +403,11 @@ impl Server {
             Some(Some(FAMILY_IPV6)) if has_ipv6 => true,
             Some(_) => return Err(440),
         };
-        let own = self.participants.get(holder.sid).map_or(0, Vec::len);
+        let own = self
+            .participants
+            .get(holder.sid)
+            .copied()
+            .unwrap_or_default();
         if own >= self.config.allocations_per_participant {
             return Err(486);
         }
@@ -452,9 +433,7 @@ impl Server {
         self.deadlines.insert((expires, index));
         self.by_leg.insert(leg, index);
         self.by_relayed.insert(relayed, index);
-        if let Some(own) = self.participants.get_mut(holder.sid) {
-            own.push(index);
-        }
+        *self.participants.entry(holder.sid.into()).or_default() += 1;
         log::debug!("TURN: {} is relayed as {relayed}", holder.sid);
         Ok(Granted::Allocation { relayed, lifetime })
     }
@@ -507,7 +486,10 @@ impl Server {
             .split_once(':')
             .map_or("", |(_, sid)| sid);
         if let Some(own) = self.participants.get_mut(sid) {
-            own.retain(|it| *it != index);
+            *own -= 1;
+            if *own == 0 {
+                self.participants.remove(sid);
+            }
         }
         log::debug!("TURN: {sid} is no longer relayed as {}", allocation.relayed);
     }

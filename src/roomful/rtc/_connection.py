@@ -1,0 +1,289 @@
+"""Keeps a room connected: joins, resumes what broke, joins anew where that fails, and leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from functools import partial
+from typing import Protocol
+
+from livekit.protocol import models, rtc
+
+from roomful.rtc._enums import SimulateScenarioKind
+from roomful.rtc._presence import HASTE, Interrupted, Presence, Way
+from roomful.rtc._session import Action, Channel, DisconnectReason, Ended, News
+from roomful.rtc._signal import NoSinglePath, SignalError
+from roomful.rtc.log import logger
+
+#: Of a first join, beside the first attempt; and the seconds before each.
+RETRIES = (0.1, 0.3, 1.0)
+#: Of a reconnect.
+ATTEMPTS = 10
+#: Seconds before the second attempt, doubled before each further, up to the limit; up to half less by chance.
+FIRST_DELAY, LONGEST_DELAY = 0.3, 7.0
+#: Seconds in which a server that cannot be reached is still asked to resume: it keeps a session no longer.
+RESUME_WITHIN = 15.0
+
+_SIMULATED = {
+    SimulateScenarioKind.SIMULATE_SPEAKER: rtc.SimulateScenario(speaker_update=3),
+    SimulateScenarioKind.SIMULATE_NODE_FAILURE: rtc.SimulateScenario(node_failure=True),
+    SimulateScenarioKind.SIMULATE_SERVER_LEAVE: rtc.SimulateScenario(server_leave=True),
+    SimulateScenarioKind.SIMULATE_MIGRATION: rtc.SimulateScenario(migration=True),
+    SimulateScenarioKind.SIMULATE_FORCE_TCP: rtc.SimulateScenario(
+        switch_candidate_protocol=rtc.CandidateProtocol.TCP
+    ),
+    SimulateScenarioKind.SIMULATE_FORCE_TLS: rtc.SimulateScenario(
+        switch_candidate_protocol=rtc.CandidateProtocol.TLS
+    ),
+    SimulateScenarioKind.SIMULATE_DISCONNECT_SIGNAL_ON_RESUME: rtc.SimulateScenario(
+        disconnect_signal_on_resume=True
+    ),
+}
+
+
+class JoinError(Exception):
+    """There is no way into the room; says what failed."""
+
+
+class Left(Exception):
+    """The connection has ended for good."""
+
+    def __init__(self, reason: DisconnectReason) -> None:
+        super().__init__(f"disconnected: {DisconnectReason.Name(reason)}")
+        self.reason = reason
+
+
+class Resident(News, Protocol):
+    """The room, as its connection sees it."""
+
+    def sync_state(self) -> rtc.SyncState: ...
+    def interrupted(self) -> None:
+        """Media stopped, and comes back when the resume ends. May be told more than once."""
+        ...
+
+    def resumed(self) -> None: ...
+    def restarting(self) -> None:
+        """The session is lost, with all that was known by it."""
+        ...
+
+    def rejoined(self, join: rtc.JoinResponse) -> None: ...
+    def disconnected(self, reason: DisconnectReason) -> None: ...
+
+
+class Connection:
+    def __init__(self, url: str, token: str, way: Way, room: Resident) -> None:
+        self.url = url
+        #: The latest, as servers renew it.
+        self.token = token
+        self._way = way
+        self._single = way.single
+        self._room = room
+        self._task: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()
+        self._turns: dict[Channel, asyncio.Lock] = {"reliable": asyncio.Lock(), "lossy": asyncio.Lock()}
+        self._leaving = DisconnectReason.CLIENT_INITIATED
+        self._left: Left | None = None
+        self.presence: Presence | None = None
+
+    async def join(self) -> rtc.JoinResponse:
+        """Raises JoinError. Cancelled, it leaves nothing and nobody."""
+        for delay in (*RETRIES, None):
+            try:
+                return await self._enter()
+            except SignalError as error:
+                if error.is_final or delay is None:
+                    raise JoinError(str(error)) from error
+                logger.warning("cannot join, trying again: %s", error)
+            except Interrupted as interrupted:
+                if interrupted.ended.action == Action.DISCONNECT or delay is None:
+                    raise JoinError(interrupted.ended.why) from interrupted
+                logger.warning("cannot join, trying again: %s", interrupted)
+            except TimeoutError:
+                if delay is None:
+                    raise JoinError("ICE: no connection to the server's media") from None
+                logger.warning("no connection to the server's media, trying again")
+            await asyncio.sleep(delay)
+        raise AssertionError
+
+    async def abandon(self) -> None:
+        """Instead of `start`, after a join that nobody waits for any more."""
+        if self.presence is not None:
+            await self.presence.close(DisconnectReason.CLIENT_INITIATED, grace=HASTE)
+
+    def start(self) -> None:
+        """After the join: from now on the connection keeps itself."""
+        self._settled.set()
+        self._task = asyncio.get_running_loop().create_task(self._keep(), name="roomful connection")
+        self._task.add_done_callback(lambda _: self._never_kept())
+
+    async def leave(self, reason: DisconnectReason) -> None:
+        """Returns when nothing is left. Any number of times, also at once."""
+        if self._task is None:
+            return
+        await asyncio.sleep(0)  # A task that is cancelled before its first step does nothing.
+        if not self._task.done():
+            self._leaving = reason
+            self._task.cancel()
+        await asyncio.wait([self._task])
+
+    def send(self, request: rtc.SignalRequest) -> None:
+        """During a resume it waits for its end; during a full reconnect it is void."""
+        if self.presence is not None:
+            self.presence.session.send(request)
+
+    async def send_packet(self, packet: models.DataPacket, *, reliable: bool, within: float) -> None:
+        """In turn. Waits, `within` seconds, for a channel to send by, and for as long as it takes while that
+        is full. Raises Left, TimeoutError.
+        """
+        channel: Channel = "reliable" if reliable else "lossy"
+        async with self._turns[channel]:
+            while True:
+                presence = await self.settled()
+                session = presence.session
+                session.open_way()
+                try:
+                    await presence.until(partial(session.can_send, channel), within)
+                    await presence.until(partial(session.send_packet, packet, reliable=reliable))
+                    return
+                except Interrupted:
+                    await asyncio.sleep(0)  # Until the connection itself has seen it.
+
+    def send_track_packet(self, packet: bytes) -> bool:
+        session = self.presence.session if self.presence is not None else None
+        return (
+            session is not None and session.can_send("data_track") and session.peer.send("data_track", packet)
+        )
+
+    async def settled(self) -> Presence:
+        """The presence, once nothing is being reconnected. Raises Left."""
+        await self._settled.wait()
+        if self._left is not None:
+            raise self._left
+        assert self.presence is not None
+        return self.presence
+
+    async def simulate(self, scenario: SimulateScenarioKind.ValueType) -> None:
+        """Plays a fault. Raises Left."""
+        kinds = SimulateScenarioKind
+        presence = await self.settled()
+        request = _SIMULATED.get(scenario)
+        if request is not None:
+            presence.session.send(rtc.SignalRequest(simulate=request))
+        if scenario in (kinds.SIMULATE_SIGNAL_RECONNECT, kinds.SIMULATE_DISCONNECT_SIGNAL_ON_RESUME):
+            await presence.break_signal()
+        elif scenario in (kinds.SIMULATE_FULL_RECONNECT, kinds.SIMULATE_FORCE_TCP, kinds.SIMULATE_FORCE_TLS):
+            why = "a full reconnect was asked for"
+            presence.session.end(Ended(Action.RECONNECT, DisconnectReason.CLIENT_INITIATED, why))
+
+    async def _enter(self) -> rtc.JoinResponse:
+        try:
+            return await self._enter_by(self._single)
+        except NoSinglePath:
+            self._single = False
+            return await self._enter_by(False)
+
+    async def _enter_by(self, single: bool) -> rtc.JoinResponse:
+        presence = Presence(self._room, self._way, single=single)
+        join = await presence.join(self.url, self.token)
+        self.presence = presence
+        return join
+
+    async def _keep(self) -> None:
+        assert self.presence is not None
+        reason = DisconnectReason.UNKNOWN_REASON
+        goodbye: DisconnectReason | None = None
+        try:
+            while True:
+                ended = await self.presence.until_ended()
+                self._settled.clear()
+                await self._recover(ended)
+                self._settled.set()
+        except Left as left:
+            reason = left.reason
+        except asyncio.CancelledError:
+            reason = goodbye = self._leaving
+        except Exception:
+            logger.exception("the connection failed")
+        finally:
+            self._left = Left(reason)
+            try:
+                await self.presence.close(goodbye)
+            finally:
+                self._settled.set()
+                self._room.disconnected(reason)
+
+    def _never_kept(self) -> None:
+        """The loop ended before the connection began to be kept."""
+        if self._left is None and self.presence is not None:
+            self._left = Left(self._leaving)
+            self.presence.abort()
+            self._settled.set()
+            self._room.disconnected(self._leaving)
+
+    async def _recover(self, ended: Ended) -> None:
+        """Returns when the room is connected again. Raises Left."""
+        if ended.action == Action.DISCONNECT:
+            raise Left(ended.reason)
+        logger.warning("reconnecting: %s", ended.why)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        fresh = ended.action == Action.RECONNECT
+        told = False
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_delay(attempt))
+            try:
+                if not fresh:
+                    await self._resume()
+                    return
+                if not told:
+                    told = True
+                    self._room.restarting()
+                await self._restart()
+                return
+            except SignalError as error:
+                why: Exception = error
+                if error.leave is not None and error.leave.action == Action.DISCONNECT:
+                    raise Left(error.leave.reason) from error
+                if error.is_forbidden:
+                    raise Left(DisconnectReason.JOIN_FAILURE) from error
+                # Who was not reached may know the session still.
+                reached = error.leave is not None or error.status
+                fresh = fresh or bool(reached) or loop.time() - began > RESUME_WITHIN
+            except Interrupted as interrupted:
+                why = interrupted
+                if interrupted.ended.action == Action.DISCONNECT:
+                    raise Left(interrupted.ended.reason) from interrupted
+                fresh = True
+            except TimeoutError:
+                why = TimeoutError("no connection to the server's media")
+                fresh = True
+            logger.warning("reconnecting failed (%d of %d): %s", attempt + 1, ATTEMPTS, why)
+        raise Left(ended.reason)
+
+    async def _resume(self) -> None:
+        presence = self.presence
+        assert presence is not None
+
+        def watch() -> None:
+            if presence.session.is_broken:
+                self._room.interrupted()
+
+        presence.on_change = watch
+        watch()
+        try:
+            await presence.resume(self.url, self.token, self._room.sync_state)
+        finally:
+            presence.on_change = lambda: None
+        self._room.resumed()
+
+    async def _restart(self) -> None:
+        assert self.presence is not None
+        await self.presence.close(DisconnectReason.CLIENT_INITIATED, grace=HASTE)
+        join = await self._enter()
+        self._room.rejoined(join)
+
+
+def _delay(attempt: int) -> float:
+    """Seconds before an attempt, so that not all clients of a server come back at once."""
+    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)

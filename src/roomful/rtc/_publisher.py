@@ -1,0 +1,311 @@
+"""One's own tracks in a room: published, muted, taken back, and published again after a full reconnect."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from livekit.protocol import models, rtc
+
+from roomful.rtc._connection import Connection, Left
+from roomful.rtc._enums import ParticipantTrackPermission, TrackKind, TrackPublishOptions
+from roomful.rtc._presence import Presence
+from roomful.rtc._publishing import (
+    Unsupported,
+    audio_bitrate,
+    audio_request,
+    codec_of,
+    video_request,
+    wanted,
+)
+from roomful.rtc._requests import Denied, Replaced, Requests, Unanswered
+from roomful.rtc.log import logger
+from roomful.rtc.track import UNPUBLISHED, LocalTrack
+from roomful.rtc.track_publication import LocalTrackPublication
+
+if TYPE_CHECKING:
+    from roomful.rtc.participant import LocalParticipant
+    from roomful.rtc.room import Room
+
+
+class Refused(Exception):
+    """It cannot be done; says why."""
+
+
+class Sender:
+    """A track in one session."""
+
+    def __init__(self, presence: Presence, number: int) -> None:
+        self.presence = presence
+        self.number = number
+
+    def set_muted(self, muted: bool) -> None:
+        self.presence.peer.set_muted(self.number, muted)
+
+    def stop(self) -> None:
+        self.presence.peer.unpublish(self.number)
+        self.presence.session.negotiate()
+
+
+class Publisher:
+    """`emit` takes an event of the room, `me` is who publishes."""
+
+    def __init__(self, room: Room, requests: Requests, emit: Callable[..., None]) -> None:
+        self._room = room
+        self._requests = requests
+        self._emit = emit
+        self._senders: dict[LocalTrackPublication, Sender] = {}
+        self._permissions: rtc.SubscriptionPermission | None = None
+        #: Of a full reconnect: what is to be published again.
+        self._lost: list[LocalTrackPublication] = []
+        #: Kind of encryption that media has, as in the protocol.
+        self.encryption = 0
+
+    @property
+    def _me(self) -> LocalParticipant:
+        return self._room.local_participant
+
+    async def publish(self, track: LocalTrack, options: TrackPublishOptions) -> LocalTrackPublication:
+        """Raises Refused, Unanswered, Left."""
+        kept = TrackPublishOptions()
+        kept.CopyFrom(options)
+        connection = self._room._connection
+        if connection is None:
+            raise Refused("the room is not connected")
+        if any(one.track is track for one in self._senders):
+            raise Refused("the track is published already")
+        info, sender = await self._send(connection, track, kept)
+        publication = LocalTrackPublication(info)
+        publication._options = kept
+        self._enter(publication, track, sender)
+        # Not before whoever awaits this has the publication.
+        asyncio.get_running_loop().call_soon(self._published, publication, track)
+        return publication
+
+    async def unpublish(self, sid: str) -> None:
+        """Raises Refused, Left."""
+        publication = self._me._track_publications.get(sid)
+        if publication is None:
+            raise Refused(f"track not found: {sid}")
+        self._withdraw(publication)
+
+    def leave(self) -> None:
+        """The room, and with it all tracks."""
+        self._senders.clear()
+        for publication in list(self._me._track_publications.values()):
+            self._withdraw(publication)
+
+    def permit(self, everybody: bool, permissions: Sequence[ParticipantTrackPermission]) -> None:
+        self._permissions = rtc.SubscriptionPermission(all_participants=everybody)
+        for one in permissions:
+            self._permissions.track_permissions.add(
+                participant_identity=one.participant_identity,
+                all_tracks=one.allow_all,
+                track_sids=one.allowed_track_sids,
+            )
+        self._send_permissions()
+
+    def published(self) -> list[rtc.TrackPublishedResponse]:
+        """For a server that is to check what it knows."""
+        return [rtc.TrackPublishedResponse(track=one._info) for one in self._me._track_publications.values()]
+
+    # ---- reconnects
+
+    def session_lost(self) -> None:
+        """With the session, all tracks are out of the room."""
+        self._requests.session_ended()
+        for publication in list(self._me._track_publications.values()):
+            if publication not in self._lost:
+                self._lost.append(publication)
+                self._emit("local_track_unpublished", publication)
+        self._senders.clear()
+
+    def resumed(self) -> None:
+        """What was said as signalling broke may not have been heard."""
+        self._send_permissions()
+        for publication in self._me._track_publications.values():
+            self._send_muted(publication, publication.muted)
+
+    async def publish_again(self) -> None:
+        """In the new session. What was lost keeps its publication, under another sid."""
+        self._send_permissions()
+        async with asyncio.TaskGroup() as tasks:
+            for publication in self._lost:
+                tasks.create_task(self._publish_again(publication))
+
+    async def _publish_again(self, publication: LocalTrackPublication) -> None:
+        track, before, publications = publication.track, publication.sid, self._me._track_publications
+        connection = self._room._connection
+        if publications.get(before) is not publication or track is None or connection is None:
+            self._lost.remove(publication)
+            return
+        try:
+            info, sender = await self._send(connection, track, publication._options)
+        except (Refused, Unanswered, Left) as error:
+            logger.error("cannot publish track %r again: %s", track.name, error)
+            self._lost.remove(publication)
+            publications.pop(before, None)
+            track._info.sid, track._on_muted = UNPUBLISHED, None
+            return
+        self._lost.remove(publication)
+        publications.pop(before, None)
+        publication._info = info
+        self._enter(publication, track, sender)
+        self._emit("local_track_published", publication, track)
+        self._emit("local_track_republished", publication, before)
+
+    # ---- from the server
+
+    def unpublished(self, sid: str) -> None:
+        """By the server, when the right to publish is gone."""
+        if (publication := self._me._track_publications.get(sid)) is not None:
+            self._withdraw(publication)
+
+    def muted(self, request: rtc.MuteTrackRequest) -> None:
+        """By the server, which has told the others."""
+        publication = self._me._track_publications.get(request.sid)
+        track = publication.track if publication is not None else None
+        if publication is not None and track is not None and track._info.muted != request.muted:
+            track._info.muted = request.muted
+            self._mute(publication, request.muted)
+
+    def subscribed(self, sid: str) -> None:
+        publication = self._me._track_publications.get(sid)
+        if publication is not None and publication.track is not None:
+            if not publication._first_subscription.done():
+                publication._first_subscription.set_result(None)
+            self._emit("local_track_subscribed", publication.track)
+
+    def wanted_layers(self, update: rtc.SubscribedQualityUpdate) -> None:
+        """Dynacast: which encodings anybody takes."""
+        publication = self._me._track_publications.get(update.track_sid)
+        source = getattr(publication.track, "_source", None) if publication is not None else None
+        use = getattr(source, "_use_layers", None)
+        if publication is not None and use is not None:
+            codec = codec_of(publication._options)
+            named = {one.codec.lower(): one.qualities for one in update.subscribed_codecs}
+            qualities = named.get(codec, update.subscribed_qualities)
+            use({one.quality for one in qualities if one.enabled})
+
+    def peer_event(self, event: Any) -> None:
+        """What the connection asks of a source: a key frame, another bitrate."""
+        for publication, sender in self._senders.items():
+            if sender.number == event.track and publication.track is not None:
+                handle = getattr(publication.track._source, "_peer_event", None)
+                if handle is not None:
+                    handle(event)
+
+    # ---- within
+
+    async def _send(
+        self, connection: Connection, track: LocalTrack, options: TrackPublishOptions
+    ) -> tuple[models.TrackInfo, Sender]:
+        """Announces the track, and begins to send it. Raises Refused, Unanswered, Left."""
+        while True:
+            presence = await connection.settled()
+            cid = f"TR_{secrets.token_hex(8)}"
+            request, start = self._request(track, options, cid)
+            try:
+                info = await self._requests.add_track(connection, request)
+            except Denied as denied:
+                raise Refused(f"track publication refused: {denied}") from denied
+            except Unanswered as error:
+                raise Unanswered(f"track publication timed out, {error}") from error
+            except Replaced:
+                continue
+            if connection.presence is not presence:
+                continue
+            sender = Sender(presence, presence.next_track_id())
+            start(sender)
+            if track.muted:
+                sender.set_muted(True)
+            presence.session.negotiate()
+            return info, sender
+
+    def _request(
+        self, track: LocalTrack, options: TrackPublishOptions, cid: str
+    ) -> tuple[rtc.AddTrackRequest, Callable[[Sender], None]]:
+        """With what begins to send it."""
+        source, muted = track._source, track.muted
+        if track.kind == TrackKind.KIND_AUDIO:
+            stereo = source.num_channels == 2
+            request = audio_request(
+                options, cid=cid, name=track.name, muted=muted, stereo=stereo, encryption=self.encryption
+            )
+
+            def start_audio(sender: Sender) -> None:
+                sender.presence.peer.publish_audio(
+                    sender.number,
+                    source._queue,
+                    cid=cid,
+                    stream="-",
+                    bitrate=audio_bitrate(options),
+                    dtx=wanted(options, "dtx", True),
+                    red=not request.disable_red,
+                    stereo=stereo,
+                )
+
+            return request, start_audio
+        try:
+            request, layers = video_request(
+                options,
+                cid=cid,
+                name=track.name,
+                muted=muted,
+                width=source.width,
+                height=source.height,
+                encryption=self.encryption,
+            )
+        except Unsupported as error:
+            raise Refused(str(error)) from error
+
+        def start_video(sender: Sender) -> None:
+            source._send_to(sender.presence.peer, sender.number, cid, codec_of(options), layers)
+
+        return request, start_video
+
+    def _enter(self, publication: LocalTrackPublication, track: LocalTrack, sender: Sender) -> None:
+        publication._track = track
+        track._info.sid = publication.sid
+        track._on_muted = lambda muted: self._muted_here(publication, muted)
+        self._senders[publication] = sender
+        self._me._track_publications[publication.sid] = publication
+
+    def _published(self, publication: LocalTrackPublication, track: LocalTrack) -> None:
+        if self._me._track_publications.get(publication.sid) is publication:
+            track._set_room(self._room)
+            self._emit("local_track_published", publication, track)
+
+    def _withdraw(self, publication: LocalTrackPublication) -> None:
+        del self._me._track_publications[publication.sid]
+        if (sender := self._senders.pop(publication, None)) is not None:
+            sender.stop()
+        track = publication.track
+        if track is not None:
+            track._on_muted = None
+            track._set_room(None)
+        if publication not in self._lost:
+            self._emit("local_track_unpublished", publication)
+        publication._track = None
+
+    def _muted_here(self, publication: LocalTrackPublication, muted: bool) -> None:
+        self._send_muted(publication, muted)
+        self._mute(publication, muted)
+
+    def _send_muted(self, publication: LocalTrackPublication, muted: bool) -> None:
+        if self._room._connection is not None:
+            mute = rtc.MuteTrackRequest(sid=publication.sid, muted=muted)
+            self._room._connection.send(rtc.SignalRequest(mute=mute))
+
+    def _mute(self, publication: LocalTrackPublication, muted: bool) -> None:
+        publication._info.muted = muted
+        if (sender := self._senders.get(publication)) is not None:
+            sender.set_muted(muted)
+        event = "track_muted" if muted else "track_unmuted"
+        asyncio.get_running_loop().call_soon(self._emit, event, self._me, publication)
+
+    def _send_permissions(self) -> None:
+        if self._permissions is not None and self._room._connection is not None:
+            self._room._connection.send(rtc.SignalRequest(subscription_permission=self._permissions))

@@ -1,0 +1,337 @@
+"""The others in a room and what they publish: news of the server in, events of the room out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from livekit.protocol import models, rtc
+
+from roomful.rtc._enums import ConnectionQuality, EncryptionType, TrackKind, stream_state
+from roomful.rtc._session import Arrived
+from roomful.rtc.participant import Participant, RemoteParticipant
+from roomful.rtc.track import Received, RemoteAudioTrack, RemoteVideoTrack, TrackInfo
+from roomful.rtc.track_publication import RemoteTrackPublication
+
+if TYPE_CHECKING:
+    from roomful.rtc.room import Room
+    from roomful.rtc.track_publication import VideoQuality
+
+State = models.ParticipantInfo.State
+#: Media that arrived before its publication was told of.
+MAX_EARLY = 100
+_ERRORS = {
+    models.SubscriptionError.SE_CODEC_UNSUPPORTED: "codec not supported",
+    models.SubscriptionError.SE_TRACK_NOTFOUND: "track not found",
+}
+
+
+class Roster:
+    """`emit` takes an event of the room; `receive` gives what media a section of a connection has, and
+    `request` sends a request to the server."""
+
+    def __init__(
+        self,
+        room: Room,
+        emit: Callable[..., None],
+        *,
+        auto_subscribe: bool,
+        receive: Callable[[str, str], Received],
+        request: Callable[[rtc.SignalRequest], None],
+        left: Callable[[RemoteParticipant], None],
+    ) -> None:
+        self._room = room
+        self._emit = emit
+        self._auto_subscribe = auto_subscribe
+        self._receive = receive
+        self._request = request
+        self._left = left
+        #: By identity.
+        self.others: dict[str, RemoteParticipant] = {}
+        #: Publications whose subscription is wanted or unwanted against the rule of the room, by sid.
+        self._wishes: dict[str, bool] = {}
+        self._early: dict[str, Arrived] = {}
+        #: Which publication a section carries.
+        self._sections: dict[tuple[str, str], RemoteTrackPublication] = {}
+        #: Who was told of since a resume began; None while there is none.
+        self._seen: set[str] | None = None
+
+    # ---- who is there
+
+    def begin(self, infos: Iterable[models.ParticipantInfo]) -> None:
+        """Those who are there already, of whom no event tells."""
+        for info in infos:
+            participant = RemoteParticipant(info)
+            self.others[info.identity] = participant
+            for track in info.tracks:
+                participant._track_publications[track.sid] = self._publication(track)
+            self._check_encryption(participant, silently=True)
+
+    def update(self, infos: Iterable[models.ParticipantInfo]) -> None:
+        me = self._room.local_participant
+        for info in infos:
+            if self._seen is not None:
+                self._seen.add(info.identity)
+            if info.identity == me.identity or info.sid == me.sid:
+                self._describe(me, info)
+            else:
+                self._update_other(info)
+
+    def resuming(self) -> None:
+        self._seen = set()
+
+    def resumed(self) -> None:
+        """Who was not told of since the resume began has left meanwhile."""
+        seen, self._seen = self._seen, None
+        if seen:
+            self.keep(seen)
+
+    def keep(self, identities: Collection[str]) -> None:
+        for participant in list(self.others.values()):
+            if participant.identity not in identities:
+                self.depart(participant)
+
+    def depart_all(self) -> None:
+        for participant in list(self.others.values()):
+            self.depart(participant)
+        self._early.clear()
+        self._sections.clear()
+        self._wishes.clear()
+
+    def fall_silent(self) -> None:
+        """The room is left: no track goes on, though all that was known stays."""
+        for participant in self.others.values():
+            for publication in participant._track_publications.values():
+                if publication.track is not None:
+                    publication.track._end()
+
+    def depart(self, participant: RemoteParticipant) -> None:
+        for publication in list(participant._track_publications.values()):
+            self._unpublish(participant, publication)
+        del self.others[participant.identity]
+        participant._info.state = State.DISCONNECTED
+        self._left(participant)
+        self._emit("participant_disconnected", participant)
+
+    def by_sid(self, sid: str) -> Participant | None:
+        """Oneself, too."""
+        me = self._room.local_participant
+        if sid == me.sid:
+            return me
+        return next((one for one in self.others.values() if one.sid == sid), None)
+
+    def by_identity(self, identity: str) -> Participant | None:
+        me = self._room.local_participant
+        return me if identity and identity == me.identity else self.others.get(identity)
+
+    # ---- what the server says of them
+
+    def speakers_changed(self, speakers: Iterable[models.SpeakerInfo]) -> None:
+        """Those who are not named go on as they were."""
+        for speaker in speakers:
+            if (participant := self.by_sid(speaker.sid)) is not None:
+                participant._speaking = speaker.active
+                participant._audio_level = speaker.level
+        everybody: list[Participant] = [self._room.local_participant, *self.others.values()]
+        active = [one for one in everybody if one._speaking]
+        self._emit("active_speakers_changed", sorted(active, key=lambda one: -one._audio_level))
+
+    def quality_changed(self, updates: Iterable[rtc.ConnectionQualityInfo]) -> None:
+        for update in updates:
+            participant = self.by_sid(update.participant_sid)
+            if participant is not None and update.quality in models.ConnectionQuality.values():
+                participant._connection_quality = ConnectionQuality(update.quality)
+                self._emit("connection_quality_changed", participant, participant._connection_quality)
+
+    def stream_states_changed(self, states: Iterable[rtc.StreamStateInfo]) -> None:
+        for state in states:
+            _, publication = self._find(state.track_sid)
+            if publication is not None and publication.track is not None:
+                publication.track._info.stream_state = stream_state(state.state)
+
+    def subscription_failed(self, response: rtc.SubscriptionResponse) -> None:
+        participant, _ = self._find(response.track_sid)
+        if participant is not None:
+            error = _ERRORS.get(response.err, "unknown error")
+            self._emit("track_subscription_failed", participant, response.track_sid, error)
+
+    def data_came(self, participant: Participant, encrypted: bool) -> None:
+        """Who has once sent data in the clear is not taken for encrypted again."""
+        if participant._data_encrypted is not False and participant._data_encrypted != encrypted:
+            participant._data_encrypted = encrypted
+            self._check_encryption(participant)
+
+    # ---- media
+
+    def arrived(self, media: Arrived) -> None:
+        participant, publication = self._find(media.sid)
+        if publication is None or participant is None:
+            self._early[media.sid] = media
+            if len(self._early) > MAX_EARLY:
+                del self._early[next(iter(self._early))]
+            return
+        if self._wishes.get(media.sid) is False:
+            return
+        if publication.track is not None:
+            self._unsubscribe(participant, publication)
+        received = self._receive(media.target, media.mid)
+        info = TrackInfo(publication.sid, publication.name, publication.kind, muted=publication.muted)
+        made = RemoteAudioTrack if publication.kind == TrackKind.KIND_AUDIO else RemoteVideoTrack
+        track = made(info, received)
+        self._sections[media.target, media.mid] = publication
+        publication._track = track
+        publication._subscribed = True
+        track._set_room(self._room)
+        self._emit("track_subscribed", track, publication, participant)
+
+    def departed(self, target: str, mid: str) -> None:
+        publication = self._sections.pop((target, mid), None)
+        self._early = {sid: one for sid, one in self._early.items() if (one.target, one.mid) != (target, mid)}
+        if publication is not None:
+            participant, known = self._find(publication.sid)
+            if participant is not None and known is publication:
+                self._unsubscribe(participant, publication)
+
+    # ---- what the program wants
+
+    def subscribe(self, publication: RemoteTrackPublication, wanted: bool) -> None:
+        participant, known = self._find(publication.sid)
+        if participant is None or known is not publication:
+            return
+        self._wishes[publication.sid] = wanted
+        if not wanted and publication.track is not None:
+            # After the caller, as all that comes of the network.
+            asyncio.get_running_loop().call_soon(self._unsubscribe_if, participant, publication)
+        sids = [publication.sid]
+        wish = rtc.UpdateSubscription(track_sids=sids, subscribe=wanted)
+        wish.participant_tracks.add(participant_sid=participant.sid, track_sids=sids)
+        self._request(rtc.SignalRequest(subscription=wish))
+
+    def choose(self, publication: RemoteTrackPublication, quality: VideoQuality.ValueType) -> None:
+        setting = rtc.UpdateTrackSettings(
+            track_sids=[publication.sid], quality=models.VideoQuality.Name(quality)
+        )
+        self._request(rtc.SignalRequest(track_setting=setting))
+
+    def exceptions(self) -> rtc.UpdateSubscription:
+        """The subscriptions that differ from the rule of the room, for a server that is to check them."""
+        sids = [sid for sid, wanted in self._wishes.items() if wanted != self._auto_subscribe]
+        return rtc.UpdateSubscription(track_sids=sids, subscribe=not self._auto_subscribe)
+
+    # ---- within
+
+    def _update_other(self, info: models.ParticipantInfo) -> None:
+        known = self.others.get(info.identity)
+        if known is not None and known.sid != info.sid:
+            if info.state == State.DISCONNECTED:
+                return  # Of an earlier session of theirs.
+            self.depart(known)
+            known = None
+        if info.state == State.DISCONNECTED:
+            if known is not None:
+                known._info.disconnect_reason = info.disconnect_reason
+                self.depart(known)
+            return
+        if known is None:
+            self._arrive(info)
+        elif info.version >= known._info.version:
+            was_active = known._info.state == State.ACTIVE
+            self._describe(known, info)
+            self._update_tracks(known, info.tracks)
+            if not was_active and info.state == State.ACTIVE:
+                self._emit("participant_active", known)
+
+    def _arrive(self, info: models.ParticipantInfo) -> None:
+        participant = RemoteParticipant(info)
+        self.others[info.identity] = participant
+        self._emit("participant_connected", participant)
+        if info.state == State.ACTIVE:
+            self._emit("participant_active", participant)
+        self._update_tracks(participant, info.tracks)
+
+    def _describe(self, participant: Participant, info: models.ParticipantInfo) -> None:
+        """Each change is told of as it is made, the names before the rights."""
+        current, emit = participant._info, self._emit
+        if current.name != info.name:
+            before, current.name = current.name, info.name
+            emit("participant_name_changed", participant, before, info.name)
+        if current.metadata != info.metadata:
+            before, current.metadata = current.metadata, info.metadata
+            emit("participant_metadata_changed", participant, before, info.metadata)
+        if changed := _changed(dict(current.attributes), dict(info.attributes)):
+            current.attributes.clear()
+            current.attributes.update(info.attributes)
+            emit("participant_attributes_changed", changed, participant)
+        permitted = current.permission != info.permission
+        participant._info = info
+        if permitted:
+            emit("participant_permissions_changed", participant, info.permission)
+
+    def _update_tracks(self, participant: RemoteParticipant, tracks: Iterable[models.TrackInfo]) -> None:
+        there = set()
+        for info in tracks:
+            there.add(info.sid)
+            publication = participant._track_publications.get(info.sid)
+            if publication is None:
+                publication = self._publication(info)
+                participant._track_publications[info.sid] = publication
+                self._check_encryption(participant)
+                self._emit("track_published", publication, participant)
+                if (early := self._early.pop(info.sid, None)) is not None:
+                    self.arrived(early)
+                continue
+            muted, publication._info = publication._info.muted, info
+            if muted != info.muted:
+                if publication.track is not None:
+                    publication.track._info.muted = info.muted
+                self._emit("track_muted" if info.muted else "track_unmuted", participant, publication)
+        for publication in list(participant._track_publications.values()):
+            if publication.sid not in there:
+                self._unpublish(participant, publication)
+
+    def _publication(self, info: models.TrackInfo) -> RemoteTrackPublication:
+        return RemoteTrackPublication(info, self)
+
+    def _unpublish(self, participant: RemoteParticipant, publication: RemoteTrackPublication) -> None:
+        if publication.track is not None:
+            self._unsubscribe(participant, publication)
+        del participant._track_publications[publication.sid]
+        self._wishes.pop(publication.sid, None)
+        self._check_encryption(participant)
+        self._emit("track_unpublished", publication, participant)
+
+    def _unsubscribe_if(self, participant: RemoteParticipant, publication: RemoteTrackPublication) -> None:
+        if self._wishes.get(publication.sid) is False and publication.track is not None:
+            self._unsubscribe(participant, publication)
+
+    def _unsubscribe(self, participant: RemoteParticipant, publication: RemoteTrackPublication) -> None:
+        track = publication.track
+        publication._track = None
+        publication._subscribed = False
+        if track is not None:
+            track._set_room(None)
+            track._end()
+            self._emit("track_unsubscribed", track, publication, participant)
+
+    def _find(self, sid: str) -> tuple[RemoteParticipant | None, RemoteTrackPublication | None]:
+        """A publication and whose it is."""
+        for participant in self.others.values():
+            if (publication := participant._track_publications.get(sid)) is not None:
+                return participant, publication
+        return None, None
+
+    def _check_encryption(self, participant: Participant, silently: bool = False) -> None:
+        tracks = participant.track_publications.values()
+        encrypted = bool(tracks) and all(one.encryption_type != EncryptionType.NONE for one in tracks)
+        encrypted = encrypted and participant._data_encrypted is not False
+        if encrypted != participant._encrypted:
+            participant._encrypted = encrypted
+            if not silently:
+                self._emit("participant_encryption_status_changed", participant, encrypted)
+
+
+def _changed(before: dict[str, str], after: dict[str, str]) -> dict[str, str]:
+    """Attributes with another value, empty for those that are gone."""
+    keys: Any = {**before, **after}
+    return {key: after.get(key, "") for key in keys if before.get(key) != after.get(key)}

@@ -1,0 +1,523 @@
+"""Who is in a room: oneself, who acts in it, and the others."""
+
+from __future__ import annotations
+
+import datetime
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar, cast, overload
+
+from livekit.protocol import models, rtc
+
+from roomful.rtc._connection import Left
+from roomful.rtc._enums import (
+    ConnectionQuality,
+    DegradationPreference,
+    DisconnectReason,
+    ParticipantKind,
+    ParticipantKindDetail,
+    ParticipantState,
+    ParticipantTrackPermission,
+    TrackPublishOptions,
+    participant_kind,
+)
+from roomful.rtc._publisher import Refused
+from roomful.rtc._requests import Unanswered
+from roomful.rtc.data_stream import (
+    ByteStreamInfo,
+    ByteStreamWriter,
+    TextStreamInfo,
+    TextStreamWriter,
+)
+from roomful.rtc.data_track import LocalDataTrack, PublishDataTrackError
+from roomful.rtc.log import logger
+from roomful.rtc.rpc import RpcHandler, RpcInterceptor
+from roomful.rtc.track import LocalTrack
+from roomful.rtc.track_publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
+from roomful.rtc.transcription import Transcription
+
+if TYPE_CHECKING:
+    from roomful.rtc.room import Room
+
+__all__ = [
+    "ConnectionQuality",
+    "DegradationPreference",
+    "LocalParticipant",
+    "Participant",
+    "PublishDTMFError",
+    "PublishDataError",
+    "PublishDataTrackError",
+    "PublishTrackError",
+    "PublishTranscriptionError",
+    "RemoteParticipant",
+    "UnpublishTrackError",
+]
+
+F = TypeVar("F", bound=RpcHandler)
+
+#: Bytes of a packet; servers and other clients take no more.
+MAX_PACKET = 64_000
+#: Seconds in which the connection and its channels have to come about when something is to be sent.
+SEND_TIMEOUT = 15.0
+
+
+class _Failure(Exception):
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class PublishTrackError(_Failure):
+    """A track could not be published; `message` says why."""
+
+
+class UnpublishTrackError(_Failure):
+    """A track could not be unpublished; `message` says why."""
+
+
+class PublishDataError(_Failure):
+    """Data could not be sent; `message` says why."""
+
+
+class PublishDTMFError(_Failure):
+    """A tone could not be sent; `message` says why."""
+
+
+class PublishTranscriptionError(_Failure):
+    """A transcription could not be sent; `message` says why."""
+
+
+class Participant(ABC):
+    """Somebody in a room, as the server describes them."""
+
+    def __init__(self, owned_info: models.ParticipantInfo) -> None:
+        self._info = owned_info
+        self._connection_quality = ConnectionQuality.QUALITY_UNKNOWN
+        self._audio_level = 0.0
+        self._speaking = False
+        #: Whether their data came encrypted; None while none came.
+        self._data_encrypted: bool | None = None
+        self._encrypted = False
+
+    @property
+    @abstractmethod
+    def track_publications(self) -> Mapping[str, TrackPublication]:
+        """Their tracks in the room, by sid."""
+
+    @property
+    def sid(self) -> str:
+        return self._info.sid
+
+    @property
+    def name(self) -> str:
+        return self._info.name
+
+    @property
+    def identity(self) -> str:
+        return self._info.identity
+
+    @property
+    def metadata(self) -> str:
+        return self._info.metadata
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """A copy."""
+        return dict(self._info.attributes)
+
+    @property
+    def kind(self) -> ParticipantKind.ValueType:
+        return participant_kind(self._info.kind)
+
+    @property
+    def kind_details(self) -> list[ParticipantKindDetail.ValueType]:
+        return [cast(ParticipantKindDetail.ValueType, one) for one in self._info.kind_details]
+
+    @property
+    def state(self) -> ParticipantState.ValueType:
+        return cast(ParticipantState.ValueType, self._info.state)
+
+    @property
+    def joined_at(self) -> datetime.datetime | None:
+        """None before they have joined."""
+        milliseconds = self._info.joined_at_ms or self._info.joined_at * 1000
+        return datetime.datetime.fromtimestamp(milliseconds / 1000, tz=datetime.UTC) if milliseconds else None
+
+    @property
+    def permissions(self) -> models.ParticipantPermission:
+        return self._info.permission
+
+    @property
+    def connection_quality(self) -> ConnectionQuality:
+        """By the latest `connection_quality_changed`; unknown before the first."""
+        return self._connection_quality
+
+    @property
+    def disconnect_reason(self) -> DisconnectReason.ValueType | None:
+        """Why they have left; None while they are there, or when the server did not say."""
+        reason = cast(DisconnectReason.ValueType, self._info.disconnect_reason)
+        return None if reason == DisconnectReason.UNKNOWN_REASON else reason
+
+
+class LocalParticipant(Participant):
+    """Oneself in a room: publishes tracks, sends data, answers calls."""
+
+    def __init__(self, room: Room, owned_info: models.ParticipantInfo) -> None:
+        super().__init__(owned_info)
+        self._room = room
+        self._track_publications: dict[str, LocalTrackPublication] = {}
+
+    @property
+    def track_publications(self) -> Mapping[str, LocalTrackPublication]:
+        return self._track_publications
+
+    # ---- tracks
+
+    async def publish_track(
+        self,
+        track: LocalTrack,
+        options: TrackPublishOptions = TrackPublishOptions(),  # noqa: B008
+    ) -> LocalTrackPublication:
+        """Publishes a track; `local_track_published` follows.
+
+        Raises:
+            PublishTrackError: the server refused it, did not answer, or is not connected.
+        """
+        try:
+            return await self._room._publisher.publish(track, options)
+        except (Refused, Unanswered, Left) as error:
+            raise PublishTrackError(str(error)) from error
+
+    async def unpublish_track(self, track_sid: str) -> None:
+        """Takes a track out of the room.
+
+        Raises:
+            UnpublishTrackError: there is none with that sid, or no connection.
+        """
+        try:
+            await self._room._publisher.unpublish(track_sid)
+        except (Refused, Left) as error:
+            raise UnpublishTrackError(str(error)) from error
+
+    def set_track_subscription_permissions(
+        self,
+        *,
+        allow_all_participants: bool,
+        participant_permissions: list[ParticipantTrackPermission] | None = None,
+    ) -> None:
+        """Says who may subscribe to one's tracks: all, or whom `participant_permissions` name."""
+        self._room._publisher.permit(allow_all_participants, participant_permissions or [])
+
+    # ---- about oneself
+
+    async def set_metadata(self, metadata: str) -> None:
+        """Changes one's metadata, which takes the right `can_update_own_metadata`; returns when the server
+        has answered. What it refuses is logged."""
+        await self._update("metadata", rtc.UpdateParticipantMetadata(metadata=metadata))
+
+    async def set_name(self, name: str) -> None:
+        """As `set_metadata`."""
+        await self._update("name", rtc.UpdateParticipantMetadata(name=name))
+
+    async def set_attributes(self, attributes: dict[str, str]) -> None:
+        """Changes the attributes that are given, and removes those given as empty. As `set_metadata`."""
+        await self._update("attributes", rtc.UpdateParticipantMetadata(attributes=attributes))
+
+    async def _update(self, what: str, request: rtc.UpdateParticipantMetadata) -> None:
+        try:
+            refusal = await self._room._requests.update(request)
+        except (Unanswered, Left) as error:
+            refusal = str(error)
+        if refusal:
+            logger.warning("cannot change the %s of %s: %s", what, self.identity, refusal)
+
+    # ---- data
+
+    async def publish_data(
+        self,
+        payload: bytes | str,
+        *,
+        reliable: bool = True,
+        destination_identities: list[str] = [],  # noqa: B006
+        topic: str = "",
+    ) -> None:
+        """Sends data to everybody, or to those named. Waits while the channel is full.
+
+        Raises:
+            PublishDataError: it is over 64,000 bytes, or there is no connection.
+        """
+        content = payload.encode() if isinstance(payload, str) else bytes(payload)
+        packet = models.DataPacket(user=models.UserPacket(payload=content, topic=topic))
+        packet.destination_identities.extend(destination_identities)
+        await self._send_packet(packet, reliable=reliable)
+
+    async def publish_dtmf(self, *, code: int, digit: str) -> None:
+        """Sends a tone to telephones in the room.
+
+        Raises:
+            PublishDTMFError: there is no connection.
+        """
+        try:
+            await self._send_packet(models.DataPacket(sip_dtmf=models.SipDTMF(code=code, digit=digit)))
+        except PublishDataError as error:
+            raise PublishDTMFError(error.message) from error
+
+    async def publish_transcription(self, transcription: Transcription) -> None:
+        """Sends what somebody said, as text. Servers hand it on from agents only.
+
+        Raises:
+            PublishTranscriptionError: there is no connection.
+        """
+        content = models.Transcription(
+            transcribed_participant_identity=transcription.participant_identity,
+            track_id=transcription.track_sid,
+            segments=[
+                models.TranscriptionSegment(
+                    id=one.id,
+                    text=one.text,
+                    start_time=one.start_time,
+                    end_time=one.end_time,
+                    final=one.final,
+                    language=one.language,
+                )
+                for one in transcription.segments
+            ],
+        )
+        try:
+            await self._send_packet(models.DataPacket(transcription=content))
+        except PublishDataError as error:
+            raise PublishTranscriptionError(error.message) from error
+
+    # ---- streams and data tracks
+
+    async def stream_text(
+        self,
+        *,
+        destination_identities: list[str] | None = None,
+        topic: str = "",
+        attributes: dict[str, str] | None = None,
+        stream_id: str | None = None,
+        reply_to_id: str | None = None,
+        total_size: int | None = None,
+        sender_identity: str | None = None,
+    ) -> TextStreamWriter:
+        """Begins a text that is written piece by piece; for one that is whole, see `send_text`."""
+        return await self._room._streams.stream_text(
+            destination_identities=destination_identities,
+            topic=topic,
+            attributes=attributes,
+            stream_id=stream_id,
+            reply_to_id=reply_to_id,
+            total_size=total_size,
+            sender_identity=sender_identity,
+        )
+
+    async def send_text(
+        self,
+        text: str,
+        *,
+        destination_identities: list[str] | None = None,
+        topic: str = "",
+        attributes: dict[str, str] | None = None,
+        reply_to_id: str | None = None,
+        compress: bool = True,
+    ) -> TextStreamInfo:
+        """Sends a text of any length."""
+        return await self._room._streams.send_text(
+            text,
+            destination_identities=destination_identities,
+            topic=topic,
+            attributes=attributes,
+            reply_to_id=reply_to_id,
+            compress=compress,
+        )
+
+    async def stream_bytes(
+        self,
+        name: str,
+        *,
+        total_size: int | None = None,
+        mime_type: str = "application/octet-stream",
+        attributes: dict[str, str] | None = None,
+        stream_id: str | None = None,
+        destination_identities: list[str] | None = None,
+        topic: str = "",
+    ) -> ByteStreamWriter:
+        """Begins bytes that are written piece by piece; for a file, see `send_file`."""
+        return await self._room._streams.stream_bytes(
+            name,
+            total_size=total_size,
+            mime_type=mime_type,
+            attributes=attributes,
+            stream_id=stream_id,
+            destination_identities=destination_identities,
+            topic=topic,
+        )
+
+    async def send_file(
+        self,
+        file_path: str,
+        *,
+        topic: str = "",
+        destination_identities: list[str] | None = None,
+        attributes: dict[str, str] | None = None,
+        stream_id: str | None = None,
+        compress: bool = True,
+    ) -> ByteStreamInfo:
+        """Sends a file."""
+        return await self._room._streams.send_file(
+            file_path,
+            topic=topic,
+            destination_identities=destination_identities,
+            attributes=attributes,
+            stream_id=stream_id,
+            compress=compress,
+        )
+
+    async def send_bytes(
+        self,
+        data: bytes,
+        *,
+        topic: str = "",
+        name: str | None = None,
+        mime_type: str | None = None,
+        destination_identities: list[str] | None = None,
+        attributes: dict[str, str] | None = None,
+        stream_id: str | None = None,
+        compress: bool = True,
+    ) -> ByteStreamInfo:
+        """Sends bytes of any length."""
+        return await self._room._streams.send_bytes(
+            data,
+            topic=topic,
+            name=name,
+            mime_type=mime_type,
+            destination_identities=destination_identities,
+            attributes=attributes,
+            stream_id=stream_id,
+            compress=compress,
+        )
+
+    async def publish_data_track(self, *, name: str) -> LocalDataTrack:
+        """Publishes a track of data frames, which others may subscribe to.
+
+        Raises:
+            PublishDataTrackError: the server refused it, did not answer, or is not connected.
+        """
+        return await self._room._data_tracks.publish(name)
+
+    # ---- calls
+
+    async def perform_rpc(
+        self,
+        *,
+        destination_identity: str,
+        method: str,
+        payload: str,
+        response_timeout: float | None = None,
+        max_round_trip_latency: float | None = None,
+    ) -> str:
+        """Calls a method of another participant, and returns what it answers.
+
+        Args:
+            response_timeout: seconds for the answer.
+            max_round_trip_latency: seconds for the request to reach its destination and be acknowledged.
+
+        Raises:
+            RpcError: it failed there, or on its way.
+        """
+        return await self._room._rpc.perform(
+            destination_identity=destination_identity,
+            method=method,
+            payload=payload,
+            response_timeout=response_timeout,
+            max_round_trip_latency=max_round_trip_latency,
+        )
+
+    def add_rpc_interceptor(self, interceptor: RpcInterceptor) -> None:
+        """Wraps every call from and to this participant from now on, inside of those added before."""
+        self._room._rpc.add_interceptor(interceptor)
+
+    def remove_rpc_interceptor(self, interceptor: RpcInterceptor) -> None:
+        """Calls under way keep it."""
+        self._room._rpc.remove_interceptor(interceptor)
+
+    @overload
+    def register_rpc_method(self, method_name: str, handler: F) -> F: ...
+    @overload
+    def register_rpc_method(self, method_name: str, handler: None = None) -> Callable[[F], F]: ...
+    def register_rpc_method(self, method_name: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Answers calls of a method by `handler`, a function or coroutine function that takes
+        RpcInvocationData and returns the answer. Without one, a decorator.
+
+        An RpcError that it raises goes to the caller; so does any other error, as 1500 without its text.
+
+        >>> @room.local_participant.register_rpc_method("greet")  # doctest: +SKIP
+        ... async def greet(call: rtc.RpcInvocationData) -> str:
+        ...     return f"Hello, {call.caller_identity}!"
+        """
+
+        def register(function: F) -> F:
+            self._room._rpc.handlers[method_name] = function
+            return function
+
+        return register if handler is None else register(handler)
+
+    def unregister_rpc_method(self, method: str) -> None:
+        self._room._rpc.handlers.pop(method, None)
+
+    # ---- what packets go through
+
+    @property
+    def _server_version(self) -> str:
+        return self._room._server_version
+
+    async def _send_packet(self, packet: models.DataPacket, *, reliable: bool = True) -> None:
+        connection = self._room._connection
+        if connection is None:
+            raise PublishDataError("the room is not connected")
+        kinds = models.DataPacket.Kind
+        packet.kind = kinds.RELIABLE if reliable else kinds.LOSSY
+        packet.participant_identity = packet.participant_identity or self.identity
+        packet.participant_sid = self.sid
+        self._room._seal(packet)
+        if (size := packet.ByteSize() + 16) > MAX_PACKET:
+            raise PublishDataError(f"data packet of {size} bytes is over the maximum of {MAX_PACKET}")
+        try:
+            await connection.send_packet(packet, reliable=reliable, within=SEND_TIMEOUT)
+        except Left as error:
+            raise PublishDataError(str(error)) from error
+        except TimeoutError:
+            raise PublishDataError("no connection to send by") from None
+
+    def _send_track_packet(self, packet: bytes) -> bool:
+        connection = self._room._connection
+        return connection is not None and connection.send_track_packet(packet)
+
+    def _signal(self, request: rtc.SignalRequest) -> None:
+        if self._room._connection is not None:
+            self._room._connection.send(request)
+
+    def _recipients(self, identities: Sequence[str] = ()) -> list[models.ParticipantInfo]:
+        others = self._room._roster.others
+        if not identities:
+            return [one._info for one in others.values()]
+        return [others[identity]._info for identity in identities if identity in others]
+
+    def __repr__(self) -> str:
+        return f"rtc.LocalParticipant(sid={self.sid}, identity={self.identity}, name={self.name})"
+
+
+class RemoteParticipant(Participant):
+    """Somebody else in a room."""
+
+    def __init__(self, owned_info: models.ParticipantInfo) -> None:
+        super().__init__(owned_info)
+        self._track_publications: dict[str, RemoteTrackPublication] = {}
+
+    @property
+    def track_publications(self) -> Mapping[str, RemoteTrackPublication]:
+        return self._track_publications
+
+    def __repr__(self) -> str:
+        return f"rtc.RemoteParticipant(sid={self.sid}, identity={self.identity}, name={self.name})"

@@ -1,0 +1,155 @@
+"""Tracks as they are published in a room, subscribed to or not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from livekit.protocol import models
+
+from roomful.rtc._enums import (
+    AudioTrackFeature,
+    EncryptionType,
+    FrameMetadataFeature,
+    TrackKind,
+    TrackPublishOptions,
+    TrackSource,
+    VideoQuality,
+    track_kind,
+)
+from roomful.rtc.track import LocalTrack, RemoteTrack, Track
+
+__all__ = ["LocalTrackPublication", "RemoteTrackPublication", "TrackPublication", "VideoQuality"]
+
+
+class TrackPublication:
+    """What the server says of a published track. See its kinds."""
+
+    def __init__(self, owned_info: models.TrackInfo) -> None:
+        self._info = owned_info
+        self._track: Track | None = None
+
+    @property
+    def track(self) -> Track | None:
+        return self._track
+
+    @property
+    def sid(self) -> str:
+        return self._info.sid
+
+    @property
+    def name(self) -> str:
+        return self._info.name
+
+    @property
+    def kind(self) -> TrackKind.ValueType:
+        return track_kind(self._info.type)
+
+    @property
+    def source(self) -> TrackSource.ValueType:
+        return cast(TrackSource.ValueType, self._info.source)
+
+    @property
+    def simulcasted(self) -> bool:
+        """Whether there are several encodings to choose from."""
+        info = self._info
+        return info.simulcast or len(info.layers) > 1 or any(len(one.layers) > 1 for one in info.codecs)
+
+    @property
+    def width(self) -> int:
+        return self._info.width
+
+    @property
+    def height(self) -> int:
+        return self._info.height
+
+    @property
+    def mime_type(self) -> str:
+        return self._info.mime_type
+
+    @property
+    def muted(self) -> bool:
+        return self._info.muted
+
+    @property
+    def encryption_type(self) -> EncryptionType.ValueType:
+        return cast(EncryptionType.ValueType, self._info.encryption)
+
+    @property
+    def audio_features(self) -> list[AudioTrackFeature.ValueType]:
+        return [cast(AudioTrackFeature.ValueType, one) for one in self._info.audio_features]
+
+    @property
+    def frame_metadata_features(self) -> list[FrameMetadataFeature.ValueType]:
+        return [cast(FrameMetadataFeature.ValueType, one) for one in self._info.packet_trailer_features]
+
+
+class LocalTrackPublication(TrackPublication):
+    """A track of ours in the room. After a full reconnect it is the same, with another sid."""
+
+    def __init__(self, owned_info: models.TrackInfo) -> None:
+        super().__init__(owned_info)
+        self._options = TrackPublishOptions()
+        self._first_subscription: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def track(self) -> LocalTrack | None:
+        return cast("LocalTrack | None", self._track)
+
+    async def wait_for_subscription(self) -> None:
+        """Returns when somebody has subscribed, which may be long ago."""
+        await asyncio.shield(self._first_subscription)
+
+    def __repr__(self) -> str:
+        return (
+            f"rtc.LocalTrackPublication(sid={self.sid}, name={self.name}, kind={self.kind}, "
+            f"source={self.source})"
+        )
+
+
+class Subscriber(Protocol):
+    """Who subscribes for a publication."""
+
+    def subscribe(self, publication: RemoteTrackPublication, wanted: bool) -> None: ...
+    def choose(self, publication: RemoteTrackPublication, quality: VideoQuality.ValueType) -> None: ...
+
+
+class RemoteTrackPublication(TrackPublication):
+    """Somebody's track in the room. It has a `track` while one is subscribed to it."""
+
+    def __init__(self, owned_info: models.TrackInfo, subscriber: Subscriber | None = None) -> None:
+        super().__init__(owned_info)
+        self._subscriber = subscriber
+        self._subscribed = False
+
+    @property
+    def track(self) -> RemoteTrack | None:
+        return cast("RemoteTrack | None", self._track)
+
+    @property
+    def subscribed(self) -> bool:
+        return self._subscribed
+
+    def set_subscribed(self, subscribed: bool) -> None:
+        """Asks for the track, or for no more of it. An event tells when it comes."""
+        if self._subscriber is not None:
+            self._subscriber.subscribe(self, subscribed)
+
+    def set_video_quality(self, quality: VideoQuality.ValueType) -> None:
+        """Asks for one of the encodings of a simulcasted video.
+
+        Raises:
+            ValueError: it is no video, or has one encoding only.
+        """
+        if self.kind != TrackKind.KIND_VIDEO:
+            raise ValueError(f"set_video_quality is only for video publications (sid={self.sid})")
+        if not self.simulcasted:
+            raise ValueError(f"set_video_quality needs a simulcasted publication (sid={self.sid})")
+        if self._subscriber is not None:
+            self._subscriber.choose(self, quality)
+
+    def __repr__(self) -> str:
+        return (
+            f"rtc.RemoteTrackPublication(sid={self.sid}, name={self.name}, kind={self.kind}, "
+            f"source={self.source})"
+        )
