@@ -246,6 +246,17 @@ class Peer:
                     )
         return sorted(found)
 
+    async def audioPackets(self) -> tuple[int, int]:
+        """How many came, and how many did not."""
+        stats = await self.room.get_rtc_stats()
+        counted = [
+            it.inbound_rtp.received
+            for connection in (stats.publisher_stats, stats.subscriber_stats)
+            for it in connection
+            if it.HasField("inbound_rtp") and it.inbound_rtp.stream.kind == "audio"
+        ]
+        return sum(it.packets_received for it in counted), sum(it.packets_lost for it in counted)
+
     async def contents(self) -> list[str]:
         """Of the data that came."""
         return [it["content"] for it in self.data]
