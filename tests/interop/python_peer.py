@@ -34,7 +34,8 @@ class Peer:
         self.colour: dict[str, list[int]] = {}
         self.frames: dict[str, int] = {}
 
-    async def connect(self, url: str, token: str) -> None:
+    async def connect(self, url: str, token: str, relay: bool = False) -> None:
+        """`relay`: by nothing but a TURN server."""
         room = self.room
         room.on("track_subscribed", self._subscribed)
         room.on("data_received", self._data_received)
@@ -55,7 +56,10 @@ class Peer:
         room.register_byte_stream_handler(
             "file", lambda reader, who: self._spawn(self._read_file(reader, who))
         )
-        await room.connect(url, token)
+        options = rtc.RoomOptions()
+        if relay:
+            options.rtc_config = rtc.RtcConfiguration(ice_transport_type=rtc.IceTransportType.TRANSPORT_RELAY)
+        await room.connect(url, token, options)
 
         @room.local_participant.register_rpc_method("shout")
         async def shout(call: rtc.RpcInvocationData) -> str:
@@ -235,10 +239,11 @@ class Peer:
         stats = await self.room.get_rtc_stats()
         found = set()
         for connection in (stats.publisher_stats, stats.subscriber_stats):
+            selected = {it.transport.transport.selected_candidate_pair_id for it in connection}
             own = {it.local_candidate.rtc.id: it.local_candidate.candidate for it in connection}
-            for pair in (it.candidate_pair.candidate_pair for it in connection):
-                if pair.nominated:
-                    local = own[pair.local_candidate_id]
+            for it in connection:
+                if it.HasField("candidate_pair") and it.candidate_pair.rtc.id in selected:
+                    local = own[it.candidate_pair.candidate_pair.local_candidate_id]
                     relayed = local.candidate_type == stats_pb2.IceCandidateType.RELAY
                     kind = stats_pb2.IceServerTransportProtocol.Name(local.relay_protocol)
                     found.add(

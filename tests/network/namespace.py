@@ -73,14 +73,16 @@ def open_namespace() -> Iterator[Namespace]:
 
 
 @contextmanager
-def open_link() -> Iterator[Link]:
-    """A network of two namespaces, a server's and a client's."""
+def open_link(*, ipv6: bool = False) -> Iterator[Link]:
+    """A network of two namespaces, a server's and a client's, of IPv4 or of IPv6 alone."""
     with numbered("roomful-s") as (number, server), named(f"roomful-c{number}") as client:
-        network = f"10.214.{number}"
-        sides = Side(server, "veth", f"{network}.1"), Side(client, "veth", f"{network}.2")
+        network, length = (f"fd00:214:{number}::", 64) if ipv6 else (f"10.214.{number}.", 24)
+        sides = Side(server, "veth", f"{network}1"), Side(client, "veth", f"{network}2")
         _ip("-n", server, "link", "add", "veth", "type", "veth", "peer", "name", "veth", "netns", client)
         for side in sides:
-            _ip("-n", side.name, "address", "add", f"{side.address}/24", "dev", side.interface)
+            address = ("address", "add", f"{side.address}/{length}", "dev", side.interface)
+            # Nobody else can have it: there is nothing to wait for.
+            _ip("-n", side.name, *address, *(["nodad"] if ipv6 else []))
             for interface in ("lo", side.interface):
                 _ip("-n", side.name, "link", "set", interface, "up")
         for side, other in (sides, sides[::-1]):

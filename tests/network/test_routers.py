@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from coturn import PORT, open_coturn
 from peers import PYTHON_PEER, run_program
 from router import Crossing, open_crossing, translate
 from served import OURS, SIGNAL_PORT, TCP_PORT, UDP_PORT, Served, url_of
+from together import play_together
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -131,45 +132,33 @@ async def miss(crossing: Crossing) -> Outcome:
         return Outcome([], server.said())
 
 
-Played = dict[str, Outcome | BaseException]
+Played = Callable[[str], Outcome]
 
 
 @pytest.fixture(scope="module")
 def played(networks: None) -> Played:
-    """All at once, each in networks of its own."""
-
-    async def play_all() -> list[Outcome | BaseException]:
-        return await asyncio.gather(*(it.play() for it in PLAYS.values()), return_exceptions=True)
-
-    return dict(zip(PLAYS, asyncio.run(play_all()), strict=True))
-
-
-def of(played: Played, name: str) -> Outcome:
-    outcome = played[name]
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
+    return play_together({name: it.play for name, it in PLAYS.items()})
 
 
 @pytest.mark.parametrize("name", [CHECKED, UNCHECKED, BY_NODE_IP])
 def test_a_server_behind_address_translation_is_reached_by(played: Played, name: str) -> None:
-    assert of(played, name).ways == ["udp", "udp"]
+    assert played(name).ways == ["udp", "udp"]
 
 
 @pytest.mark.parametrize(("name", "way"), [(COTURN_UDP, "relay udp"), (COTURN_TCP, "relay tcp")])
 def test_clients_that_nothing_else_lets_through_connect_by(played: Played, name: str, way: str) -> None:
-    assert of(played, name).ways == [way, way]
+    assert played(name).ways == [way, way]
 
 
 def test_the_log_says_why_an_external_address_is_not_used(played: Played) -> None:
-    said = of(played, BY_NODE_IP).said
+    said = played(BY_NODE_IP).said
     assert f"{OUTER} is not used: what is sent to it from here does not come back" in said
     assert "rtc.skip_external_ip_validation" in said
-    assert "is not used" not in of(played, CHECKED).said
+    assert "is not used" not in played(CHECKED).said
 
 
 def test_the_log_says_what_was_offered_tried_and_heard_and_what_mends_it(played: Played) -> None:
-    said = of(played, NEVER).said
+    said = played(NEVER).said
     (line,) = (line for line in said.splitlines() if MISSED in line)
     for part in (
         "participant=ada",

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import faults
 import pytest
 import trustme
-from namespace import Link
+from namespace import Link, Side, open_link
 from peers import PYTHON_PEER, Peer, run_program
-from servers import CACHE, ROOM, ServerProcess, open_command
+from served import OURS, TCP_PORT, TURN_PORT, UDP_PORT, Served
+from servers import CACHE
+from together import play_together
 
-from roomful.config import DEV_KEY, DEV_SECRET
+pytestmark = pytest.mark.timeout(300)
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
-
-PORT, TCP_PORT, UDP_PORT, TURN_PORT, TLS_PORT = 7880, 7881, 7882, 3478, 5349
-CHROMIUM_PEER = str(Path(__file__).resolve().parent.parent / "interop" / "browser" / "chromium_peer.py")
-GO_PEER = str(CACHE / "go-peer")
+TLS_PORT = 5349
+BROWSERS = Path(__file__).resolve().parent.parent / "interop" / "browser"
+PROGRAMS = {
+    "python": [sys.executable, PYTHON_PEER],
+    # Its TURN clients know the authorities that browsers do.
+    "chromium": [sys.executable, str(BROWSERS / "chromium_peer.py"), "--ignore-certificate-errors"],
+    "firefox": [sys.executable, str(BROWSERS / "firefox_peer.py")],
+}
+#: What follows the token for a client that may use nothing but relays.
+RELAY_ALONE: dict[str, list[Any]] = {
+    "python": [True],
+    "chromium": [{}, {"rtcConfig": {"iceTransportPolicy": "relay"}}],
+}
 Blocking = Callable[[Link], AbstractContextManager[None]]
 
 
@@ -37,96 +50,115 @@ def only_turn_over_tls(link: Link) -> Iterator[None]:
         yield
 
 
-#: What is blocked, and what the client then says of the pair that it has chosen.
-UDP = pytest.param(nullcontext, "udp", id="over UDP")
-TURN_UDP = pytest.param(only_turn_over_udp, "relay udp", id="by TURN over UDP")
-TCP = pytest.param(faults.block_udp, "tcp", id="over TCP")
-TURN_TLS = pytest.param(only_turn_over_tls, "relay tls", id="by TURN over TLS")
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@contextmanager
-def serving(link: Link, authority: trustme.CA, folder: Path, *more: str) -> Iterator[ServerProcess]:
-    """A server with all ways open, in its namespace."""
-    certificate = authority.issue_cert(link.server.address)
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    for blob in certificate.cert_chain_pems:
-        blob.write_to_path(chain, append=True)
-    certificate.private_key_pem.write_to_path(key)
-    options = [
-        *(f"--port={PORT}", f"--bind={link.server.address}", "--turn.enabled=true"),
-        *(f"--turn.udp_port={TURN_PORT}", f"--turn.tls_port={TLS_PORT}"),
-        *more,
-        *(f"--turn.domain={link.server.address}", f"--turn.cert_file={chain}", f"--turn.key_file={key}"),
-    ]
-    with open_command(*options, within=link.server.command()):
-        yield ServerProcess(f"ws://{link.server.address}:{PORT}", DEV_KEY, DEV_SECRET)
+@asynccontextmanager
+async def serving(side: Side, authority: trustme.CA, folder: Path, **rtc: Any) -> AsyncIterator[Served]:
+    """A server with all ways open."""
+    certificate = authority.issue_cert(side.address)
+    chain, key = (folder / f"{side.name} {what}.pem" for what in ("chain", "key"))
+    chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    key.write_bytes(certificate.private_key_pem.bytes())
+    turn = {"tls_port": TLS_PORT, "cert_file": str(chain), "key_file": str(key)}
+    server = Served(OURS, side, relay=True, settings={"rtc": {"node_ip": "", **rtc}, "turn": turn})
+    async with server.running():
+        yield server
 
 
 @asynccontextmanager
-async def in_room(server: ServerProcess, identity: str, *command: str) -> AsyncIterator[Peer]:
+async def in_room(server: Served, identity: str, command: list[str], *options: Any) -> AsyncIterator[Peer]:
     async with run_program(identity, *command) as peer:
-        await peer.connect(server.url, server.token(identity=identity, room=ROOM))
+        await peer.connect(server.url, server.token(identity), *options)
         yield peer
 
 
 @asynccontextmanager
 async def talking(
-    server: ServerProcess, ada: Sequence[str], bob: Sequence[str]
+    server: Served, link: Link, program: str, *options: Any
 ) -> AsyncIterator[tuple[Peer, Peer]]:
-    """The two, by these programs, once each hears the other."""
-    async with in_room(server, "ada", *ada) as one, in_room(server, "bob", *bob) as other:
-        await one.publishTone(440)
-        await other.publishTone(880)
-        await asyncio.gather(one.hears("bob", 880), other.hears("ada", 440))
+    """A client and somebody beside the server, once each hears the other."""
+    ada, bob = link.client.command(*PROGRAMS[program]), link.server.command(*PROGRAMS["python"])
+    async with in_room(server, "ada", ada, *options) as one, in_room(server, "bob", bob) as other:
+        # Firefox's fake microphone has that tone.
+        await (one.publishMicrophone() if program == "firefox" else one.publishTone(880))
+        await other.publishTone(440)
+        await asyncio.gather(one.hears("bob", 440), other.hears("ada", 880))
         yield one, other
 
 
-async def test_forced_tcp_is_used_where_nothing_is_blocked(
-    link: Link, authority: trustme.CA, tmp_path: Path
-) -> None:
-    program = link.client.command(sys.executable, PYTHON_PEER)
-    with serving(link, authority, tmp_path, "--rtc.force_tcp=true") as server:
-        async with talking(server, program, program) as (ada, bob):
-            assert await ada.path() == await bob.path() == ["tcp"]
+@dataclass(frozen=True)
+class Way:
+    program: str
+    blocked: Blocking
+    #: What the client says of the pair that it has chosen.
+    chosen: str
+    ipv6: bool = False
+    relay_alone: bool = False
+    force_tcp: bool = False
+
+    async def play(self, authority: trustme.CA, folder: Path) -> list[str]:
+        options = RELAY_ALONE[self.program] if self.relay_alone else []
+        with open_link(ipv6=self.ipv6) as link:
+            async with serving(link.server, authority, folder, force_tcp=self.force_tcp) as server:
+                with self.blocked(link):
+                    async with talking(server, link, self.program, *options) as (ada, _):
+                        way: list[str] = await ada.path()
+                        return way
 
 
-@pytest.mark.parametrize(("blocked", "chosen"), [UDP, TURN_UDP, TCP])
-async def test_programs_on_pypis_livekit_hear_each_other(
-    link: Link, authority: trustme.CA, tmp_path: Path, blocked: Blocking, chosen: str
-) -> None:
-    program = link.client.command(sys.executable, PYTHON_PEER)
-    with serving(link, authority, tmp_path) as server, blocked(link):
-        async with talking(server, program, program) as (ada, bob):
-            assert await ada.path() == await bob.path() == [chosen]
+UDP, TURN_UDP = (nullcontext, "udp"), (only_turn_over_udp, "relay udp")
+TCP, TURN_TLS = (faults.block_udp, "tcp"), (only_turn_over_tls, "relay tls")
+WAYS = {
+    "PyPI's livekit over UDP": Way("python", *UDP),
+    "PyPI's livekit by TURN over UDP": Way("python", *TURN_UDP),
+    "PyPI's livekit over TCP": Way("python", *TCP),
+    "PyPI's livekit by relays alone": Way("python", nullcontext, "relay udp", relay_alone=True),
+    "Chromium over UDP": Way("chromium", *UDP),
+    "Chromium by TURN over UDP": Way("chromium", *TURN_UDP),
+    "Chromium over TCP": Way("chromium", *TCP),
+    "Chromium by TURN over TLS": Way("chromium", *TURN_TLS),
+    "Chromium by relays alone": Way("chromium", nullcontext, "relay udp", relay_alone=True),
+    "Firefox over UDP": Way("firefox", *UDP),
+    "Firefox over TCP": Way("firefox", *TCP),
+    "IPv6 alone, over UDP": Way("python", *UDP, ipv6=True),
+    "IPv6 alone, by TURN over UDP": Way("python", *TURN_UDP, ipv6=True),
+    "IPv6 alone, over TCP that is forced": Way("python", nullcontext, "tcp", ipv6=True, force_tcp=True),
+    "IPv6 alone, by TURN over TLS": Way("chromium", *TURN_TLS, ipv6=True),
+}
+GO = "Go's SDK by TURN over TLS"
 
 
-@pytest.mark.parametrize(("blocked", "chosen"), [UDP, TURN_UDP, TCP, TURN_TLS])
-async def test_a_browser_hears_and_is_heard(
-    link: Link, authority: trustme.CA, tmp_path: Path, blocked: Blocking, chosen: str
-) -> None:
-    # Its TURN clients know the authorities that browsers do.
-    browser = link.client.command(sys.executable, CHROMIUM_PEER, "--ignore-certificate-errors")
-    program = link.server.command(sys.executable, PYTHON_PEER)
-    with serving(link, authority, tmp_path) as server, blocked(link):
-        async with talking(server, browser, program) as (ada, _):
-            assert await ada.path() == [chosen]
-
-
-async def test_a_client_that_checks_certificates_is_relayed_over_tls(
-    link: Link, authority: trustme.CA, tmp_path: Path
-) -> None:
-    """Go's SDK trusts the authorities that it is told."""
-    bundle = tmp_path / "authority.pem"
+async def relay_go(authority: trustme.CA, folder: Path) -> list[str]:
+    """Go's SDK checks certificates, by the authorities that it is told."""
+    bundle = folder / "authority.pem"
     authority.cert_pem.write_to_path(bundle)
-    program = link.server.command(sys.executable, PYTHON_PEER)
-    with serving(link, authority, tmp_path) as server, only_turn_over_tls(link):
-        token = server.token(identity="go", room=ROOM)
-        go = link.client.command("env", f"SSL_CERT_FILE={bundle}", GO_PEER, server.url, token)
-        async with in_room(server, "ada", *program) as ada, run_program("go", *go):
-            await ada.publishTone(440)
-            await ada.hears("go", 440)
+    with open_link() as link:
+        async with serving(link.server, authority, folder) as server:
+            with only_turn_over_tls(link):
+                go = [
+                    "env",
+                    f"SSL_CERT_FILE={bundle}",
+                    str(CACHE / "go-peer"),
+                    server.url,
+                    server.token("go"),
+                ]
+                program = link.server.command(*PROGRAMS["python"])
+                async with (
+                    in_room(server, "ada", program) as ada,
+                    run_program("go", *link.client.command(*go)),
+                ):
+                    await ada.publishTone(440)
+                    await ada.hears("go", 440)
+                    return ["relay tls"]  # There is no other.
+
+
+@pytest.fixture(scope="module")
+def played(networks: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
+    plays = {name: way.play for name, way in WAYS.items()} | {GO: relay_go}
+    authority, folder = trustme.CA(), tmp_path_factory.mktemp("certificates")
+    return play_together({name: partial(play, authority, folder) for name, play in plays.items()})
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"), [(name, way.chosen) for name, way in WAYS.items()] + [(GO, "relay tls")]
+)
+def test_a_client_hears_and_is_heard_on(played: Callable[[str], list[str]], name: str, chosen: str) -> None:
+    assert played(name) == [chosen]

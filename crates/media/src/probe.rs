@@ -471,11 +471,13 @@ mod tests {
             for line in media.local_candidates() {
                 probe.add_candidate(now, &line);
             }
+            let mut relay = Server::new(ServerConfig::new([7; 32]), addresses, now);
+            relay.admit("PA_one");
             Self {
                 now,
                 probe,
                 media,
-                relay: Server::new(ServerConfig::new([7; 32]), addresses, now),
+                relay,
                 ice_frames: Unframer::default(),
                 blocked: false,
             }

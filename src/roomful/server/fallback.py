@@ -1,6 +1,7 @@
 """Which ways to connect a client is left after others failed it: any, only TCP, only a relay over TLS.
 
-A way is given up by evidence: the connection broke while signalling, over the same network, lived.
+A way is given up by evidence: the connection broke while signalling, over the same network, lived. A way that
+a client was left with and that brought no connection is given up at once.
 What is known of a client is kept for a while by room and identity, since who fails comes back with another
 session perhaps.
 """
@@ -86,6 +87,8 @@ class Ways:
         self._last_failure = float("-inf")
         #: The client has not come back since the preference changed: what fails meanwhile is no news.
         self._changed = False
+        #: Something connected since the preference is what it is.
+        self._proven = False
 
     @property
     def tcp_only(self) -> bool:
@@ -93,9 +96,11 @@ class Ways:
 
     def prefer(self, preference: Preference) -> None:
         self.preference = preference
+        self._proven = False
         self._known.put(*self._key, preference)
 
     def connected(self, target: Target, way: Way | None) -> None:
+        self._proven = True
         self._connected_at.setdefault(target, self._known.clock())
         if way is not None:
             self._used[target] = way
@@ -110,10 +115,20 @@ class Ways:
         if not signal_alive:
             self._last_failure = float("-inf")
             return False
+        if self.never_connected():
+            return True
         now = self._known.clock()
         again = now - self._last_failure <= WINDOW
         self._last_failure = now
         return (again or self._is_short(target)) and self._change()
+
+    def never_connected(self) -> bool:
+        """The client is here and media is not. Whether that was for the way that it is left with, which is
+        another now."""
+        if not self._known.enabled or self._changed or self._proven or self.preference == "any":
+            return False
+        self.prefer("relay" if self.preference == "tcp" and self._known.has_tls else "any")
+        return True
 
     def returned(self, reason: int) -> bool:
         """The client resumes, for a `livekit.ReconnectReason`. Whether the preference is another now."""
@@ -138,10 +153,9 @@ class Ways:
         preference = self._next()
         if preference == self.preference:
             return False
-        self.preference = preference
+        self.prefer(preference)
         self._changed = True
         self._last_failure = float("-inf")
-        self._known.put(*self._key, preference)
         return True
 
     def _next(self) -> Preference:
@@ -167,10 +181,19 @@ def _connects_by_tcp(client: models.ClientInfo) -> bool:
 
 
 def media_failed(participant: Participant, event: Event.Connection) -> None:
-    now, last = participant.node.clock(), participant.last_signal
-    alive = participant.session is not None and now - last < RECENT_SIGNAL
-    if participant.ways.failed(event.target, event.way, signal_alive=alive):
+    if participant.ways.failed(event.target, event.way, signal_alive=_signal_lives(participant)):
         apply(participant)
+
+
+def media_stayed_away(participant: Participant) -> None:
+    """Though the client resumed."""
+    if _signal_lives(participant) and participant.ways.never_connected():
+        apply(participant)
+
+
+def _signal_lives(participant: Participant) -> bool:
+    now, last = participant.node.clock(), participant.last_signal
+    return participant.session is not None and now - last < RECENT_SIGNAL
 
 
 def prefer(participant: Participant, protocol: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from livekit.protocol import models, rtc
 
-from roomful.server import frames
+from roomful.server import fallback, frames
 from roomful.server.media import Event
 from roomful.server.participant import Participant, State
 
@@ -124,6 +124,7 @@ def _await_media(participant: Participant) -> None:
 def _resume_timeout(participant: Participant) -> None:
     participant.timers.pop("resumed", None)
     if not participant.media_alive and participant.session is not None:
+        fallback.media_stayed_away(participant)
         participant.room.remove(participant, DisconnectReason.CONNECTION_TIMEOUT, action=Action.RECONNECT)
 
 

@@ -216,8 +216,10 @@ class Peer {
     const { publisher, subscriber } = this.room.engine.pcManager;
     for (const connection of [publisher, subscriber]) {
       const stats = (await connection?.getStats()) ?? new Map();
+      const selected = new Set([...stats.values()].map((entry) => entry.selectedCandidatePairId));
       for (const entry of stats.values()) {
-        if (entry.type !== "candidate-pair" || !entry.nominated || entry.state !== "succeeded") continue;
+        // Firefox marks the pair itself.
+        if (entry.type !== "candidate-pair" || !(selected.has(entry.id) || entry.selected)) continue;
         const own = stats.get(entry.localCandidateId);
         found.add(own.candidateType === "relay" ? `relay ${own.relayProtocol}` : own.protocol);
       }

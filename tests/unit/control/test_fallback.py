@@ -143,6 +143,38 @@ def test_by_way_of_tcp_to_a_relay_over_tls() -> None:
     assert relay_forced(world.join("ada"))
 
 
+@pytest.mark.parametrize(("settings", "forced"), [(TLS, True), ({}, False)])
+def test_tcp_that_brings_no_connection_is_given_up_at_once(settings: dict[str, Any], forced: bool) -> None:
+    world = World(config(**settings))
+    ada, bob = up(world.join("ada")), up(world.join("bob"))
+    for client in (ada, bob):
+        broken(client)
+    # Ada resumes and gets no media, bob begins anew and gets none.
+    back = world.resume(ada)
+    world.pass_time(10)
+    alive(back)
+    world.pass_time(5)
+    assert back.got("leave")[-1].action == rtc.LeaveRequest.RECONNECT
+    bob.send(leave=rtc.LeaveRequest())
+    broken(world.join("bob"), None)
+    for identity in ("ada", "bob"):
+        again = world.join(identity)
+        assert world.media.named("add_participant")[-1]["tcp_only"] is False
+        assert relay_forced(again) == forced
+    # A relay that does not connect either leaves every way open.
+    broken(again, None)
+    assert not relay_forced(world.join("bob"))
+
+
+def test_tcp_is_kept_where_the_whole_network_was_gone(world: World) -> None:
+    ada = up(world.join("ada"))
+    broken(ada)
+    world.resume(ada)
+    world.pass_time(15)
+    world.join("ada")
+    assert world.media.named("add_participant")[-1]["tcp_only"] is True
+
+
 @pytest.mark.parametrize(
     ("sdk", "version", "over_tcp"),
     [("GO", "2.9.0", False), ("SWIFT", "1.0.4", False), ("SWIFT", "1.0.5", True), ("RUST", "", True)],

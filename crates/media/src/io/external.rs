@@ -181,7 +181,8 @@ impl<'a> Asking<'a> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            while self.socket.readable {
+            // What comes in without end is no reason to wait for ever.
+            while self.socket.readable && Instant::now() < end {
                 self.socket
                     .receive(&mut self.buffers, |_, remote, datagram| {
                         if let Some(earlier) = take(remote, datagram) {
@@ -230,6 +231,31 @@ mod tests {
             asked
         });
         (name, thread)
+    }
+
+    #[test]
+    fn a_flood_does_not_make_us_wait_longer() {
+        let mut socket = media("127.0.0.1:0");
+        let to = socket.address();
+        let flooder = StdSocket::bind("127.0.0.1:0").unwrap();
+        let (start, mut received) = (Instant::now(), 0);
+        // Each datagram brings the next.
+        let mut asking = Asking::new(&mut socket).unwrap();
+        asking
+            .until(
+                start + Duration::from_millis(50),
+                |_| {
+                    flooder.send_to(b"x", to).unwrap();
+                },
+                |_, _| {
+                    assert!(start.elapsed() < Duration::from_secs(5), "still waiting");
+                    received += 1;
+                    flooder.send_to(b"x", to).unwrap();
+                    None
+                },
+            )
+            .unwrap();
+        assert!(received > 0);
     }
 
     fn media(address: &str) -> UdpSocket {

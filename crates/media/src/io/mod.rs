@@ -243,6 +243,9 @@ impl Engine {
 
     /// Hands a command to the workers; never blocks on them.
     pub fn send(&self, command: Command) {
+        if let Some(gate) = &self.gate {
+            gate.tell(&command);
+        }
         if let Command::OpenRoom(spec) = &command {
             if let Some(worker) = self.workers.get(worker_of(spec.room, self.workers.len())) {
                 worker.send(command);

@@ -168,7 +168,7 @@ struct Turns {
 impl Turns {
     fn run(mut self, mut poll: Poll) {
         let mut ready = Events::with_capacity(64);
-        let mut faults = Faults::of("media worker");
+        let mut faults = Faults::of("media worker", self.bell.clone());
         loop {
             let timeout = self.timeout(Instant::now());
             if let Err(error) = poll.poll(&mut ready, timeout)
@@ -264,6 +264,7 @@ impl Turns {
             sockets,
             buffers,
             plane,
+            gate,
             ..
         } = self;
         for socket in &mut sockets.0 {
@@ -273,6 +274,10 @@ impl Turns {
                 }
                 let now = Instant::now();
                 let result = socket.receive(buffers, |local, remote, datagram| {
+                    // Nobody but the gate speaks for a relayed address.
+                    if gate.is_some() && is_relayed(remote) {
+                        return;
+                    }
                     plane.handle_datagram(
                         now,
                         FiveTuple {

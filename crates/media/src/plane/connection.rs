@@ -352,12 +352,7 @@ impl Plane {
         {
             match event {
                 TransportEvent::StateChanged(state) => self.state_changed(now, key, state),
-                TransportEvent::TupleAdded(tuple) => {
-                    if !connection.tuples.contains(&tuple) {
-                        connection.tuples.push(tuple);
-                    }
-                    self.by_tuple.insert(tuple, key);
-                }
+                TransportEvent::TupleAdded(tuple) => self.claim(now, key, tuple),
                 TransportEvent::TupleRemoved(tuple) => {
                     connection.tuples.retain(|known| *known != tuple);
                     if self.by_tuple.get(&tuple) == Some(&key) {
@@ -386,6 +381,25 @@ impl Plane {
                 }
             }
         }
+    }
+
+    /// Something of a connection's peer came on that path: what names nobody and comes by it is the connection's
+    /// from now on, unless it is the path of another. Who has one password can send a check in
+    /// the name of any address, and would silence whoever is there.
+    pub(super) fn claim(&mut self, now: Instant, key: usize, tuple: FiveTuple) {
+        if let Some(owner) = self.by_tuple.get(&tuple) {
+            let holds = |it: &Connection| it.transport.holds(now, &tuple);
+            if *owner == key || self.connections.get(*owner).is_some_and(holds) {
+                return;
+            }
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if !connection.tuples.contains(&tuple) {
+            connection.tuples.push(tuple);
+        }
+        self.by_tuple.insert(tuple, key);
     }
 
     fn state_changed(&mut self, now: Instant, key: usize, state: TransportState) {

@@ -37,7 +37,11 @@ impl Plane {
                 }
                 self.touch(key);
             }
-            Received::Consumed | Received::Dropped(_) => self.touch(key),
+            Received::Consumed => {
+                self.claim(now, key, *tuple);
+                self.touch(key);
+            }
+            Received::Dropped(_) => self.touch(key),
         }
         if silent {
             self.heard(now, key);

@@ -15,6 +15,7 @@ use super::{
     DropReason, FiveTuple, IceCredentials, IceRole, LocalCandidate, OutgoingCandidate, Protocol,
     Transmit, TransportError, Way,
 };
+use crate::turn::is_relayed;
 
 /// 5-tuples at once.
 const MAX_TUPLES: usize = 16;
@@ -22,6 +23,8 @@ const MAX_TUPLES: usize = 16;
 const MAX_ADMISSIONS: u32 = 64;
 /// A 5-tuple that was silent for that long makes room for a new one.
 const TUPLE_IDLE: Duration = Duration::from_secs(30);
+/// A selected 5-tuple is in use as long as it was heard on so lately: peers ask for consent every few seconds (RFC 7675).
+const TUPLE_IN_USE: Duration = Duration::from_secs(8);
 /// Candidates taken from the peer's description and by trickle, until the next restart.
 const MAX_REMOTE_CANDIDATES: usize = 16;
 /// Checks sent to an address that never answered: nobody is flooded on a peer's word.
@@ -86,6 +89,8 @@ pub(super) struct Ice {
     tuples: Vec<Validated>,
     admissions: u32,
     remote_candidates: usize,
+    /// Addresses that the peer has of relays, by its candidates, whether these were taken or not.
+    relayed: Vec<SocketAddr>,
     unanswered: Vec<Unanswered>,
     selected: Option<FiveTuple>,
     /// A path was selected since the last (re)start.
@@ -125,6 +130,7 @@ impl Ice {
             tuples: Vec::new(),
             admissions: 0,
             remote_candidates: 0,
+            relayed: Vec::new(),
             unanswered: Vec::new(),
             selected: None,
             nominated: false,
@@ -264,8 +270,18 @@ impl Ice {
     }
 
     pub(super) fn add_remote(&mut self, now: Instant, line: &str) -> Result<bool, TransportError> {
-        let parsed = candidate::parse(line, self.connects)?
-            .filter(|it| !self.tcp_only || protocol(it.proto()) == Some(Protocol::Tcp));
+        let parsed = candidate::parse(line, self.connects)?;
+        if let Some(candidate) = &parsed
+            && candidate.kind() == is::CandidateKind::Relayed
+            && !self.relayed.contains(&candidate.addr())
+        {
+            if self.relayed.len() >= MAX_REMOTE_CANDIDATES {
+                self.relayed.remove(0);
+            }
+            self.relayed.push(candidate.addr());
+        }
+        let parsed =
+            parsed.filter(|it| !self.tcp_only || protocol(it.proto()) == Some(Protocol::Tcp));
         let (Some(candidate), true) = (parsed, self.remote_candidates < MAX_REMOTE_CANDIDATES)
         else {
             self.counters.candidates_ignored = self.counters.candidates_ignored.saturating_add(1);
@@ -304,6 +320,13 @@ impl Ice {
     #[inline]
     pub(super) fn find(&self, tuple: &FiveTuple) -> Option<usize> {
         self.tuples.iter().position(|known| known.tuple == *tuple)
+    }
+
+    /// Whether the 5-tuple is selected and something authenticated came on it lately.
+    pub(super) fn holds(&self, now: Instant, tuple: &FiveTuple) -> bool {
+        let known = self.find(tuple).and_then(|index| self.tuples.get(index));
+        self.selected() == Some(*tuple)
+            && known.is_some_and(|it| now.saturating_duration_since(it.last_used) < TUPLE_IN_USE)
     }
 
     /// Something authenticated came on that 5-tuple.
@@ -432,9 +455,9 @@ impl Ice {
     /// How the selected path goes, or the last one that was: `None` before there was any.
     pub(super) fn way(&self) -> Option<Way> {
         let selected = self.selected?;
-        let relayed = self.agent.remote_candidates().any(|remote| {
-            remote.addr() == selected.remote && remote.kind() == is::CandidateKind::Relayed
-        });
+        // Told by the address: a peer's check may come before its candidate, or that may not have been taken.
+        let remote = selected.remote;
+        let relayed = is_relayed(remote) || self.relayed.contains(&remote);
         Some(match selected.protocol {
             _ if relayed => Way::Relay,
             Protocol::Udp => Way::Udp,

@@ -132,6 +132,11 @@ impl Transport {
         self.ice.set_tcp_only(tcp_only);
     }
 
+    /// Whether that is the selected path, and the peer was heard on it in the last seconds.
+    pub fn holds(&self, now: Instant, tuple: &FiveTuple) -> bool {
+        self.ice.holds(now, tuple)
+    }
+
     /// How the selected path goes, or the last one that was: `None` before there was any.
     pub fn way(&self) -> Option<Way> {
         self.ice.way()

@@ -95,7 +95,10 @@ impl Sctp {
                 // Well above the peer's delayed acknowledgement (200 ms): a spurious time-out gives up a
                 // lossy message that had arrived.
                 .with_rto_min_ms(400)
-                .with_rto_max_ms(10_000),
+                // For as long the first data waits where a broken path is well again. libwebrtc's cap, too.
+                .with_rto_max_ms(3_000)
+                // Whether the peer is there is for ICE to say.
+                .with_max_init_retransmits(None),
         );
         let mut config = EndpointConfig::new();
         config.max_payload_size(MAX_PAYLOAD);

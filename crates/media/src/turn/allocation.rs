@@ -14,6 +14,8 @@ const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 const MAX_PEERS: usize = 32;
 /// How much may pass at once, as the time in which so much passes.
 const BURST: Duration = Duration::from_secs(1);
+/// What the shortest message costs, in bytes: each takes a worker's time, whatever it holds.
+const SHORTEST: usize = 500;
 
 #[derive(Debug)]
 pub(super) struct Allocation {
@@ -200,7 +202,7 @@ impl Allocation {
     }
 
     fn cost(&self, bytes: usize) -> Duration {
-        Duration::from_secs_f64(bytes as f64 * self.per_byte)
+        Duration::from_secs_f64(bytes.max(SHORTEST) as f64 * self.per_byte)
     }
 
     /// A peer, made if it is new: in place of the one unused for longest if there are too many.

@@ -104,7 +104,7 @@ impl Authority {
     fn nonce_of(&self, second: u32, leg: Leg) -> String {
         let stream = match leg.transport {
             LegTransport::Udp => 0,
-            LegTransport::Stream(id) => id.wrapping_add(1),
+            LegTransport::Stream(id) | LegTransport::Proxied(id) => id.wrapping_add(1),
         };
         let mut context = hmac::Context::with_key(&self.nonces);
         context.update(&second.to_be_bytes());

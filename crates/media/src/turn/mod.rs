@@ -7,14 +7,15 @@
 //! abused for does not exist here, whatever form an address is written in ([`MediaAddresses`]).
 //!
 //! Nothing is stored for somebody who has not signed with [`credentials`]: these and nonces are derived
-//! from the process's secret, and answers to strangers are short and counted by network.
+//! from the process's secret, and answers to strangers are short and counted by network. Credentials count
+//! as long as the participant is there ([`Server::admit`]), and nothing that it allocated outlives it.
 //!
 //! [`Client`] is the other side, for programs of ours that are behind a network of their own.
 
 mod addresses;
 mod allocation;
 pub(crate) mod binding;
-mod bucket;
+pub(crate) mod bucket;
 mod channel;
 mod client;
 mod credentials;
@@ -49,6 +50,9 @@ pub enum LegTransport {
     Udp,
     /// TCP or TLS; the number is unique to the connection as long as the server runs.
     Stream(u64),
+    /// A stream by way of whoever ends TLS in front of us; the remote address is theirs, and tells nothing of
+    /// the client.
+    Proxied(u64),
 }
 
 /// A datagram of a client for the media.

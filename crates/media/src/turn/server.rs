@@ -29,6 +29,8 @@ const MAX_DATA: usize = 4096;
 const MAX_QUEUE: usize = 256;
 /// Allocations that there may be at all: relayed IPv4 addresses are many times as many.
 const MAX_ALLOCATIONS: usize = 1 << 20;
+/// How long what media says last to who is revoked has to get out.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -69,8 +71,8 @@ pub struct Server {
     allocations: Slab<Allocation>,
     by_leg: FxHashMap<Leg, usize>,
     by_relayed: FxHashMap<SocketAddr, usize>,
-    /// Allocations of a participant, by sid.
-    participants: FxHashMap<Box<str>, usize>,
+    /// Allocations of each participant that there is, by sid.
+    participants: FxHashMap<Box<str>, Vec<usize>>,
     deadlines: BTreeSet<(Instant, usize)>,
     /// Of the next relayed address.
     number: u64,
@@ -109,6 +111,24 @@ impl Server {
         }
     }
 
+    /// From now on credentials for that participant count.
+    pub fn admit(&mut self, sid: &str) {
+        self.participants.entry(sid.into()).or_default();
+    }
+
+    /// The participant is gone: its credentials count no more, and what it has allocated ends in a second,
+    /// whatever its lifetime.
+    pub fn revoke(&mut self, now: Instant, sid: &str) {
+        for index in self.participants.remove(sid).unwrap_or_default() {
+            let Some(allocation) = self.allocations.get_mut(index) else {
+                continue;
+            };
+            self.deadlines.remove(&(allocation.expires, index));
+            allocation.expires = allocation.expires.min(now + GOODBYE);
+            self.deadlines.insert((allocation.expires, index));
+        }
+    }
+
     /// How many allocations there are.
     #[must_use]
     pub fn allocations(&self) -> usize {
@@ -132,7 +152,7 @@ impl Server {
     ) -> Option<ToMedia<'a>> {
         match packet.first()? {
             0x40..=0x4f => {
-                let (number, data) = channel::parse(packet)?;
+                let (number, data) = channel::parse(packet).filter(|(_, it)| !it.is_empty())?;
                 self.allocation(now, leg)?.channel_data(now, number, data)
             }
             0..=3 => {
@@ -222,7 +242,7 @@ impl Server {
     fn send<'a>(&mut self, now: Instant, leg: Leg, message: &Message<'a>) -> Option<ToMedia<'a>> {
         let mut unknown = unknown_attributes(message);
         let peer = message.address(attribute::XOR_PEER_ADDRESS)?;
-        let data = message.get(attribute::DATA)?;
+        let data = message.get(attribute::DATA).filter(|it| !it.is_empty())?;
         if unknown.next().is_some() {
             return None;
         }
@@ -341,6 +361,9 @@ impl Server {
         username: &str,
         holder: Holder<'_>,
     ) -> Result<Granted, Code> {
+        if !self.participants.contains_key(holder.sid) {
+            return Err(401);
+        }
         let known = self.by_leg.get(&leg).copied();
         let known = known.filter(|it| self.allocations.get(*it).is_some_and(|it| it.expires > now));
         let Some(index) = known else {
@@ -403,11 +426,7 @@ impl Server {
             Some(Some(FAMILY_IPV6)) if has_ipv6 => true,
             Some(_) => return Err(440),
         };
-        let own = self
-            .participants
-            .get(holder.sid)
-            .copied()
-            .unwrap_or_default();
+        let own = self.participants.get(holder.sid).map_or(0, Vec::len);
         if own >= self.config.allocations_per_participant {
             return Err(486);
         }
@@ -433,7 +452,9 @@ impl Server {
         self.deadlines.insert((expires, index));
         self.by_leg.insert(leg, index);
         self.by_relayed.insert(relayed, index);
-        *self.participants.entry(holder.sid.into()).or_default() += 1;
+        if let Some(own) = self.participants.get_mut(holder.sid) {
+            own.push(index);
+        }
         log::debug!("TURN: {} is relayed as {relayed}", holder.sid);
         Ok(Granted::Allocation { relayed, lifetime })
     }
@@ -486,10 +507,7 @@ impl Server {
             .split_once(':')
             .map_or("", |(_, sid)| sid);
         if let Some(own) = self.participants.get_mut(sid) {
-            *own -= 1;
-            if *own == 0 {
-                self.participants.remove(sid);
-            }
+            own.retain(|it| *it != index);
         }
         log::debug!("TURN: {sid} is no longer relayed as {}", allocation.relayed);
     }

@@ -152,3 +152,44 @@ fn a_publisher_that_floods_disturbs_nobody() {
     assert!(world.heard(bob, flood).len() > flooded + 10_000);
     assert!(world.peer(mallory).is_connected() && world.peer(bob).is_connected());
 }
+
+#[test]
+fn checks_in_anothers_name_take_nothing_from_who_is_there() {
+    let mut world = World::new(54);
+    let alice = world.join("alice", Join::single());
+    let bob = world.join("bob", Join::single());
+    let mallory = world.join("mallory", Join::single());
+    let microphone = world.publish_audio(alice);
+    assert!(world.run_until(2 * SECOND, |world| {
+        !world.heard(bob, microphone).is_empty() && world.peer(mallory).is_connected()
+    }));
+    let address = world.peer(alice).address(Target::Publisher).unwrap();
+    let before = world.heard(bob, microphone).len();
+    for _ in 0..100 {
+        world.check_as(mallory, address);
+        world.run_for(SECOND / 20);
+    }
+    let heard = world.heard(bob, microphone).len() - before;
+    assert!(heard >= 245, "{heard}");
+}
+
+#[test]
+fn who_comes_is_heard_though_another_has_spoken_in_its_name_before() {
+    let mut world = World::new(55);
+    let bob = world.join("bob", Join::single());
+    let mallory = world.join("mallory", Join::single());
+    assert!(world.run_until(2 * SECOND, |world| world.peer(mallory).is_connected()));
+    let alice = world.join("alice", Join::single());
+    let address = world.peer(alice).address(Target::Publisher).unwrap();
+    world.check_as(mallory, address);
+    let microphone = world.publish_audio(alice);
+    let mut seconds = 0;
+    while world.heard(bob, microphone).len() < 50 && seconds < 10 {
+        seconds += 1;
+        for _ in 0..10 {
+            world.check_as(mallory, address);
+            world.run_for(SECOND / 10);
+        }
+    }
+    assert!(seconds < 5, "{seconds}");
+}

@@ -105,6 +105,8 @@ impl Ord for Arrival {
 struct Path {
     up: Link,
     down: Link,
+    /// The last connectivity check that the client sent.
+    check: Vec<u8>,
 }
 
 pub struct World {
@@ -181,6 +183,7 @@ impl World {
         self.paths.push(Path {
             up: Link::new(join.up, seed),
             down: Link::new(join.down, seed + 1),
+            check: Vec::new(),
         });
         self.peers
             .push(Peer::new(name, id, &join, self.now, seed + 2));
@@ -397,6 +400,13 @@ impl World {
         self.push(self.now, Cargo::ToServer(datagram));
     }
 
+    /// Sends the client's last connectivity check to the server as if from `source`.
+    pub fn check_as(&mut self, who: Who, source: SocketAddr) {
+        let check = self.paths[who.0].check.clone();
+        assert!(!check.is_empty(), "a client that has checked something");
+        self.inject(source, check);
+    }
+
     pub fn command(&mut self, command: Command) {
         self.server.handle_command(self.now, command);
         self.settle();
@@ -526,6 +536,9 @@ impl World {
                 );
             }
             for datagram in datagrams {
+                if datagram.contents.starts_with(&[0, 1]) {
+                    self.paths[index].check.clone_from(&datagram.contents);
+                }
                 let arrivals = self.paths[index].up.send(self.now, datagram.contents.len());
                 for at in arrivals {
                     self.push(at, Cargo::ToServer(datagram.clone()));

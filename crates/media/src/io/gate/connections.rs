@@ -10,6 +10,7 @@ use slab::Slab;
 use super::framing::Unframer;
 use super::stream::Stream;
 use crate::transport::{FiveTuple, Protocol};
+use crate::turn::bucket::{Rate, Shares};
 use crate::turn::{Framing, Leg, LegTransport};
 
 /// Connections at once.
@@ -17,6 +18,11 @@ const MOST: usize = 10_000;
 /// Of those whom no participant has answered yet, or who have nothing allocated: at once, and from one address (IPv6: one /64).
 const MOST_STRANGERS: usize = 1_024;
 const MOST_STRANGERS_OF_ONE: usize = 64;
+/// TLS handshakes with one address (IPv6: one /64), the dearest thing that a stranger can ask for.
+const HANDSHAKES: Rate = Rate {
+    per_second: 50,
+    burst: Duration::from_secs(4),
+};
 /// Until when a stranger must have got an answer.
 const STRANGER_FOR: Duration = Duration::from_secs(10);
 /// Peers ask for consent every few seconds (RFC 7675), and a participant that is there answers.
@@ -28,6 +34,8 @@ pub(super) enum Speech {
         unframer: Unframer,
         /// The worker whose participant has answered; none for a stranger.
         worker: Option<usize>,
+        /// Connectivity checks of a stranger.
+        checks: u32,
     },
     Turn {
         framing: Framing,
@@ -42,19 +50,28 @@ impl Speech {
         Self::Ice {
             unframer: Unframer::default(),
             worker: None,
+            checks: 0,
         }
     }
 
-    /// `number` is the connection's own for as long as the process runs.
-    pub(super) fn turn(number: u64, local: SocketAddr, remote: SocketAddr) -> Self {
+    /// The transport has a number of its own for as long as the process runs.
+    pub(super) fn turn(transport: LegTransport, local: SocketAddr, remote: SocketAddr) -> Self {
         Self::Turn {
             framing: Framing::default(),
             leg: Leg {
-                transport: LegTransport::Stream(number),
+                transport,
                 local,
                 remote,
             },
             allocated: false,
+        }
+    }
+
+    /// Its remote address says nothing of whose it is.
+    fn is_proxied(&self) -> bool {
+        match self {
+            Self::Ice { .. } => false,
+            Self::Turn { leg, .. } => matches!(leg.transport, LegTransport::Proxied(_)),
         }
     }
 
@@ -95,8 +112,8 @@ impl Connection {
     }
 }
 
-#[derive(Default)]
 pub(super) struct Connections {
+    handshakes: Shares,
     all: Slab<Connection>,
     by_tuple: FxHashMap<FiveTuple, usize>,
     by_leg: FxHashMap<Leg, usize>,
@@ -105,12 +122,37 @@ pub(super) struct Connections {
 }
 
 impl Connections {
+    /// `key` keeps to ourselves which networks share their bounds.
+    pub(super) fn new(key: &[u8; 32], now: Instant) -> Self {
+        Self {
+            handshakes: Shares::new(key, HANDSHAKES, now),
+            all: Slab::new(),
+            by_tuple: FxHashMap::default(),
+            by_leg: FxHashMap::default(),
+            strangers: VecDeque::new(),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
+    /// Whether there may be one more, before anything is spent on it.
+    pub(super) fn have_room(&self) -> bool {
+        self.all.len() < MOST
+    }
+
+    /// Whether an address may have one more TLS handshake.
+    pub(super) fn may_shake_hands(&mut self, now: Instant, remote: IpAddr) -> bool {
+        match prefix(remote) {
+            IpAddr::V4(v4) => self.handshakes.take(now, &v4.octets()),
+            IpAddr::V6(v6) => self.handshakes.take(now, &v6.octets()),
+        }
+    }
+
     /// The newcomer's key, unless there are too many of its kind. Among strangers from everywhere the oldest
-    /// makes room: whoever belongs here is one no longer than a round trip or two.
+    /// makes room: whoever belongs here is one no longer than a round trip or two. Those behind a proxy are
+    /// from everywhere, whatever their address.
     pub(super) fn open(
         &mut self,
         now: Instant,
@@ -122,12 +164,16 @@ impl Connections {
         let address = prefix(remote.ip());
         let of_one = |key: &usize| {
             let other = self.all.get(*key);
-            other.is_some_and(|it| prefix(it.remote.ip()) == address)
+            other.is_some_and(|it| prefix(it.remote.ip()) == address && !it.speech.is_proxied())
         };
-        if self.all.len() >= MOST {
+        if !self.have_room() {
             return None;
         }
-        let of_one: Vec<usize> = self.strangers.iter().copied().filter(of_one).collect();
+        let of_one: Vec<usize> = if speech.is_proxied() {
+            Vec::new()
+        } else {
+            self.strangers.iter().copied().filter(of_one).collect()
+        };
         let oldest = if of_one.len() >= MOST_STRANGERS_OF_ONE {
             of_one.first().copied()
         } else {
@@ -160,23 +206,31 @@ impl Connections {
         self.all.get_mut(key)
     }
 
-    /// Where a worker's datagram leaves: its participant has answered.
-    pub(super) fn answered(
+    /// Where a worker's datagram leaves. A stranger's connection gets nothing, and is nobody's, until a check
+    /// that came by it is `proven` by its answer: what else is for that address is for an earlier connection.
+    pub(super) fn leaves_by(
         &mut self,
         now: Instant,
         tuple: &FiveTuple,
         from: usize,
+        proven: bool,
     ) -> Option<usize> {
         let key = *self.by_tuple.get(tuple)?;
         let connection = self.all.get_mut(key)?;
         let Speech::Ice { worker, .. } = &mut connection.speech else {
             return None;
         };
-        connection.used = now;
         if worker.is_none() {
+            if !proven {
+                return None;
+            }
             self.strangers.retain(|it| *it != key);
         }
-        (*worker.get_or_insert(from) == from).then_some(key)
+        let own = *worker.get_or_insert(from) == from;
+        if own {
+            connection.used = now;
+        }
+        own.then_some(key)
     }
 
     /// The relay's client has an allocation.
@@ -255,12 +309,21 @@ mod tests {
         fn new() -> Self {
             Self {
                 listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-                connections: Connections::default(),
+                connections: Connections::new(&[7; 32], Instant::now()),
                 peers: Vec::new(),
             }
         }
 
         fn open(&mut self, now: Instant, remote: &str) -> Option<(usize, FiveTuple)> {
+            self.open_for(now, remote, |_, _| Speech::ice())
+        }
+
+        fn open_for(
+            &mut self,
+            now: Instant,
+            remote: &str,
+            speech: impl Fn(SocketAddr, SocketAddr) -> Speech,
+        ) -> Option<(usize, FiveTuple)> {
             let local = self.listener.local_addr().unwrap();
             let peer = TcpStream::connect(local).unwrap();
             let (socket, _) = self.listener.accept().unwrap();
@@ -269,7 +332,7 @@ mod tests {
             let stream = Stream::plain(mio::net::TcpStream::from_std(socket));
             let key = self
                 .connections
-                .open(now, stream, local, remote, Speech::ice())?;
+                .open(now, stream, local, remote, speech(local, remote))?;
             Some((key, self.connections.get_mut(key)?.tuple()))
         }
 
@@ -284,23 +347,33 @@ mod tests {
         let (mut world, now) = (World::new(), Instant::now());
         world.open(now, "192.0.2.1:1000").unwrap();
         let (_, answered) = world.open(now, "192.0.2.1:1001").unwrap();
-        assert!(world.connections.answered(now, &answered, 0).is_some());
+        assert!(
+            world
+                .connections
+                .leaves_by(now, &answered, 0, true)
+                .is_some()
+        );
         world.connections.sweep(now + STRANGER_FOR, |_| false);
         assert!(world.is_closed(0));
         assert!(!world.is_closed(1));
         world.connections.sweep(now + UNUSED_FOR, |_| false);
         assert!(world.is_closed(1));
         assert!(world.connections.is_empty());
-        assert!(world.connections.answered(now, &answered, 0).is_none());
+        assert!(
+            world
+                .connections
+                .leaves_by(now, &answered, 0, true)
+                .is_none()
+        );
     }
 
     #[test]
     fn a_connection_belongs_to_the_worker_that_answered_first() {
         let (mut world, now) = (World::new(), Instant::now());
         let (key, tuple) = world.open(now, "192.0.2.1:1000").unwrap();
-        assert_eq!(world.connections.answered(now, &tuple, 1), Some(key));
-        assert_eq!(world.connections.answered(now, &tuple, 0), None);
-        assert_eq!(world.connections.answered(now, &tuple, 1), Some(key));
+        assert_eq!(world.connections.leaves_by(now, &tuple, 1, true), Some(key));
+        assert_eq!(world.connections.leaves_by(now, &tuple, 0, true), None);
+        assert_eq!(world.connections.leaves_by(now, &tuple, 1, true), Some(key));
     }
 
     #[test]
@@ -309,7 +382,7 @@ mod tests {
         for port in 0..MOST_STRANGERS_OF_ONE as u16 {
             let address = format!("[2001:db8::{port:x}]:{}", 1_000 + port);
             let (_, tuple) = world.open(now, &address).unwrap();
-            world.connections.answered(now, &tuple, 0);
+            world.connections.leaves_by(now, &tuple, 0, true);
         }
         for port in 0..MOST_STRANGERS_OF_ONE as u16 {
             let address = format!("[2001:db8::{port:x}]:{}", 2_000 + port);
@@ -325,6 +398,55 @@ mod tests {
     }
 
     #[test]
+    fn strangers_behind_a_proxy_are_not_counted_by_its_address() {
+        let (mut world, now) = (World::new(), Instant::now());
+        for port in 0..=MOST_STRANGERS_OF_ONE as u16 {
+            let remote = format!("192.0.2.1:{}", 1_000 + port);
+            let proxied =
+                |local, remote| Speech::turn(LegTransport::Proxied(port.into()), local, remote);
+            world.open_for(now, &remote, proxied).unwrap();
+        }
+        // Who comes from there by itself has a share of its own.
+        world.open(now, "192.0.2.1:1").unwrap();
+        assert!((0..world.peers.len()).all(|peer| !world.is_closed(peer)));
+    }
+
+    #[test]
+    fn one_network_may_have_so_many_tls_handshakes_in_a_time() {
+        let (mut world, now) = (World::new(), Instant::now());
+        let mut shaken = |now, hosts: std::ops::Range<u16>| {
+            let host = |it: u16| -> IpAddr { format!("2001:db8::{it:x}").parse().unwrap() };
+            let connections = &mut world.connections;
+            hosts
+                .filter(|it| connections.may_shake_hands(now, host(*it)))
+                .count()
+        };
+        assert_eq!(shaken(now, 0..1_000), 200);
+        assert_eq!(shaken(now + Duration::from_secs(1), 0..1_000), 50);
+        let elsewhere = "2001:db8:0:1::1".parse().unwrap();
+        assert!(world.connections.may_shake_hands(now, elsewhere));
+    }
+
+    #[test]
+    fn only_the_answer_to_a_check_makes_a_connection_somebodys() {
+        let (mut world, now) = (World::new(), Instant::now());
+        let (key, tuple) = world.open(now, "192.0.2.1:1000").unwrap();
+        assert_eq!(world.connections.leaves_by(now, &tuple, 0, false), None);
+        world.connections.sweep(now + STRANGER_FOR, |_| false);
+        assert!(world.is_closed(0));
+        let (next, tuple) = world.open(now, "192.0.2.1:1000").unwrap();
+        assert_eq!(next, key);
+        assert_eq!(
+            world.connections.leaves_by(now, &tuple, 0, true),
+            Some(next)
+        );
+        assert_eq!(
+            world.connections.leaves_by(now, &tuple, 0, false),
+            Some(next)
+        );
+    }
+
+    #[test]
     fn the_oldest_stranger_makes_room() {
         let (mut world, now) = (World::new(), Instant::now());
         let (first, _) = world.open(now, "192.0.2.1:1").unwrap();
@@ -334,6 +456,9 @@ mod tests {
         world.open(now, "198.51.100.1:1").unwrap();
         assert!(world.is_closed(0));
         assert!(world.connections.get_mut(second).is_some());
-        assert_eq!(world.connections.answered(now, &tuple, 0), Some(second));
+        assert_eq!(
+            world.connections.leaves_by(now, &tuple, 0, true),
+            Some(second)
+        );
     }
 }

@@ -3,11 +3,12 @@
 /// The largest packet taken or sent, in octets: what a UDP datagram within the MTU would carry.
 pub(crate) const MAX_PACKET: usize = 1500;
 
-/// A frame whose length is zero or over [`MAX_PACKET`]: the stream cannot be trusted further.
+/// A frame whose length is over [`MAX_PACKET`], or a packet that none can be made of.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadLength(pub(crate) usize);
 
-/// Cuts a stream into packets. It holds at most one frame that is not whole.
+/// Cuts a stream into packets, without the empty ones that RFC 4571 §2 allows. It holds at most one frame that
+/// is not whole.
 #[derive(Debug, Default)]
 pub(crate) struct Unframer {
     partial: Vec<u8>,
@@ -28,8 +29,12 @@ impl Unframer {
                 None => 2,
                 Some(length) => {
                     let length = usize::from(u16::from_be_bytes(*length));
-                    if length == 0 || length > MAX_PACKET {
+                    if length > MAX_PACKET {
                         return Err(BadLength(length));
+                    }
+                    if length == 0 {
+                        self.partial.clear();
+                        continue;
                     }
                     2 + length
                 }
@@ -95,9 +100,17 @@ mod tests {
     }
 
     #[test]
-    fn a_length_of_zero_or_over_the_limit_is_refused_after_what_came_before() {
-        assert_eq!(cut(9, &[0, 1, 7, 0, 0]), (vec![vec![7]], Err(BadLength(0))));
-        assert_eq!(cut(9, &[5, 221]), (vec![], Err(BadLength(1501))));
+    fn a_length_over_the_limit_is_refused_after_what_came_before() {
+        let refused = (vec![vec![7]], Err(BadLength(1501)));
+        assert_eq!(cut(9, &[0, 1, 7, 5, 221]), refused);
+    }
+
+    #[test]
+    fn null_packets_are_passed_over() {
+        let stream = [0, 0, 0, 1, 7, 0, 0, 0, 0, 0, 2, 8, 9, 0, 0];
+        for chunk in 1..=stream.len() {
+            assert_eq!(cut(chunk, &stream), (vec![vec![7], vec![8, 9]], Ok(())));
+        }
     }
 
     #[test]

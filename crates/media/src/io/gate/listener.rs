@@ -34,6 +34,8 @@ pub(super) struct Listener {
     pub(super) door: Door,
     pub(super) socket: TcpListener,
     pub(super) address: SocketAddr,
+    /// Connections may be waiting.
+    pub(super) readable: bool,
 }
 
 /// Listens on `port` (0: any) of each address. An IPv6 wildcard that the system lacks is left out.
@@ -46,6 +48,7 @@ pub(super) fn listen(door: Door, addresses: &[IpAddr], port: u16) -> io::Result<
                 door,
                 socket,
                 address,
+                readable: false,
             }),
             Err(_) if ip.is_ipv6() && ip.is_unspecified() && !listeners.is_empty() => {}
             Err(error) => {

@@ -7,15 +7,18 @@ mod certificate;
 mod connections;
 pub(crate) mod framing;
 mod listener;
+mod members;
 mod relay;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,13 +27,15 @@ use mio::{Events, Interest, Poll, Token};
 use self::certificate::Certificate;
 use self::connections::{Connections, Speech};
 use self::listener::{Door, Listener, listen};
+use self::members::{Members, Membership};
 use self::relay::Relay;
 use self::stream::Stream;
 use super::bell::{Bell, Mailbox, WAKE};
 use super::faults::Faults;
 use super::worker::{Arrival, Sockets};
+use crate::api::Command;
 use crate::transport::{FiveTuple, Protocol};
-use crate::turn::{MediaAddresses, Server, ServerConfig};
+use crate::turn::{LegTransport, MediaAddresses, Server, ServerConfig};
 
 /// Datagrams that may wait for the gate, as gathered by a worker for one destination.
 const QUEUE: usize = 1_024;
@@ -39,6 +44,10 @@ const READS_A_TURN: usize = 4;
 const READ: usize = 16 << 10;
 /// Packets taken from one connection in a turn; 64 KiB of media are half as many.
 const ARRIVALS_A_TURN: usize = 128;
+/// Connections accepted at a port before what is open has its turn.
+const ACCEPTS_A_TURN: usize = 64;
+/// Checks of one connection that nobody has answered: twice what a client sends in the time that a stranger has.
+const CHECKS_OF_A_STRANGER: u32 = 512;
 /// Between looks at who was silent for too long; also until a process without free descriptors tries again.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -164,12 +173,28 @@ impl Prepared {
         workers: Vec<Mailbox<Arrival>>,
         media: Arc<MediaAddresses>,
     ) -> io::Result<Gate> {
+        let (turns, mut gate) = self.open(doors, workers, media)?;
+        let thread = std::thread::Builder::new()
+            .name("roomful-gate".into())
+            .spawn(move || turns.run())?;
+        gate.thread = Some(thread);
+        Ok(gate)
+    }
+
+    /// The loop, before it runs.
+    fn open(
+        self,
+        doors: Doors,
+        workers: Vec<Mailbox<Arrival>>,
+        media: Arc<MediaAddresses>,
+    ) -> io::Result<(Turns, Gate)> {
+        let now = Instant::now();
         let registry = self.poll.registry();
         let mut listeners = doors.listeners;
         for (token, listener) in listeners.iter_mut().enumerate() {
             registry.register(&mut listener.socket, Token(token), Interest::READABLE)?;
         }
-        let (mut relay, mut certificate) = (None, None);
+        let (mut relay, mut certificate, mut members) = (None, None, None);
         if let Some(mut turn) = doors.turn {
             for (token, socket) in turn.sockets.iter_mut().enumerate() {
                 let token = Token(listeners.len() + token);
@@ -179,11 +204,15 @@ impl Prepared {
                 allocations_per_participant: turn.config.allocations_per_participant,
                 ..ServerConfig::new(turn.config.secret)
             };
-            let server = Server::new(config, media, Instant::now());
-            relay = Some(Relay::new(server, turn.sockets));
+            let (news, receiver) = channel();
+            members = Some(news);
+            let server = Server::new(config, media, now);
+            relay = Some(Relay::new(server, turn.sockets, Members::new(receiver)));
             certificate = turn.certificate;
         }
         let stop = Arc::new(AtomicBool::new(false));
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key).map_err(|_| io::Error::other("no random numbers"))?;
         let turns = Turns {
             poll: self.poll,
             bell: self.bell.clone(),
@@ -193,20 +222,20 @@ impl Prepared {
             certificate,
             outgoing: self.outgoing,
             workers,
-            connections: Connections::default(),
+            connections: Connections::new(&key, now),
             opened: 0,
             readable: Vec::new(),
+            busy: None,
             buffer: vec![0; READ],
             full: false,
         };
-        let thread = std::thread::Builder::new()
-            .name("roomful-gate".into())
-            .spawn(move || turns.run())?;
-        Ok(Gate {
+        let gate = Gate {
             bell: self.bell,
             stop,
-            thread: Some(thread),
-        })
+            members,
+            thread: None,
+        };
+        Ok((turns, gate))
     }
 }
 
@@ -214,7 +243,22 @@ impl Prepared {
 pub(super) struct Gate {
     bell: Bell,
     stop: Arc<AtomicBool>,
+    /// Of the relay, if there is one.
+    members: Option<Sender<Membership>>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Gate {
+    /// What the relay has to know of a command; before anybody hears what came of it.
+    pub(super) fn tell(&self, command: &Command) {
+        if let Some(members) = &self.members
+            && let Some(news) = Membership::of(command)
+        {
+            // A gate that has ended has no relay.
+            let _ = members.send(news);
+            self.bell.ring();
+        }
+    }
 }
 
 impl std::fmt::Debug for Gate {
@@ -248,6 +292,8 @@ struct Turns {
     opened: u64,
     /// Connections that have not been read dry.
     readable: Vec<usize>,
+    /// The connection that is being worked on: after a fault it cannot be relied on.
+    busy: Option<usize>,
     buffer: Vec<u8>,
     /// The process has no descriptor left for another connection: to be tried again.
     full: bool,
@@ -257,7 +303,7 @@ impl Turns {
     fn run(mut self) {
         let mut ready = Events::with_capacity(256);
         let mut swept = Instant::now();
-        let mut faults = Faults::of("gate");
+        let mut faults = Faults::of("gate", self.bell.clone());
         loop {
             if let Err(error) = self.poll.poll(&mut ready, self.timeout())
                 && error.kind() != ErrorKind::Interrupted
@@ -266,8 +312,13 @@ impl Turns {
                 return;
             }
             let now = Instant::now();
-            for event in &ready {
-                self.happened(now, event);
+            let mut more = true;
+            for event in ready.iter().filter(|it| it.token() != WAKE) {
+                more &= faults.guard(|| {
+                    self.happened(event);
+                    true
+                });
+                self.close_busy();
             }
             // Before what others have set or sent is read: from here on they ring again.
             self.bell.answer();
@@ -276,10 +327,11 @@ impl Turns {
             if sweeps {
                 swept = now;
             }
-            let more = faults.guard(|| {
+            more &= faults.guard(|| {
                 self.turn(now, sweeps);
                 true
             });
+            self.close_busy();
             if stopping || !more {
                 return;
             }
@@ -288,12 +340,12 @@ impl Turns {
 
     /// Everything that is due, once.
     fn turn(&mut self, now: Instant, sweeps: bool) {
+        (0..self.listeners.len()).for_each(|listener| self.accept(now, listener));
         self.read(now);
         self.send(now);
         if let Some(relay) = &mut self.relay {
-            relay.receive(now, &self.workers);
-            relay.server.handle_timeout(now);
-            relay.answer(&mut self.connections);
+            relay.receive(now, &self.workers, &mut self.connections);
+            relay.keep(now);
         }
         if sweeps {
             self.sweep(now);
@@ -303,7 +355,8 @@ impl Turns {
     fn timeout(&self) -> Option<Duration> {
         let relaying = self.relay.as_ref();
         let unread = |relay: &Relay| relay.sockets.iter().any(|it| it.readable);
-        if !self.readable.is_empty() || relaying.is_some_and(unread) {
+        let waiting = self.listeners.iter().any(|it| it.readable);
+        if waiting || !self.readable.is_empty() || relaying.is_some_and(unread) {
             return Some(Duration::ZERO);
         }
         let allocated = relaying.is_some_and(|it| it.server.allocations() > 0);
@@ -316,17 +369,22 @@ impl Turns {
             relay.is_some_and(|it| it.server.has_allocation(leg))
         });
         if std::mem::take(&mut self.full) {
-            (0..self.listeners.len()).for_each(|listener| self.accept(now, listener));
+            self.listeners.iter_mut().for_each(|it| it.readable = true);
         }
     }
 
-    fn happened(&mut self, now: Instant, event: &mio::event::Event) {
-        let Token(token) = event.token();
-        if event.token() == WAKE {
-            return;
+    /// After a fault: nobody else is to end with the connection that it was in.
+    fn close_busy(&mut self) {
+        if let Some(key) = self.busy.take() {
+            self.close(key);
         }
-        if token < self.listeners.len() {
-            return self.accept(now, token);
+    }
+
+    fn happened(&mut self, event: &mio::event::Event) {
+        let Token(token) = event.token();
+        if let Some(listener) = self.listeners.get_mut(token) {
+            listener.readable = true;
+            return;
         }
         let datagrams = token - self.listeners.len();
         if let Some(relay) = &mut self.relay
@@ -339,7 +397,10 @@ impl Turns {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if event.is_writable() && connection.stream.flush().is_err() {
+        self.busy = Some(key);
+        let flushed = !event.is_writable() || connection.stream.flush().is_ok();
+        self.busy = None;
+        if !flushed {
             return self.close(key);
         }
         if event.is_readable() && !std::mem::replace(&mut connection.readable, true) {
@@ -354,16 +415,23 @@ impl Turns {
     }
 
     fn accept(&mut self, now: Instant, index: usize) {
-        while let Some(listener) = self.listeners.get(index) {
+        for _ in 0..ACCEPTS_A_TURN {
+            let Some(listener) = self.listeners.get_mut(index).filter(|it| it.readable) else {
+                return;
+            };
             let door = listener.door;
             let (socket, remote) = match listener.socket.accept() {
                 Ok(accepted) => accepted,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    listener.readable = false;
+                    return;
+                }
                 // That one has given up already.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
                     log::warn!("cannot accept a connection on {}: {error}", door.setting());
+                    listener.readable = false;
                     self.full = true;
                     return;
                 }
@@ -384,19 +452,26 @@ impl Turns {
         socket: mio::net::TcpStream,
         remote: SocketAddr,
     ) -> io::Result<()> {
+        if !self.connections.have_room() {
+            return Err(io::Error::other("too many of them"));
+        }
+        let tls = door == Door::TurnTls && self.certificate.is_some();
+        if tls && !self.connections.may_shake_hands(now, remote.ip()) {
+            return Err(io::Error::other("too many handshakes with its network"));
+        }
         let local = socket.local_addr()?;
         // Media is not to wait for what would fill a segment.
         socket.set_nodelay(true)?;
         let stream = match &mut self.certificate {
-            Some(certificate) if door == Door::TurnTls => {
-                Stream::tls(socket, certificate.current())?
-            }
+            Some(certificate) if tls => Stream::tls(socket, certificate.current())?,
             _ => Stream::plain(socket),
         };
         self.opened += 1;
+        let number = self.opened;
         let speech = match door {
             Door::Ice => Speech::ice(),
-            Door::Turn | Door::TurnTls => Speech::turn(self.opened, local, remote),
+            Door::TurnTls if !tls => Speech::turn(LegTransport::Proxied(number), local, remote),
+            Door::Turn | Door::TurnTls => Speech::turn(LegTransport::Stream(number), local, remote),
         };
         let first = self.first_connection();
         let Some(key) = self.connections.open(now, stream, local, remote, speech) else {
@@ -427,16 +502,24 @@ impl Turns {
 
     /// A slice of what each connection has.
     fn read(&mut self, now: Instant) {
-        let mut readable = std::mem::take(&mut self.readable);
-        readable.retain(|key| match self.read_one(now, *key) {
-            Ok(more) => more,
-            Err(error) => {
-                log::debug!("a connection of the gate has ended: {error}");
-                self.close(*key);
-                false
+        for index in (0..self.readable.len()).rev() {
+            let Some(key) = self.readable.get(index).copied() else {
+                continue;
+            };
+            // One by one, so that a fault ends no more than one.
+            self.readable.swap_remove(index);
+            self.busy = Some(key);
+            let outcome = self.read_one(now, key);
+            self.busy = None;
+            match outcome {
+                Ok(true) => self.readable.push(key),
+                Ok(false) => {}
+                Err(error) => {
+                    log::debug!("a connection of the gate has ended: {error}");
+                    self.close(key);
+                }
             }
-        });
-        self.readable = readable;
+        }
     }
 
     /// Whether there may be more.
@@ -453,9 +536,13 @@ impl Turns {
             let tuple = connection.tuple();
             let read = self.buffer.get(..count).unwrap_or_default();
             match &mut connection.speech {
-                Speech::Ice { unframer, worker } => {
+                Speech::Ice {
+                    unframer,
+                    worker,
+                    checks,
+                } => {
                     let worker = worker.map(|it| self.workers.get(it));
-                    let mut strange = false;
+                    let mut strange = None;
                     let cut = unframer.push(read, |packet| {
                         // More in a turn than any link brings: a flood, which is not to fill the workers' queues.
                         arrivals += 1;
@@ -468,18 +555,24 @@ impl Turns {
                         };
                         match worker {
                             Some(worker) => worker.iter().for_each(|it| it.put(arrival())),
+                            None if !is_check(packet) => {
+                                strange =
+                                    Some("something else than a connectivity check came first");
+                            }
+                            None if *checks >= CHECKS_OF_A_STRANGER => {
+                                strange = Some("too many checks that nobody answers");
+                            }
                             // For whom it is will be seen by who answers.
-                            None if is_check(packet) => {
+                            None => {
+                                *checks += 1;
                                 self.workers.iter().for_each(|it| it.put(arrival()));
                             }
-                            None => strange = true,
                         }
                     });
                     if let Err(framing::BadLength(length)) = cut {
                         return Err(invalid(format!("a frame of {length} octets")));
                     }
-                    if strange {
-                        let text = "something else than a connectivity check came first";
+                    if let Some(text) = strange {
                         return Err(invalid(text.into()));
                     }
                 }
@@ -521,9 +614,10 @@ impl Turns {
                 }
                 continue;
             }
-            let Some(key) = self
-                .connections
-                .answered(now, &outgoing.tuple, outgoing.worker)
+            let proven = datagrams.clone().any(is_answer);
+            let Some(key) =
+                self.connections
+                    .leaves_by(now, &outgoing.tuple, outgoing.worker, proven)
             else {
                 continue;
             };
@@ -548,10 +642,19 @@ fn invalid(text: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, text)
 }
 
-/// A STUN binding request (RFC 8489 §5), by its header.
+/// A STUN Binding request (RFC 8489 §5), by its header.
 fn is_check(packet: &[u8]) -> bool {
-    let Some([0, 1, high, low, 0x21, 0x12, 0xA4, 0x42, ..]) = packet.first_chunk::<20>() else {
+    is_binding(packet, [0, 1])
+}
+
+/// The success that ICE answers with to a check that has passed its own.
+fn is_answer(packet: &[u8]) -> bool {
+    is_binding(packet, [1, 1])
+}
+
+fn is_binding(packet: &[u8], kind: [u8; 2]) -> bool {
+    let Some([a, b, high, low, 0x21, 0x12, 0xA4, 0x42, ..]) = packet.first_chunk::<20>() else {
         return false;
     };
-    packet.len() == 20 + usize::from(u16::from_be_bytes([*high, *low]))
+    [*a, *b] == kind && packet.len() == 20 + usize::from(u16::from_be_bytes([*high, *low]))
 }

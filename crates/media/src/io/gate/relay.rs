@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::connections::Connections;
+use super::members::Members;
 use crate::io::bell::Mailbox;
 use crate::io::socket::ReceiveBuffers;
 use crate::io::worker::{Arrival, Sockets};
@@ -15,30 +16,45 @@ const BATCHES_A_TURN: usize = 4;
 pub(super) struct Relay {
     pub(super) server: Server,
     pub(super) sockets: Sockets,
+    members: Members,
     buffers: ReceiveBuffers,
     wrapped: Vec<u8>,
 }
 
 impl Relay {
-    pub(super) fn new(server: Server, sockets: Sockets) -> Self {
+    pub(super) fn new(server: Server, sockets: Sockets, members: Members) -> Self {
         Self {
             server,
             sockets,
+            members,
             buffers: ReceiveBuffers::new(),
             wrapped: Vec::new(),
         }
     }
 
+    /// What is due without a packet.
+    pub(super) fn keep(&mut self, now: Instant) {
+        self.members.tell(now, &mut self.server);
+        self.server.handle_timeout(now);
+    }
+
     /// A slice of what the UDP sockets have.
-    pub(super) fn receive(&mut self, now: Instant, workers: &[Mailbox<Arrival>]) {
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        workers: &[Mailbox<Arrival>],
+        connections: &mut Connections,
+    ) {
         let unix = unix_time();
-        for socket in self.sockets.iter_mut() {
+        for index in 0..self.sockets.iter().len() {
             for _ in 0..BATCHES_A_TURN {
-                if !socket.readable {
+                let sockets = &mut self.sockets;
+                let Some(socket) = sockets.iter_mut().nth(index).filter(|it| it.readable) else {
                     break;
-                }
-                let server = &mut self.server;
+                };
+                let (server, members) = (&mut self.server, &mut self.members);
                 let received = socket.receive(&mut self.buffers, |local, remote, datagram| {
+                    members.tell(now, server);
                     let leg = Leg {
                         transport: LegTransport::Udp,
                         local,
@@ -51,6 +67,8 @@ impl Relay {
                 if let Err(error) = received {
                     log::warn!("cannot receive on turn.udp_port: {error}");
                 }
+                // Before more comes in: the queue of answers is short.
+                self.answer(connections);
             }
         }
     }
@@ -63,6 +81,7 @@ impl Relay {
         packet: &[u8],
         workers: &[Mailbox<Arrival>],
     ) {
+        self.members.tell(now, &mut self.server);
         if let Some(data) = self.server.handle(now, unix_time(), leg, packet) {
             hand_over(data, workers);
         }

@@ -8,6 +8,9 @@ use rustls::{ServerConfig, ServerConnection};
 
 /// A second or two of video.
 const MOST_UNWRITTEN: usize = 256 << 10;
+/// Reads from the socket, of a few KiB each, that may bring nothing for the application before others have
+/// their turn.
+const READS: usize = 16;
 
 pub(super) struct Stream {
     socket: TcpStream,
@@ -37,12 +40,12 @@ impl Stream {
         &mut self.socket
     }
 
-    /// Octets read into `buffer`; `None`: no more for now.
+    /// Octets read into `buffer`, perhaps none yet; `None`: no more for now.
     ///
     /// # Errors
     /// Those of the socket and of TLS; the end of the stream is `UnexpectedEof`.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
+        for _ in 0..READS {
             let Some(tls) = &mut self.tls else {
                 return some(self.socket.read(buffer));
             };
@@ -64,6 +67,8 @@ impl Stream {
             }
             processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         }
+        // TLS's own records only, and no end of them yet.
+        Ok(Some(0))
     }
 
     /// Adds one whole message to what is to be written, unless too much waits: then it is lost.

@@ -306,6 +306,31 @@ fn large_lossy_messages_go_on_for_ever_under_loss() {
 }
 
 #[test]
+fn data_goes_on_soon_after_a_path_is_well_again() {
+    let mut link = Link::new(true);
+    let now = link.now;
+    let reliable = link
+        .b
+        .transport
+        .open_channel(now, ChannelSpec::reliable("_reliable"))
+        .unwrap();
+    link.signal(DtlsRole::Client);
+    link.until(5, |link| link.a.channel("_reliable").is_some());
+    let at = link.a.channel("_reliable").unwrap();
+    link.cut = true;
+    let now = link.now;
+    let sent = link
+        .b
+        .transport
+        .send_data(now, reliable, Bytes::from_static(b"x"), true);
+    sent.unwrap();
+    link.run(Duration::from_secs(9));
+    link.cut = false;
+    let took = link.until(10, |link| !link.a.messages(at).is_empty());
+    assert!(took <= Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
 fn a_reader_that_vanishes_overflows_its_own_queue_only() {
     let mut link = Link::new(true);
     let now = link.now;
@@ -701,4 +726,37 @@ fn with_tcp_only_nothing_else_is_offered_or_taken() {
     let mut udp = Transport::new(config(&identity, IceRole::Controlled, false, B), now);
     udp.set_tcp_only(true);
     assert_eq!(udp.local_candidates().len(), 1);
+}
+
+#[test]
+fn a_relayed_path_is_known_as_one_where_only_tcp_is_taken() {
+    // Of our own relay, which needs no candidate; and of somebody else's, by a candidate that is not taken.
+    for (relay, line) in [
+        ("240.0.2.9:5000", ""),
+        (
+            A,
+            "candidate:1 1 udp 1000 192.0.2.1 1000 typ relay raddr 0.0.0.0 rport 0",
+        ),
+    ] {
+        let mut link = Link::new(false);
+        let identity = Arc::clone(&link.a.transport.identity);
+        let relayed = config(&identity, IceRole::Controlling, false, relay);
+        link.a = End::new(Transport::new(relayed, link.now));
+        let tcp = LocalCandidate {
+            protocol: Protocol::Tcp,
+            ..host("192.0.2.2:7881")
+        };
+        let b = &mut link.b.transport;
+        let known = b.local_candidates();
+        assert!(b.add_local_candidate(link.now, tcp));
+        b.set_tcp_only(true);
+        assert!(!b.add_remote_candidate(link.now, line).unwrap());
+        link.signal(DtlsRole::Client);
+        for line in known {
+            let a = &mut link.a.transport;
+            assert!(a.add_remote_candidate(link.now, &line).unwrap());
+        }
+        link.until(5, Link::both_connected);
+        assert_eq!(link.b.transport.way(), Some(Way::Relay), "{relay}");
+    }
 }

@@ -306,6 +306,75 @@ fn permissions_and_peers_are_bounded_where_media_has_many_addresses() {
 }
 
 #[test]
+fn who_has_left_keeps_nothing_and_gets_nothing_more() {
+    let mut world = World::with_allocation();
+    let relayed = world.relayed();
+    assert_eq!(world.bind(0x4000, at(MEDIA)), Said::Success);
+    assert_eq!(world.refresh(3600), Said::Success);
+    let (own, nonce) = (world.leg, world.nonce.clone());
+    let held = (world.username.clone(), world.password.clone());
+    world.change_port(50001);
+    world.hold("PA_other", UNIX + 300);
+    assert_eq!(world.allocate(), Said::Success);
+
+    (world.username, world.password) = held;
+    world.server.revoke(world.now, "PA_one");
+    assert_eq!(world.allocate(), Said::Error(401));
+    (world.leg, world.nonce) = (own, nonce);
+    for lifetime in [600, 3600] {
+        assert_eq!(world.refresh(lifetime), Said::Error(401));
+    }
+    assert_eq!(world.bind(0x4000, at(MEDIA)), Said::Error(401));
+    // What media says last still gets out.
+    assert!(world.media_sends(relayed, SOCKET, b"bye").is_some());
+    world.pass(1);
+    assert_eq!(world.server.allocations(), 1);
+    assert_eq!(world.media_sends(relayed, SOCKET, b"bye"), None);
+    assert_eq!(world.give(&channel_data(0x4000, b"x")), None);
+    assert_eq!(world.refresh(600), Said::Error(401));
+    assert_eq!(world.allocate(), Said::Error(401));
+}
+
+#[test]
+fn nobody_gets_an_allocation_before_it_is_a_participant() {
+    let mut world = World::new();
+    (world.username, world.password) = credentials(&SECRET, "PA_nobody", UNIX + 300);
+    assert_eq!(world.allocate(), Said::Error(401));
+    world.server.admit("PA_nobody");
+    assert_eq!(world.allocate(), Said::Success);
+}
+
+#[test]
+fn empty_messages_do_not_pass_and_short_ones_cost_their_share() {
+    let mut world = World::with(ServerConfig {
+        bandwidth: 10_000,
+        ..ServerConfig::new(SECRET)
+    });
+    assert_eq!(world.allocate(), Said::Success);
+    assert_eq!(world.bind(0x4000, at(MEDIA)), Said::Success);
+    assert_eq!(world.give(&channel_data(0x4000, b"")), None);
+    assert_eq!(world.give(&indication(at(MEDIA), b"")), None);
+    let packet = channel_data(0x4000, b"x");
+    let passed = (0..100).filter(|_| world.give(&packet).is_some()).count();
+    assert_eq!(passed, 20);
+}
+
+#[test]
+fn strangers_behind_a_proxy_have_no_share_by_its_address_and_one_bound_for_all() {
+    let mut world = World::new();
+    let packet = message(Class::Request, method::BINDING, [3; 12], |_| {});
+    let mut answered = 0;
+    for number in 0..10_000 {
+        world.leg.transport = LegTransport::Proxied(number);
+        answered += usize::from(world.ask_raw(&packet) == Said::Success);
+    }
+    assert_eq!(answered, 4_000);
+    // The proxy's own address is as good as any.
+    world.leg.transport = LegTransport::Stream(1);
+    assert_eq!(world.ask_raw(&packet), Said::Success);
+}
+
+#[test]
 fn bandwidth_is_limited_each_way_and_comes_back_with_time() {
     let mut world = World::with(ServerConfig {
         bandwidth: 10_000,

@@ -59,8 +59,10 @@ impl World {
             media.insert(at(advertised), Route { worker, local });
         }
         let (username, password) = credentials(&SECRET, "PA_one", UNIX + 300);
+        let mut server = Server::new(config, Arc::clone(&media), now);
+        server.admit("PA_one");
         Self {
-            server: Server::new(config, Arc::clone(&media), now),
+            server,
             media,
             now,
             leg: Leg {
@@ -88,7 +90,9 @@ impl World {
         self.nonce.clear();
     }
 
+    /// Goes on as another participant.
     fn hold(&mut self, sid: &str, expiry: u64) {
+        self.server.admit(sid);
         (self.username, self.password) = credentials(&SECRET, sid, expiry);
     }
 

@@ -136,6 +136,7 @@ fn ipv6_is_relayed_where_it_is_asked_for_or_all_there_is() {
     let local = at(MEDIA_IPV6);
     media.insert(local, Route { worker: 0, local });
     world.server = Server::new(ServerConfig::new(SECRET), media, world.now);
+    world.server.admit("PA_one");
     let asks_ipv4 = |it: &mut Writer<'_>| {
         over_udp(it);
         it.put(attribute::REQUESTED_ADDRESS_FAMILY, &[1, 0, 0, 0]);
