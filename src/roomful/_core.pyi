@@ -556,3 +556,17 @@ class Probe:
     def relayed(self) -> str | None: ...
     def close(self) -> None:
         """Leaves: `take` then gives the goodbyes."""
+
+def aes_gcm_seal(key: bytes, iv: bytes, plain: bytes) -> bytes:
+    """Encrypts with a key of 16 or 32 bytes and an IV of 12, which must never be used again with it.
+
+    Raises:
+        ValueError: another length.
+    """
+
+def aes_gcm_open(key: bytes, iv: bytes, sealed: bytes) -> bytes | None:
+    """Decrypts what `aes_gcm_seal` made; None if the key is another or a bit has changed.
+
+    Raises:
+        ValueError: another length of key or IV.
+    """

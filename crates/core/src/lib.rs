@@ -1,5 +1,6 @@
 //! Python bindings of roomful's media plane: commands in, events out, nothing decided here.
 
+mod cipher;
 mod event;
 mod logging;
 mod media;
@@ -9,6 +10,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use crate::cipher::{aes_gcm_open, aes_gcm_seal};
     #[pymodule_export]
     use crate::event::Event;
     #[pymodule_export]

@@ -32,6 +32,7 @@ from roomful.rtc._enums import (
     VideoRotation,
 )
 from roomful.rtc._proto import stats_pb2 as stats
+from roomful.rtc.audio_filter import AudioFilter
 from roomful.rtc.data_stream import (
     ByteStreamInfo,
     ByteStreamReader,
@@ -50,8 +51,23 @@ from roomful.rtc.data_track import (
     RemoteDataTrack,
     SubscribeDataTrackError,
 )
+from roomful.rtc.e2ee import E2EEManager, E2EEOptions, FrameCryptor, KeyProvider, KeyProviderOptions
+from roomful.rtc.encoded_video import (
+    EncodedRateControl,
+    EncodedVideoFrame,
+    EncodedVideoSource,
+    EncodedVideoSourceFeedback,
+)
 from roomful.rtc.event_emitter import EventEmitter
+from roomful.rtc.frame_processor import FrameProcessor
 from roomful.rtc.participant import LocalParticipant, Participant, RemoteParticipant
+from roomful.rtc.platform_audio import (
+    AudioDeviceInfo,
+    PlatformAudio,
+    PlatformAudioError,
+    PlatformAudioOptions,
+    PlatformAudioSource,
+)
 from roomful.rtc.room import (
     ConnectError,
     DataPacket,
@@ -79,6 +95,8 @@ from roomful.rtc.transcription import Transcription, TranscriptionSegment
 from roomful.rtc.version import __version__
 
 __all__ = [
+    "AudioDeviceInfo",
+    "AudioFilter",
     "AudioTrack",
     "ByteStreamInfo",
     "ByteStreamReader",
@@ -95,15 +113,25 @@ __all__ = [
     "DataTrackStream",
     "DegradationPreference",
     "DisconnectReason",
+    "E2EEManager",
+    "E2EEOptions",
     "EncodedFrameType",
+    "EncodedRateControl",
+    "EncodedVideoFrame",
+    "EncodedVideoSource",
+    "EncodedVideoSourceFeedback",
     "EncryptionState",
     "EncryptionType",
     "EventEmitter",
+    "FrameCryptor",
     "FrameMetadata",
     "FrameMetadataFeature",
+    "FrameProcessor",
     "IceServer",
     "IceTransportType",
     "KeyDerivationFunction",
+    "KeyProvider",
+    "KeyProviderOptions",
     "LocalAudioTrack",
     "LocalDataTrack",
     "LocalParticipant",
@@ -115,6 +143,10 @@ __all__ = [
     "ParticipantKindDetail",
     "ParticipantState",
     "ParticipantTrackPermission",
+    "PlatformAudio",
+    "PlatformAudioError",
+    "PlatformAudioOptions",
+    "PlatformAudioSource",
     "PushFrameError",
     "RemoteAudioTrack",
     "RemoteDataTrack",

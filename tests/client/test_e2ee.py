@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from livekit.protocol import models
+
+from roomful._core import aes_gcm_open, aes_gcm_seal
+from roomful.rtc import E2EEManager, E2EEOptions, KeyDerivationFunction, KeyProvider, KeyProviderOptions
+from roomful.rtc._data_cipher import DataCipher
+
+SHARED = KeyProviderOptions(shared_key=b"secret")
+
+
+@pytest.mark.parametrize(
+    ("function", "ratcheted"),
+    [
+        ("PBKDF2", "14ff4f61904663aad993812ea485edbd43b62cd4a3a4b503f1da617d8940eb3c"),
+        ("HKDF", "aa171dcc5706c0ca29b39846258af84ba5c6962c0e6c92cfe0b17f0356feb5c6"),
+    ],
+)
+def test_keys_are_derived_as_other_clients_do(function: str, ratcheted: str) -> None:
+    """The values are those of livekit.rtc for the same key."""
+    keys = KeyProvider(replace(SHARED, key_derivation_function=KeyDerivationFunction.Value(function)))
+    assert keys._shared is not None
+    assert keys._shared.key(0) == bytes.fromhex(ratcheted)[:16]
+    assert keys.ratchet_shared_key(0).hex() == ratcheted
+    assert keys.export_shared_key(0).hex() == ratcheted
+    assert keys._shared.key(0) != bytes.fromhex(ratcheted)[:16]
+
+
+def test_a_ring_has_keys_by_index() -> None:
+    keys = KeyProvider(SHARED)
+    assert [keys.export_shared_key(index) for index in (0, 1, -1, -2, 99)] == [
+        b"secret",
+        b"",
+        b"secret",
+        b"",
+        b"",
+    ]
+    keys.set_shared_key(b"two", 3)
+    keys.set_shared_key(b"far", 17)
+    assert [keys.export_shared_key(index) for index in (1, 3, 17, -1)] == [b"far", b"two", b"", b"far"]
+    keys.set_key("ben", b"his", 2)
+    assert [keys.export_key("ben", 2), keys.export_key("ben", 0), keys.export_key("eve", 0)] == [
+        b"his",
+        b"",
+        b"",
+    ]
+    assert (keys.ratchet_key("eve", 0), keys.ratchet_shared_key(9)) == (b"", b"")
+    assert len(keys.ratchet_key("ben", 2)) == 32
+
+
+def test_without_a_shared_key_each_has_its_own() -> None:
+    keys = KeyProvider(KeyProviderOptions())
+    keys.set_shared_key(b"ignored", 0)
+    assert (keys.export_shared_key(0), keys.ratchet_shared_key(0), keys._ring("ada")) == (b"", b"", None)
+
+
+def test_whoever_encrypts_media_is_told_of_every_key() -> None:
+    told: list[tuple[str | None, int, bytes]] = []
+    keys = KeyProvider(SHARED)
+    keys.set_key("ben", b"his", 2)
+    keys._subscribe(lambda *key: told.append(key))
+    keys.set_shared_key(b"two", 1)
+    ratcheted = keys.ratchet_key("ben", 2)
+    assert told == [(None, 0, b"secret"), ("ben", 2, b"his"), (None, 1, b"two"), ("ben", 2, ratcheted)]
+
+
+def test_tracks_are_encrypted_while_the_manager_is_enabled() -> None:
+    manager = E2EEManager(E2EEOptions(key_provider_options=SHARED))
+    assert manager.key_provider is not None
+    manager.key_provider.set_shared_key(b"two", 1)
+    applied: list[tuple[bool, int]] = []
+    manager._track_added("ada", "TR_1", lambda *state: applied.append(state))
+    (cryptor,) = manager.frame_cryptors()
+    assert (cryptor.participant_identity, cryptor.track_sid, cryptor.key_index) == ("ada", "TR_1", 1)
+    cryptor.set_key_index(0)
+    manager.set_enabled(False)
+    assert (manager.enabled, cryptor.enabled) == (False, False)
+    assert applied == [(True, 1), (True, 0), (False, 0)]
+    manager._track_removed("ada", "TR_1")
+    assert manager.frame_cryptors() == []
+    plain = E2EEManager(None)
+    assert (plain.enabled, plain.key_provider, plain.options) == (False, None, None)
+
+
+def test_aes_gcm_is_that_of_its_standard() -> None:
+    sealed = aes_gcm_seal(bytes(16), bytes(12), bytes(16))
+    assert sealed.hex() == "0388dace60b6a392f328c2b971b2fe78ab6e47d42cec13bdf53a67b21257bddf"
+    assert aes_gcm_open(bytes(16), bytes(12), sealed) == bytes(16)
+    assert aes_gcm_open(bytes(16), bytes(12), sealed[:-1]) is None
+    assert aes_gcm_open(bytes(32), bytes(12), sealed) is None
+    assert aes_gcm_open(bytes(16), bytes(12), b"short") is None
+    for key, iv in ((bytes(15), bytes(12)), (bytes(16), bytes(11))):
+        with pytest.raises(ValueError, match="bytes"):
+            aes_gcm_seal(key, iv, b"")
+
+
+def cipher(keys: KeyProvider, identity: str) -> DataCipher:
+    return DataCipher(keys, lambda: identity)
+
+
+def packet(**value: object) -> models.DataPacket:
+    return models.DataPacket(participant_identity="ada", destination_identities=["ben"], **value)  # type: ignore[arg-type]
+
+
+def test_packets_are_sealed_and_opened() -> None:
+    ada, ben = cipher(KeyProvider(SHARED), "ada"), cipher(KeyProvider(SHARED), "ben")
+    plain = packet(user=models.UserPacket(payload=b"hidden", topic="t"))
+    sealed = ada.seal(plain)
+    assert b"hidden" not in sealed.SerializeToString()
+    assert (sealed.destination_identities, sealed.encrypted_packet.encryption_type) == (["ben"], 1)
+    assert ada.seal(plain).encrypted_packet.iv != sealed.encrypted_packet.iv
+    assert ben.open(sealed) == plain
+    digit = packet(sip_dtmf=models.SipDTMF(code=1))
+    assert ada.seal(digit) is digit
+
+    for wrong in (KeyProvider(replace(SHARED, shared_key=b"other")), KeyProvider(KeyProviderOptions())):
+        assert cipher(wrong, "eve").open(sealed) is None
+    with pytest.raises(ValueError, match="no key"):
+        cipher(KeyProvider(KeyProviderOptions()), "eve").seal(plain)
+    index, iv, nonsense = ada.encrypt(b"\xff\xff")
+    encrypted = models.EncryptedPacket(key_index=index, iv=iv, encrypted_value=nonsense)
+    assert ben.open(packet(encrypted_packet=encrypted)) is None
+    encrypted.iv = b"short"
+    assert ben.open(packet(encrypted_packet=encrypted)) is None
+
+
+def test_each_encrypts_with_its_newest_own_key() -> None:
+    keys = KeyProvider(KeyProviderOptions(key_derivation_function=KeyDerivationFunction.HKDF))
+    keys.set_key("ada", b"hers", 1)
+    keys.set_key("ben", b"his", 2)
+    index, iv, encrypted = cipher(keys, "ada").encrypt(b"x")
+    assert index == 1
+    assert cipher(keys, "ben").decrypt("ada", index, iv, encrypted) == b"x"
+    assert cipher(keys, "ben").decrypt("ben", 2, iv, encrypted) is None
