@@ -1,14 +1,14 @@
 import { PreJoin, type LocalUserChoices } from "@livekit/components-react";
 import { useCallback, useEffect, useState } from "react";
 import { Call } from "./call";
-import { fetchInvitation, nameFromAddress, roomFromAddress, type Invitation } from "./invitation";
+import { fetchInvitation, given, nameFromAddress, roomToJoin, type Invitation } from "./invitation";
 
 interface Visit {
   invitation: Invitation;
   choices: LocalUserChoices;
 }
 
-const room = roomFromAddress();
+const room = roomToJoin();
 
 /** Asks for a name and devices, then holds the call. */
 export function App() {
@@ -18,7 +18,7 @@ export function App() {
   const join = useCallback(async (choices: LocalUserChoices) => {
     setProblem("");
     try {
-      setVisit({ invitation: await fetchInvitation(room, choices.username), choices });
+      setVisit({ invitation: given ?? (await fetchInvitation(room, choices.username)), choices });
     } catch (error) {
       setProblem(error instanceof Error ? error.message : String(error));
     }
@@ -43,7 +43,7 @@ export function App() {
         <span className="page-room">
           room <strong>{room}</strong>
         </span>
-        <InviteLink />
+        {!given && <InviteLink />}
       </header>
       {problem && (
         <p className="page-problem" role="alert">
@@ -53,7 +53,7 @@ export function App() {
       {visit ? (
         <Call {...visit} onLeft={leave} onProblem={setProblem} />
       ) : (
-        <PreJoin className="page-prejoin" persistUserChoices={false} joinLabel={`Join ${room}`} onSubmit={(choices) => void join(choices)} />
+        <PreJoin className="page-prejoin" persistUserChoices={false} defaults={given && { username: "notebook" }} joinLabel={`Join ${room}`} onSubmit={(choices) => void join(choices)} />
       )}
     </main>
   );

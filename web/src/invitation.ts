@@ -4,8 +4,21 @@ export interface Invitation {
   token: string;
 }
 
-/** The room named in the page's address, or the default one. */
-export function roomFromAddress(): string {
+declare global {
+  interface Window {
+    roomfulInvitation?: Invitation;
+  }
+}
+
+/** What the page was displayed with, in a notebook: then it asks no server for an invitation. */
+export const given: Invitation | undefined = window.roomfulInvitation;
+
+/** The room of the given invitation or of the page's address, or the default one. */
+export function roomToJoin(): string {
+  if (given) {
+    const claims = given.token.split(".")[1]?.replaceAll("-", "+").replaceAll("_", "/") ?? "";
+    return (JSON.parse(atob(claims)) as { video?: { room?: string } }).video?.room ?? "";
+  }
   return new URLSearchParams(window.location.search).get("room")?.trim() || "lobby";
 }
 
