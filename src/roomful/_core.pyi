@@ -108,8 +108,19 @@ class Event:
         def __new__(cls, participant: int) -> Event.DataReady: ...
 
     @final
+    class DataMissing(Event):
+        """A reliable packet of this participant came, and one before it did not: answered by
+        `Media.skip_missing_data` once that will not come."""
+
+        __match_args__ = ("participant",)
+        @property
+        def participant(self) -> int: ...
+        def __new__(cls, participant: int) -> Event.DataMissing: ...
+
+    @final
     class Resumed(Event):
-        """Answers `Media.resume`: the highest number of the participant's own reliable packets that came."""
+        """Answers `Media.resume`: the number of the participant's own last reliable packet that came with
+        none missing before it."""
 
         __match_args__ = ("participant", "last_sequence")
         @property
@@ -462,6 +473,7 @@ class Media:
 
     def restart_ice(self, *, participant: int, target: Target) -> None: ...
     def resume(self, *, participant: int) -> None: ...
+    def skip_missing_data(self, *, participant: int) -> None: ...
     def replay_data(self, *, participant: int, received: Sequence[tuple[str, int]]) -> None: ...
     def expect_track(
         self,

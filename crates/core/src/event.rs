@@ -42,6 +42,9 @@ pub(crate) enum Event {
     DataReady {
         participant: u64,
     },
+    DataMissing {
+        participant: u64,
+    },
     Resumed {
         participant: u64,
         last_sequence: u32,
@@ -226,6 +229,9 @@ impl From<api::Event> for Event {
                 way: way.map(way_name),
             },
             api::Event::DataReady(participant) => Self::DataReady {
+                participant: participant.0,
+            },
+            api::Event::DataMissing(participant) => Self::DataMissing {
                 participant: participant.0,
             },
             api::Event::Resumed {

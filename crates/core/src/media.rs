@@ -519,6 +519,11 @@ impl Media {
         self.send(py, Command::Resume(ParticipantId(participant)));
     }
 
+    #[pyo3(signature = (*, participant))]
+    fn skip_missing_data(&self, py: Python<'_>, participant: u64) {
+        self.send(py, Command::SkipMissingData(ParticipantId(participant)));
+    }
+
     #[pyo3(signature = (*, participant, received))]
     fn replay_data(&self, py: Python<'_>, participant: u64, received: Vec<(String, u32)>) {
         let received = received

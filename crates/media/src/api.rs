@@ -261,6 +261,8 @@ pub enum Command {
         participant: ParticipantId,
         received: Vec<(Arc<str>, u32)>,
     },
+    /// Answers [`Event::DataMissing`] once what is missing will not come: the packets after it go out.
+    SkipMissingData(ParticipantId),
 
     /// A track announced by AddTrack: bound when an SDP section with its cid (or the first unbound one
     /// of its kind) appears, before or after. With a known track id: adds codecs (backup codec).
@@ -412,8 +414,11 @@ pub enum Event {
     },
     /// Reliable and lossy data channels to this participant are open.
     DataReady(ParticipantId),
-    /// Answers [`Command::Resume`]: the highest number of the participant's own reliable packets that came,
-    /// 0 for none (`ReconnectResponse.last_message_seq`).
+    /// A reliable packet of this participant came, and one before it did not: its client may keep that back until
+    /// it has resumed. It and those that follow wait for it.
+    DataMissing(ParticipantId),
+    /// Answers [`Command::Resume`]: the number of the participant's own last reliable packet that came with none
+    /// missing before it, 0 for none (`ReconnectResponse.last_message_seq`).
     Resumed {
         participant: ParticipantId,
         last_sequence: u32,

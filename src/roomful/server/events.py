@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from livekit.protocol import models, rtc
 
-from roomful.server import fallback, liveness, resuming
+from roomful.server import fallback, liveness, missing, resuming
 from roomful.server.media import Event
 from roomful.server.node import Node, logger
 from roomful.server.participant import Participant, State
@@ -135,6 +135,8 @@ def _participant(participant: Participant, event: Event) -> None:
             )
     elif isinstance(event, Event.Resumed):
         resuming.complete(participant, event.last_sequence)
+    elif isinstance(event, Event.DataMissing):
+        missing.noticed(participant)
     elif isinstance(event, Event.Answered):
         if call := participant.calls.get(event.caller):
             call.received(event.packet)

@@ -20,7 +20,7 @@ AGENT_PROTOCOL = 1
 SERVER_VERSION = "1.13.5"
 #: Seconds between a client's pings, and without anything of ours until it takes its connection for lost. It
 #: must be back before `liveness.VANISHED_AFTER`; but LiveKit's Rust core, whose only try takes 5 s, must not
-#: begin one in a pause of 12 s that nobody would notice otherwise.
+#: begin one so early in a pause of 12 s that the try fails.
 PING_INTERVAL = 3
 PING_TIMEOUT = 13
 

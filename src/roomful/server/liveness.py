@@ -38,7 +38,7 @@ def media_event(participant: Participant, event: Event.Liveness) -> None:
 
 def resumed(participant: Participant) -> None:
     """Its signalling is back; media follows, or the client must begin anew."""
-    participant.last_signal = participant.node.clock()
+    participant.last_signal = participant.resumed_at = participant.node.clock()
     _await_media(participant)
 
 

@@ -91,6 +91,12 @@ class Participant:
         self.media_alive = False
         self.media_closed = False
         self.connected = False
+        #: When it last took up its session on another connection.
+        self.resumed_at = float("-inf")
+        #: Its client shows by pings that signalling lives.
+        self.pings = False
+        #: The media plane keeps reliable packets of it because one before them did not come.
+        self.data_missing = False
         self.timers: dict[str, Timer] = {}
 
         self._version = 1

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from livekit.protocol import models, rtc
 
 from roomful import strict_json
-from roomful.server import fallback, forwarding, liveness
+from roomful.server import fallback, forwarding, liveness, missing
 from roomful.server.media import Target
 from roomful.server.node import Node, logger
 from roomful.server.outbox import Outbox
@@ -90,7 +90,10 @@ class Session:
         if participant is None:
             return
         participant.last_signal = self._node.clock()
+        if participant.data_missing:
+            missing.heard_of(participant)
         if kind in ("ping", "ping_req"):
+            participant.pings = True
             return
         handler = self._handlers.get(kind or "")
         if handler is None:

@@ -6,7 +6,7 @@ import pytest
 from livekit.protocol import models, rtc
 
 from roomful.auth import verify
-from roomful.server.liveness import VANISHED_AFTER
+from roomful.server.liveness import RESUME_TIMEOUT, VANISHED_AFTER
 from roomful.server.media import Event
 
 from .world import KEY, SECRET, WALL, Client, World
@@ -425,3 +425,41 @@ def test_who_comes_anew_while_the_old_session_hangs_leaves_before_it_arrives(
     assert (old, State.ACTIVE) not in entries
     assert [info.sid for info in world.control.list_participants("demo")].count(anew.sid) == 1
     assert old not in [info.sid for info in world.control.list_participants("demo")]
+
+
+def test_data_waits_for_what_a_client_without_signalling_keeps_back(world: World, ada: Client) -> None:
+    ada.send(ping=1)
+    world.events(Event.DataMissing(ada.number))
+    world.pass_time(20)
+    ada.session.connection_lost()
+    back = world.resume(ada)
+    world.pass_time(RESUME_TIMEOUT - 1)
+    back.send(ping=1)
+    assert world.media.named("skip_missing_data") == []
+
+
+def test_data_does_not_wait_when_the_client_shows_that_it_is_not_resuming(world: World, ada: Client) -> None:
+    ada.send(ping=1)
+    world.pass_time(RESUME_TIMEOUT)
+    world.events(Event.DataMissing(ada.number))
+    assert world.media.named("skip_missing_data") == []
+    ada.send(ping=1)
+    ada.send(ping=1)
+    assert world.media.named("skip_missing_data") == [{"participant": ada.number}]
+
+
+def test_what_is_still_missing_long_after_a_resume_will_not_come(world: World, ada: Client) -> None:
+    ada.send(ping=1)
+    back = world.resume(ada)
+    world.events(Event.DataMissing(ada.number))
+    back.send(ping=1)
+    assert world.media.named("skip_missing_data") == []
+    world.events(Event.Liveness(ada.number, True))
+    world.pass_time(RESUME_TIMEOUT)
+    back.send(ping=1)
+    assert world.media.named("skip_missing_data") == [{"participant": ada.number}]
+
+
+def test_data_of_a_client_that_never_pings_does_not_wait(world: World, ada: Client) -> None:
+    world.events(Event.DataMissing(ada.number))
+    assert world.media.named("skip_missing_data") == [{"participant": ada.number}]

@@ -5,6 +5,7 @@
 //! [routes](Router::route) it to its members, so that one buffer serves the whole room.
 
 mod backlog;
+mod early;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use backlog::Backlog;
 use bytes::Bytes;
+use early::Early;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::MAX_MESSAGE_SIZE;
@@ -23,6 +25,8 @@ use crate::api::ParticipantId;
 pub struct RouterConfig {
     /// Bytes of reliable packets kept for one member whose channels are not open yet.
     pub held_bytes: usize,
+    /// Bytes of reliable packets kept of one member while an earlier one is missing.
+    pub early_bytes: usize,
     /// How long they are kept for it.
     pub held_for: Duration,
     /// Bytes of reliable packets kept for members that resume.
@@ -37,6 +41,7 @@ impl Default for RouterConfig {
     fn default() -> Self {
         Self {
             held_bytes: 1 << 20,
+            early_bytes: 1 << 20,
             held_for: Duration::from_secs(15),
             history_bytes: 1 << 20,
             history_for: Duration::from_secs(15),
@@ -61,8 +66,10 @@ struct Entry {
     member: Member,
     /// Both channels to it are open.
     ready: bool,
-    /// Highest number of its reliable packets.
+    /// Highest number of its reliable packets up to which none is missing.
     last_sequence: u32,
+    /// Those after a missing one.
+    early: Early,
     held: Backlog,
 }
 
@@ -74,6 +81,11 @@ pub struct Departure {
 }
 
 impl Entry {
+    /// Whether a number follows the last one. Where it begins is the sender's choice.
+    fn is_next(&self, sequence: u32) -> bool {
+        self.last_sequence == 0 || sequence == self.last_sequence.saturating_add(1)
+    }
+
     fn sender(&self) -> Sender<'_> {
         Sender {
             sid: &self.member.sid,
@@ -129,6 +141,12 @@ pub enum Refusal {
     /// A number already passed: sent again after a resume, or twice.
     #[error("reliable packet {0} came already")]
     Repeated(u32),
+    /// Kept: one before it is missing, and none was until now.
+    #[error("reliable packet {0} came, and one before it did not")]
+    Gap(u32),
+    /// Kept as well.
+    #[error("reliable packet {0} came early")]
+    Early(u32),
     #[error(transparent)]
     Packet(#[from] PacketError),
 }
@@ -138,7 +156,11 @@ impl Refusal {
     pub fn is_benign(self) -> bool {
         matches!(
             self,
-            Self::Repeated(_) | Self::UnknownSender | Self::Packet(PacketError::Metrics)
+            Self::Repeated(_)
+                | Self::Gap(_)
+                | Self::Early(_)
+                | Self::UnknownSender
+                | Self::Packet(PacketError::Metrics)
         )
     }
 }
@@ -180,6 +202,7 @@ impl Router {
                     member,
                     ready: false,
                     last_sequence: 0,
+                    early: Early::default(),
                     held: Backlog::default(),
                 };
                 self.members.insert(id, entry);
@@ -264,12 +287,15 @@ impl Router {
         }
     }
 
-    /// Highest number of `id`'s reliable packets, as `ReconnectResponse.last_message_seq` tells it.
+    /// Number of `id`'s last reliable packet with nothing missing before it, as `ReconnectResponse.last_message_seq` tells it.
     pub fn last_sequence(&self, id: ParticipantId) -> u32 {
         self.members.get(&id).map_or(0, |entry| entry.last_sequence)
     }
 
-    /// Checks and stamps a message of a member's reliable or lossy channel.
+    /// Checks and stamps a message of a member's reliable or lossy channel. Whatever comes of it, [`next_early`]
+    /// may have more.
+    ///
+    /// [`next_early`]: Self::next_early
     pub fn accept(
         &mut self,
         sender: ParticipantId,
@@ -280,8 +306,18 @@ impl Router {
             .members
             .get_mut(&sender)
             .ok_or(Refusal::UnknownSender)?;
-        check_message(&entry.member, message)?;
+        check_size(message)?;
         let summary = Summary::parse(message)?;
+        let sequence = if reliable { summary.sequence } else { 0 };
+        if sequence != 0 && (sequence <= entry.last_sequence || entry.early.has(sequence)) {
+            return Err(Refusal::Repeated(sequence));
+        }
+        let in_order = sequence == 0 || entry.is_next(sequence);
+        if in_order && sequence != 0 {
+            // What is refused below is not missing.
+            entry.last_sequence = sequence;
+        }
+        check_right(&entry.member)?;
         self.scratch.clear();
         packet::stamp(
             message,
@@ -290,20 +326,55 @@ impl Router {
             reliable,
             &mut self.scratch,
         )?;
-        if reliable && summary.sequence != 0 {
-            if summary.sequence <= entry.last_sequence {
-                return Err(Refusal::Repeated(summary.sequence));
-            }
-            entry.last_sequence = summary.sequence;
-        }
-        Ok(Arc::new(Packet {
+        let packet = Arc::new(Packet {
             sender: Some(sender),
             reliable,
             sequence: summary.sequence,
             destinations: self.resolve(&summary),
             nonce: summary.nonce,
             data: Bytes::copy_from_slice(&self.scratch),
-        }))
+        });
+        if in_order {
+            return Ok(packet);
+        }
+        Err(self.keep_early(sender, packet))
+    }
+
+    fn keep_early(&mut self, sender: ParticipantId, packet: Arc<Packet>) -> Refusal {
+        let Some(entry) = self.members.get_mut(&sender) else {
+            return Refusal::UnknownSender;
+        };
+        let sequence = packet.sequence;
+        let first = entry.early.is_empty();
+        entry.early.keep(packet);
+        if entry.early.bytes > self.config.early_bytes {
+            self.skip_missing(sender);
+        }
+        if first {
+            Refusal::Gap(sequence)
+        } else {
+            Refusal::Early(sequence)
+        }
+    }
+
+    /// A member's next packet that was kept and has nothing missing before it any more.
+    pub fn next_early(&mut self, sender: ParticipantId) -> Option<Arc<Packet>> {
+        let entry = self.members.get_mut(&sender)?;
+        let first = entry.early.first().filter(|it| entry.is_next(*it))?;
+        entry.last_sequence = first;
+        entry.early.take_first()
+    }
+
+    /// Gives up what is missing before the first packet that a member's was kept for; `false` when none was.
+    pub fn skip_missing(&mut self, sender: ParticipantId) -> bool {
+        let Some(entry) = self.members.get_mut(&sender) else {
+            return false;
+        };
+        let first = entry.early.first();
+        if let Some(first) = first {
+            entry.last_sequence = first.saturating_sub(1);
+        }
+        first.is_some()
     }
 
     /// Wraps a message of a channel with a label of its own, for everybody else.
@@ -313,7 +384,8 @@ impl Router {
         message: &[u8],
     ) -> Result<Arc<Packet>, Refusal> {
         let entry = self.members.get(&sender).ok_or(Refusal::UnknownSender)?;
-        check_message(&entry.member, message)?;
+        check_size(message)?;
+        check_right(&entry.member)?;
         self.scratch.clear();
         packet::wrap_raw(message, &entry.sender(), &mut self.scratch);
         Ok(Arc::new(Packet {
@@ -467,14 +539,19 @@ impl Router {
     }
 }
 
-fn check_message(sender: &Member, message: &[u8]) -> Result<(), Refusal> {
-    if !sender.can_publish_data {
-        return Err(Refusal::NotAllowed);
-    }
+fn check_size(message: &[u8]) -> Result<(), Refusal> {
     if message.len() > MAX_MESSAGE_SIZE {
         return Err(Refusal::TooLarge(message.len()));
     }
     Ok(())
+}
+
+fn check_right(sender: &Member) -> Result<(), Refusal> {
+    if sender.can_publish_data {
+        Ok(())
+    } else {
+        Err(Refusal::NotAllowed)
+    }
 }
 
 fn sorted(mut ids: Vec<ParticipantId>) -> Box<[ParticipantId]> {

@@ -190,11 +190,38 @@ impl Plane {
             Channel::DataTrack => return self.data_track_packet(now, id, room_id, data),
         };
         match accepted {
-            Ok(packet) => {
-                self.report_answer(id, &packet);
-                self.route(now, room_id, &packet);
-            }
+            Ok(packet) => self.pass_on(now, id, room_id, &packet),
+            Err(Refusal::Gap(_)) => self.events.push_back(Event::DataMissing(id)),
             Err(refusal) => self.refuse_data(now, id, refusal),
+        }
+        self.pass_on_early(now, id, room_id);
+    }
+
+    fn pass_on(&mut self, now: Instant, id: ParticipantId, room: RoomId, packet: &Arc<Packet>) {
+        self.report_answer(id, packet);
+        self.route(now, room, packet);
+    }
+
+    /// What waited for a packet that is there now.
+    fn pass_on_early(&mut self, now: Instant, id: ParticipantId, room: RoomId) {
+        let next = |plane: &mut Self| plane.rooms.get_mut(&room)?.router.next_early(id);
+        while let Some(packet) = next(self) {
+            self.pass_on(now, id, room, &packet);
+        }
+    }
+
+    /// What waits for packets that will not come.
+    pub(super) fn skip_missing_data(&mut self, now: Instant, id: ParticipantId) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        let room = participant.spec.room;
+        let skip = |plane: &mut Self| {
+            let room = plane.rooms.get_mut(&room);
+            room.is_some_and(|it| it.router.skip_missing(id))
+        };
+        while skip(self) {
+            self.pass_on_early(now, id, room);
         }
     }
 

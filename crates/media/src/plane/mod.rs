@@ -173,6 +173,7 @@ impl Plane {
                 participant,
                 received,
             } => self.replay_data(now, participant, &received),
+            Command::SkipMissingData(participant) => self.skip_missing_data(now, participant),
             Command::ExpectTrack { participant, spec } => self.expect_track(now, participant, spec),
             Command::MuteTrack { track, muted } => self.mute_track(now, track, muted),
             Command::RemoveTrack(track) => self.end_track(now, track),
@@ -246,6 +247,7 @@ impl Plane {
             | Command::RestartIce { participant, .. }
             | Command::Resume(participant)
             | Command::ReplayData { participant, .. }
+            | Command::SkipMissingData(participant)
             | Command::ExpectTrack { participant, .. }
             | Command::SetSubscription { participant, .. }
             | Command::SetTrackSettings { participant, .. }

@@ -22,6 +22,7 @@ impl Plane {
         if !self.rooms.contains_key(&room) {
             return;
         }
+        self.skip_missing_data(now, id);
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };

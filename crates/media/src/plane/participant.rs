@@ -175,6 +175,7 @@ impl Plane {
         };
         let room = participant.spec.room;
         let (tracks, data_tracks) = (participant.tracks.clone(), participant.data_tracks.clone());
+        self.skip_missing_data(now, id);
         tracks
             .into_iter()
             .for_each(|track| self.end_track(now, track));

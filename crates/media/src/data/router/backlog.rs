@@ -55,7 +55,7 @@ impl Backlog {
     }
 }
 
-fn size(packet: &Packet) -> usize {
+pub(super) fn size(packet: &Packet) -> usize {
     packet.data.len()
         + PACKET_OVERHEAD
         + packet.destinations.as_ref().map_or(0, |ids| ids.len() * 8)

@@ -76,6 +76,23 @@ impl Room {
         });
         got
     }
+
+    /// Sends ALICE's packets of these numbers; what of them is passed on.
+    fn pass(&mut self, sequences: &[u32]) -> Vec<u32> {
+        let mut passed = Vec::new();
+        for sequence in sequences {
+            let accepted = self.router.accept(ALICE, true, &data(*sequence, b"x", &[]));
+            passed.extend(accepted.ok().map(|packet| packet.sequence));
+            passed.extend(self.early());
+        }
+        passed
+    }
+
+    fn early(&mut self) -> Vec<u32> {
+        std::iter::from_fn(|| self.router.next_early(ALICE))
+            .map(|packet| packet.sequence)
+            .collect()
+    }
 }
 
 /// A user packet to `to` with a number.
@@ -169,7 +186,6 @@ fn who_may_not_publish_data_is_refused() {
         room.router.accept(DAVE, true, b"").unwrap_err(),
         Refusal::UnknownSender
     );
-    assert_eq!(room.router.last_sequence(ALICE), 0);
 }
 
 #[test]
@@ -186,7 +202,7 @@ fn messages_over_the_limit_are_refused() {
 #[test]
 fn a_number_passes_once() {
     let mut room = Room::new();
-    let accepted: Vec<bool> = [1, 2, 2, 1, 5, 4, 6]
+    let accepted: Vec<bool> = [1, 2, 2, 1, 3, 2, 4]
         .map(|sequence| {
             !room
                 .send(ALICE, true, &data(sequence, b"x", &[]))
@@ -199,7 +215,7 @@ fn a_number_passes_once() {
             room.router.last_sequence(ALICE),
             room.router.last_sequence(BOB)
         ),
-        (6, 0)
+        (4, 0)
     );
     assert_eq!(room.send(BOB, true, &data(1, b"x", &[])).len(), 2);
 }
@@ -214,12 +230,12 @@ fn unnumbered_and_lossy_packets_pass_the_gate() {
 }
 
 #[test]
-fn a_refused_packet_uses_up_no_number() {
+fn a_refused_packet_is_not_wanted_again() {
     let mut room = Room::new();
     let mut transcription = data(4, b"x", &[]);
     wire::put_bytes(&mut transcription, 7, b"");
     assert!(room.router.accept(ALICE, true, &transcription).is_err());
-    assert_eq!(room.router.last_sequence(ALICE), 0);
+    assert_eq!(room.router.last_sequence(ALICE), 4);
 }
 
 #[test]
@@ -394,4 +410,66 @@ fn a_raw_message_goes_to_everybody() {
     let packet = room.router.accept_raw(ALICE, b"raw").unwrap();
     assert_eq!(room.route(&packet), [BOB, CAROL]);
     assert_eq!(payload(&packet.data), b"raw");
+}
+
+#[test]
+fn packets_after_a_missing_one_wait_for_it() {
+    let mut room = Room::new();
+    assert_eq!(room.pass(&[1, 2, 4, 5, 7]), [1, 2]);
+    assert_eq!(room.router.last_sequence(ALICE), 2);
+    // Its client resumed and sends everything after 2 again.
+    assert_eq!(room.pass(&[3, 4, 5, 6, 7, 8]), [3, 4, 5, 6, 7, 8]);
+    assert_eq!(room.router.last_sequence(ALICE), 8);
+}
+
+#[test]
+fn of_packets_that_wait_the_first_is_told_and_none_is_kept_twice() {
+    let mut room = Room::new();
+    let refusal = |room: &mut Room, sequence| {
+        let message = data(sequence, b"x", &[]);
+        room.router.accept(ALICE, true, &message).unwrap_err()
+    };
+    room.pass(&[1]);
+    assert_eq!(refusal(&mut room, 3), Refusal::Gap(3));
+    assert_eq!(refusal(&mut room, 5), Refusal::Early(5));
+    assert_eq!(refusal(&mut room, 3), Refusal::Repeated(3));
+    room.pass(&[2, 4]);
+    assert_eq!(refusal(&mut room, 7), Refusal::Gap(7));
+}
+
+#[test]
+fn what_will_not_come_is_skipped() {
+    let mut room = Room::new();
+    room.pass(&[1, 3, 4, 6]);
+    assert!(room.router.skip_missing(ALICE));
+    assert_eq!(room.early(), [3, 4]);
+    assert!(room.router.skip_missing(ALICE));
+    assert_eq!(room.early(), [6]);
+    assert!(!room.router.skip_missing(ALICE));
+    assert_eq!(room.pass(&[2, 5, 7]), [7]);
+}
+
+#[test]
+fn a_refused_packet_is_not_missing() {
+    let mut room = Room::new();
+    room.pass(&[1]);
+    room.router.set_permissions(ALICE, false, false, false);
+    assert_eq!(room.pass(&[2, 3]), []);
+    room.router.set_permissions(ALICE, false, true, false);
+    assert_eq!(room.pass(&[4]), [4]);
+}
+
+#[test]
+fn no_more_waits_than_is_kept() {
+    let mut room = Room::new();
+    room.pass(&[1]);
+    let large = vec![0; 60_000];
+    let most = room.router.config.early_bytes / large.len();
+    let mut passed = 0;
+    for sequence in 3..3 + 2 * most as u32 {
+        let message = data(sequence, &large, &[]);
+        passed += usize::from(room.router.accept(ALICE, true, &message).is_ok());
+        passed += room.early().len();
+    }
+    assert_eq!(passed, 2 * most);
 }
