@@ -142,6 +142,51 @@ async def connect_again_when_the_signal_breaks(stage: Stage) -> None:
     await bob.hears_afresh("ada", 440)
 
 
+async def _comes_back_from(stage: Stage, kind: int) -> None:
+    """With its track, in full: everybody sees it leave and return."""
+    ada, bob = await stage.pair()
+    await ada.play(440)
+    await bob.hears("ada", 440)
+    await ada.sees_event("local_track_subscribed")
+    await ada.room.simulate_scenario(kind)
+    await ada.sees_event("reconnected")
+    await bob.sees_event("track_subscribed", "audio", count=2)
+    await ada.sees_event("local_track_subscribed", count=2)
+    await bob.hears_afresh("ada", 440)
+
+
+@scenario(recorded=True)
+async def simulated_failure_of_the_node(stage: Stage) -> None:
+    await _comes_back_from(stage, rtc.SimulateScenarioKind.SIMULATE_NODE_FAILURE)
+
+
+@scenario(recorded=True)
+async def simulated_migration(stage: Stage) -> None:
+    await _comes_back_from(stage, rtc.SimulateScenarioKind.SIMULATE_MIGRATION)
+
+
+@scenario(recorded=True)
+async def simulated_want_of_tcp(stage: Stage) -> None:
+    await _comes_back_from(stage, rtc.SimulateScenarioKind.SIMULATE_FORCE_TCP)
+
+
+@scenario(recorded=True)
+async def simulated_loss_of_the_signal_that_resumed(stage: Stage) -> None:
+    await _comes_back_from(stage, rtc.SimulateScenarioKind.SIMULATE_DISCONNECT_SIGNAL_ON_RESUME)
+
+
+@scenario(recorded=True)
+async def simulated_leave(stage: Stage) -> None:
+    """For good."""
+    ada, bob = await stage.pair()
+    await ada.play(440)
+    await bob.hears("ada", 440)
+    await ada.sees_event("local_track_subscribed")
+    await ada.room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_SERVER_LEAVE)
+    await ada.sees_event("disconnected")
+    await bob.sees_event("participant_disconnected", "ada")
+
+
 @scenario(recorded=True)
 async def a_lost_signal_is_found_again(stage: Stage) -> None:
     """And nobody else sees anything of it."""
