@@ -3,7 +3,6 @@
 import { RoomEvent } from "/livekit-client.esm.mjs";
 
 const TONE = 440;
-const INTERVAL = 100; // ms between two numbered messages.
 const LOOK = 50; // ms between two looks at the packets.
 const PAUSE = 150; // ms without a packet, of which there are fifty a second.
 const TRY = 10_000; // ms for one try of something that the network may prevent.
@@ -50,9 +49,10 @@ Object.assign(peer, {
     watch(other);
   },
 
-  number() {
+  /** Sends numbered messages from now on, one in so many seconds. */
+  number(interval) {
     sending = true;
-    sendNumbers();
+    sendNumbers(interval * 1000);
   },
 
   /** Whether signalling and media work both ways: each says a word by an attribute, and reads the other's. */
@@ -81,7 +81,7 @@ Object.assign(peer, {
   },
 });
 
-async function sendNumbers() {
+async function sendNumbers(interval) {
   while (sending) {
     const number = ++diary.sent;
     try {
@@ -90,7 +90,7 @@ async function sendNumbers() {
     } catch {
       diary.refused.push(number);
     }
-    await pause(INTERVAL);
+    await pause(interval);
   }
 }
 

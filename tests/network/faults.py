@@ -70,6 +70,9 @@ def reset_tcp(link: Link, port: int) -> Iterator[None]:
     """The connections that there are end at their next segment; new ones pass."""
     those = ("state", "established", "dport", "=", f":{port}")
     listed = run(*within(link.client.name, "ss", "-Htn", *those))
+    if not listed:
+        yield
+        return
     # Columns: two queues, the own address, the peer's.
     own = ", ".join(line.split()[2].rpartition(":")[2] for line in listed.splitlines())
     reset = "reject with tcp reset"

@@ -27,6 +27,8 @@ HERE = Path(__file__).resolve().parent
 RECORD = HERE / "record"
 CLIENTS = {"python": "witness.py", "chromium": "browser_witness.py"}
 MODES = ("single", "dual")
+#: Seconds between two numbered messages.
+INTERVAL = 0.1
 #: Seconds of a quiet call before a fault and after it.
 BEFORE, AFTER = 2.0, 3.0
 #: Seconds after the end of a fault in which all must work again, and for the last messages to come.
@@ -167,14 +169,21 @@ async def play(server: str, cell: Cell) -> Outcome:
     for attempt in range(ATTEMPTS):
         with open_link() as link:
             try:
-                return await _play(Served(server, link.server, relay=cell.fault == RELAY), link, cell)
+                return await break_call(
+                    Served(server, link.server, relay=cell.fault == RELAY),
+                    link,
+                    cell,
+                    FAULTS[cell.fault],
+                    INTERVAL,
+                )
             except (AssertionError, TimeoutError) as error:
                 problem = error
                 print(f"{cell}, attempt {attempt}: {error!r}", file=sys.stderr, flush=True)
     raise AssertionError(f"{cell}: {problem}")
 
 
-async def _play(server: Served, link: Link, cell: Cell) -> Outcome:
+async def break_call(server: Served, link: Link, cell: Cell, fault: Fault, interval: float) -> Outcome:
+    """What comes of a fault in a call of two, who number their messages, one in so many seconds."""
     client_program = link.client.command(sys.executable, str(HERE / CLIENTS[cell.client]), "client")
     observer_program = link.server.command(sys.executable, str(HERE / CLIENTS["python"]), "observer")
     async with (
@@ -186,10 +195,10 @@ async def _play(server: Served, link: Link, cell: Cell) -> Outcome:
         await observer.join(server.url, server.token("observer"), single, False)
         await client.join(server.url, server.token("client"), single, server.relay)
         await asyncio.gather(client.begin("observer"), observer.begin("client"))
-        await asyncio.gather(client.number(), observer.number())
+        await asyncio.gather(client.number(interval), observer.number(interval))
         await asyncio.sleep(BEFORE)
         began = time.time()
-        await FAULTS[cell.fault](Play(link, server))
+        await fault(Play(link, server))
         lasted = time.time() - began
         recovered = await _recover(client, observer, began)
         await asyncio.sleep(AFTER)

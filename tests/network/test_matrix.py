@@ -20,6 +20,7 @@ SUBSET = [
         ("signal reset", "python", "dual"),
         ("signal reset", "chromium", "single"),
         ("signal reset", "chromium", "dual"),
+        ("both gone 6 s", "chromium", "single"),
         ("address changed", "python", "dual"),
         ("pause 500 ms", "python", "dual"),
         ("pause 500 ms", "chromium", "single"),

@@ -20,8 +20,6 @@ from python.media import RATE, SOUND, Sound
 from python.stage import Person
 
 TONE = 440
-#: Between two numbered messages.
-INTERVAL = 0.1
 #: Sound without a tone for longer is a pause; a decoder hides less than that.
 PAUSE = 0.15
 LOUD = 500
@@ -69,9 +67,9 @@ class Witness(Person):
         await self.play(TONE)
         await self.hears(other, TONE)
 
-    async def number(self) -> None:
-        """Sends numbered messages from now on."""
-        self._sending = self.spawn(self._send_numbers())
+    async def number(self, interval: float) -> None:
+        """Sends numbered messages from now on, one in so many seconds."""
+        self._sending = self.spawn(self._send_numbers(interval))
 
     async def recovers(self, other: str, word: str) -> bool:
         """Whether signalling and media work both ways: each sets a word as attribute, reads the other's."""
@@ -110,14 +108,14 @@ class Witness(Person):
 
     # ---- what goes on meanwhile
 
-    async def _send_numbers(self) -> None:
+    async def _send_numbers(self, interval: float) -> None:
         while True:
             self.sent += 1
             try:
                 await self.me.publish_data(str(self.sent), reliable=True, topic=TOPIC)
             except Exception:
                 self.refused.append(self.sent)
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(interval)
 
     def _count(self, packet: rtc.DataPacket) -> None:
         if packet.topic == TOPIC:
