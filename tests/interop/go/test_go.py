@@ -12,6 +12,9 @@ PROGRAM = Path(__file__).resolve().parents[3] / ".cache" / "go-peer"
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
+#: With livekit-server, too.
+ANEW = "reconnecting, reconnected"
+
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def go_peer(server: Server) -> AsyncIterator[Peer]:
@@ -30,3 +33,14 @@ async def test_go_and_python_exchange_data(go_peer: Peer, python_peer: Peer) -> 
     await python_peer.meets("go")
     await python_peer.send("hello")
     await python_peer.receives({"content": "hello", "from": "go"})
+
+
+async def test_go_begins_anew(go_peer: Peer, python_peer: Peer) -> None:
+    await python_peer.publishTone(440)
+    await python_peer.hears("go", 440)
+    await python_peer.send("fail")
+    await python_peer.notices("participantDisconnected", "go")
+    await python_peer.notices("participantConnected", "go")
+    await python_peer.hearsAnew("go", 440)
+    await python_peer.send("events")
+    await python_peer.receives({"content": ANEW, "from": "go"})

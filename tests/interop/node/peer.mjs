@@ -19,11 +19,23 @@ const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 
 const room = new Room();
 const data = [];
+const events = []; // Names, and whom or what they are about.
+// Follow the clock or the network rather than what somebody did.
+const UNORDERED = new Set([
+  RoomEvent.ActiveSpeakersChanged,
+  RoomEvent.ConnectionQualityChanged,
+  RoomEvent.RoomUpdated,
+  RoomEvent.TokenRefreshed,
+]);
 const sound = new Map(); // Identity → the frequency heard last.
 let leaving = false;
 
 const peer = {
   async connect(url, token) {
+    for (const name of Object.values(RoomEvent)) {
+      if (UNORDERED.has(name)) continue;
+      room.on(name, (...about) => events.push([name, ...about.map(plain).filter((it) => it !== undefined)].join(" ")));
+    }
     room.on(RoomEvent.TrackSubscribed, (track, _, participant) => {
       if (track.kind === TrackKind.KIND_AUDIO) void listen(track, participant.identity);
     });
@@ -52,11 +64,29 @@ const peer = {
     await until(`hears ${identity} at ${hz} Hz`, () => [Math.abs(sound.get(identity) - hz) < 10, sound.get(identity)]);
   },
 
+  async simulate(scenario) {
+    await room.simulateScenario(scenario);
+  },
+
+  async notices(name) {
+    await until(`notices ${name}`, () => [events.includes(name), events]);
+  },
+
+  /** What happened since this was asked last. */
+  happened() {
+    return events.splice(0);
+  },
+
   async receives(wanted) {
     const matches = (got) => Object.keys(wanted).every((key) => got[key] === wanted[key]);
     await until(`receives ${JSON.stringify(wanted)}`, () => [data.some(matches), data]);
   },
 };
+
+/** Of what an event is about: somebody's identity, a track's kind, or a number. */
+function plain(about) {
+  return about?.identity ?? about?.kind ?? (typeof about === "number" ? about : undefined);
+}
 
 async function play(source, hz) {
   const step = RATE / 100;
