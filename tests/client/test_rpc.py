@@ -102,6 +102,11 @@ def test_errors_reach_the_caller(protocol: int) -> None:
     run(scenario())
 
 
+def test_errors_of_any_length_are_cut_where_they_come() -> None:
+    error = RpcError._from_proto(models.RpcError(code=1, message="é" * 200, data="x" * 20_000))
+    assert (error.message, error.data) == ("é" * 128, "x" * 15_360)
+
+
 def test_packets_limit_payloads_and_streams_do_not() -> None:
     async def scenario() -> None:
         ada, ben = pair(0)

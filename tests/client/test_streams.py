@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import zlib
 from collections.abc import Coroutine
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 from ends import DEFLATE, End, Hall
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from livekit.protocol import models
 
 from roomful.rtc.data_stream import ByteStreamReader, StreamError, TextStreamReader
@@ -381,6 +384,53 @@ def test_repeated_chunks_characters_in_two_and_strange_packets_do_no_harm() -> N
         assert opened.empty()
 
     run(scenario())
+
+
+PACKETS = st.one_of(
+    st.builds(
+        lambda stream_id, total, compression, inline, text: header(
+            stream_id,
+            total_length=total,
+            compression=compression,
+            inline_content=inline,
+            text_header=models.DataStream.TextHeader() if text else None,
+            byte_header=None if text else models.DataStream.ByteHeader(),
+        ),
+        st.sampled_from("ab"),
+        st.none() | st.integers(0, 2**64 - 1),
+        st.integers(0, 2),
+        st.none() | st.binary(max_size=20),
+        st.booleans(),
+    ),
+    st.builds(chunk, st.integers(0, 3), st.binary(max_size=20), st.sampled_from("ab")),
+    st.builds(
+        lambda stream_id, reason: trailer(stream_id, reason=reason),
+        st.sampled_from("ab"),
+        st.text(max_size=3),
+    ),
+)
+
+
+@given(st.lists(st.tuples(PACKETS, st.booleans()), max_size=8))
+@settings(deadline=None, max_examples=50)
+def test_whatever_comes_ends_in_content_or_a_stream_error(
+    packets: list[tuple[models.DataPacket, bool]],
+) -> None:
+    async def scenario() -> None:
+        ben = Hall().enter("ben", max_payload=1000)
+        opened: list[TextStreamReader | ByteStreamReader] = []
+        for handlers in (ben.streams.text_handlers, ben.streams.byte_handlers):
+            handlers["t"] = lambda reader, identity: opened.append(reader)  # type: ignore[assignment]
+        for packet, encrypted in packets:
+            ben.streams.handle(packet, encrypted)
+        ben.streams.close()
+        for reader in opened:
+            with contextlib.suppress(StreamError):
+                async for _ in reader:
+                    pass
+        assert not ben.streams._open
+
+    asyncio.run(scenario())
 
 
 def test_nobody_writes_into_the_stream_of_another() -> None:

@@ -77,7 +77,7 @@ class RpcError(Exception):
 
     @classmethod
     def _from_proto(cls, error: models.RpcError) -> RpcError:
-        return cls(error.code, error.message, error.data)
+        return cls(error.code, _cut(error.message, MAX_MESSAGE), _cut(error.data, MAX_DATA))
 
     def _to_proto(self) -> models.RpcError:
         return models.RpcError(
