@@ -50,6 +50,7 @@ fuzz: ## Every parser against libFuzzer: FUZZ_SECONDS=60 each, FUZZ="sdp vp8" fo
 	@printf '%s\n' $(FUZZ) | xargs -P "$$(getconf _NPROCESSORS_ONLN)" -I NAME crates/fuzz/run NAME $(FUZZ_SECONDS)
 
 compare: $(VENV)/.dev ## The order of events with livekit-server, recorded anew and compared with ours
+	$(BIN)/python tests/interop/setup.py
 	$(BIN)/python tests/interop/compare.py
 	$(MATRIX)/matrix.py --server livekit-server $(CELLS)
 
