@@ -274,24 +274,45 @@ impl Turns {
                 }
                 let now = Instant::now();
                 let result = socket.receive(buffers, |local, remote, datagram| {
-                    // Nobody but the gate speaks for a relayed address.
-                    if gate.is_some() && is_relayed(remote) {
-                        return;
+                    if let Some(tuple) = path(local, remote, gate.is_some()) {
+                        plane.handle_datagram(now, tuple, datagram);
                     }
-                    plane.handle_datagram(
-                        now,
-                        FiveTuple {
-                            protocol: Protocol::Udp,
-                            local,
-                            remote,
-                        },
-                        datagram,
-                    );
                 });
                 if let Err(error) = result {
                     log::warn!("cannot receive: {error}");
                 }
             }
+        }
+    }
+}
+
+/// The path of what came in from the network. Where there is a gate, nobody else speaks for a relayed address.
+fn path(local: SocketAddr, remote: SocketAddr, gate: bool) -> Option<FiveTuple> {
+    (!gate || !is_relayed(remote)).then_some(FiveTuple {
+        protocol: Protocol::Udp,
+        local,
+        remote,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_datagram_of_the_network_has_a_path_to_a_relayed_address() {
+        let local = SocketAddr::from(([192, 0, 2, 1], 7882));
+        for (remote, genuine) in [
+            ("198.51.100.20:50000", true),
+            ("[2001:db8::20]:50000", true),
+            ("240.0.2.9:1024", false),
+            ("[100::9]:1024", false),
+        ] {
+            let remote = remote.parse().unwrap();
+            let found = path(local, remote, true).map(|it| it.remote);
+            assert_eq!(found, genuine.then_some(remote));
+            // Without a relay these are addresses as any.
+            assert!(path(local, remote, false).is_some());
         }
     }
 }

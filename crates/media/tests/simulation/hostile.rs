@@ -193,3 +193,26 @@ fn who_comes_is_heard_though_another_has_spoken_in_its_name_before() {
     }
     assert!(seconds < 5, "{seconds}");
 }
+
+#[test]
+fn who_was_silent_takes_its_path_back_from_whoever_spoke_meanwhile() {
+    let mut world = World::new(56);
+    let alice = world.join("alice", Join::single());
+    let bob = world.join("bob", Join::single());
+    let mallory = world.join("mallory", Join::single());
+    let microphone = world.publish_audio(alice);
+    assert!(world.run_until(2 * SECOND, |world| {
+        !world.heard(bob, microphone).is_empty() && world.peer(mallory).is_connected()
+    }));
+    let address = world.peer(alice).address(Target::Publisher).unwrap();
+    world.cut(alice);
+    world.run_for(9 * SECOND);
+    world.check_as(mallory, address);
+    world.run_for(SECOND / 10);
+    world.mend(alice);
+    let before = world.heard(bob, microphone).len();
+    let heard = |world: &World| world.heard(bob, microphone).len() - before;
+    assert!(world.run_until(5 * SECOND, |world| heard(world) > 0));
+    world.run_for(SECOND);
+    assert!(heard(&world) >= 45, "{}", heard(&world));
+}

@@ -46,6 +46,8 @@ const READ: usize = 16 << 10;
 const ARRIVALS_A_TURN: usize = 128;
 /// Connections accepted at a port before what is open has its turn.
 const ACCEPTS_A_TURN: usize = 64;
+/// Checks of all strangers together that are handed on in a turn: these share the workers' queues with media.
+const CHECKS_A_TURN: usize = 256;
 /// Checks of one connection that nobody has answered: twice what a client sends in the time that a stranger has.
 const CHECKS_OF_A_STRANGER: u32 = 512;
 /// Between looks at who was silent for too long; also until a process without free descriptors tries again.
@@ -225,6 +227,7 @@ impl Prepared {
             connections: Connections::new(&key, now),
             opened: 0,
             readable: Vec::new(),
+            checks: 0,
             busy: None,
             buffer: vec![0; READ],
             full: false,
@@ -292,6 +295,8 @@ struct Turns {
     opened: u64,
     /// Connections that have not been read dry.
     readable: Vec<usize>,
+    /// Checks of strangers that may still be handed on in this turn; more are lost, and are sent again.
+    checks: usize,
     /// The connection that is being worked on: after a fault it cannot be relied on.
     busy: Option<usize>,
     buffer: Vec<u8>,
@@ -341,6 +346,7 @@ impl Turns {
     /// Everything that is due, once.
     fn turn(&mut self, now: Instant, sweeps: bool) {
         (0..self.listeners.len()).for_each(|listener| self.accept(now, listener));
+        self.checks = CHECKS_A_TURN;
         self.read(now);
         self.send(now);
         if let Some(relay) = &mut self.relay {
@@ -563,8 +569,10 @@ impl Turns {
                                 strange = Some("too many checks that nobody answers");
                             }
                             // For whom it is will be seen by who answers.
+                            None if self.checks == 0 => {}
                             None => {
                                 *checks += 1;
+                                self.checks -= 1;
                                 self.workers.iter().for_each(|it| it.put(arrival()));
                             }
                         }

@@ -125,6 +125,23 @@ fn a_stranger_has_so_many_checks_and_is_then_closed() {
 }
 
 #[test]
+fn checks_of_many_strangers_do_not_fill_the_queues_of_workers() {
+    let mut world = World::ice();
+    let crowd: Vec<TcpStream> = (0..10).map(|_| world.connect()).collect();
+    for mut peer in &crowd {
+        peer.write_all(&framed(&binding([0, 1])).repeat(100))
+            .unwrap();
+    }
+    let mut got = Vec::new();
+    for _ in 0..20 {
+        world.step();
+        got.push(world.arrivals.try_iter().count());
+    }
+    assert!(got.iter().all(|it| *it <= CHECKS_A_TURN), "{got:?}");
+    assert!(got.iter().sum::<usize>() >= CHECKS_A_TURN, "{got:?}");
+}
+
+#[test]
 fn what_was_for_an_earlier_connection_is_not_given_to_a_stranger() {
     let mut world = World::ice();
     let mut peer = world.connect();
