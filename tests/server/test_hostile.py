@@ -24,7 +24,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import roomful
-from roomful.server.listener import FRAME_BURST, FRAME_RATE, SLICE, _WebSocket
+from roomful.server.listener import FRAME_BURST, FRAME_RATE, HEAD_TIMEOUT, MAX_REFUSED, SLICE, _WebSocket
 
 pytestmark = pytest.mark.asyncio
 
@@ -370,6 +370,26 @@ async def test_connections_over_the_limit_are_503_with_its_name_and_proxies_have
             async with asyncio.timeout(10):
                 while not (await ask("127.0.0.2", opened)).endswith(b"OK"):
                     pass
+
+
+async def test_connections_over_the_limit_do_not_pile_up_while_they_are_told() -> None:
+    async with roomful.Server({"limit": {"connections_per_ip": 1}}) as server:
+        port = int(server.url.rsplit(":", 1)[1])
+
+        async def is_told() -> bool:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+                opened.callback(writer.close)
+                return (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+            except ConnectionResetError:
+                return False
+
+        with ExitStack() as opened, socket.socket() as first:
+            first.bind(("127.0.0.2", 0))
+            first.connect(("127.0.0.1", port))
+            async with asyncio.timeout(HEAD_TIMEOUT - 1):
+                told = await asyncio.gather(*(is_told() for _ in range(300)))
+        assert MAX_REFUSED <= sum(told) < 300
 
 
 async def test_a_refused_join_is_no_error_in_the_log(

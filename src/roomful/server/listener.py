@@ -44,6 +44,8 @@ PING_INTERVAL = 10.0
 #: WebSocket frames of any kind that a client may send in a second for long, and at once; more are read later.
 FRAME_RATE = 1000.0
 FRAME_BURST = 4000.0
+#: Connections of one address that wait a moment to have read why they are refused; more are dropped unread.
+MAX_REFUSED = 32
 #: Bytes parsed before the frames in them are counted.
 SLICE = 4096
 #: Seconds that clients have to take their goodbye.
@@ -69,6 +71,8 @@ class _Config(uvicorn.Config):
     max_head: int
     #: Open connections by network address.
     held: Holdings
+    #: Those that are one too many, and still there.
+    refused: Holdings
 
     def network_of(self, client: tuple[str, int] | None) -> str:
         """Whose connection it is; empty for one that a proxy makes for others."""
@@ -138,17 +142,20 @@ class _Http(HttpToolsProtocol):
         #: Until there is room for more of an answer.
         self._reading = _Deadline(self.loop)
         self._refused = False
-        #: Whose share of connections this one is of.
-        self._network = ""
+        #: Whose share of connections this one is of, and in which account.
+        self._network, self._account = "", self.config.held
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         network, held = self.config.network_of(self.client), self.config.held
-        if network and not held.take(network):
+        if network and not self._take(held, network):
+            if not self._take(self.config.refused, network):
+                self._refused = True
+                transport.abort()
+                return
             text = f"too many connections from one address: limit.connections_per_ip {held.most}"
             self._answer_head("503 Service Unavailable", text)
             return
-        self._network = network
         self._asking.set(transport, HEAD_TIMEOUT)
 
     def handle_websocket_upgrade(self) -> None:
@@ -235,9 +242,15 @@ class _Http(HttpToolsProtocol):
         # Closed with bytes still coming in, the connection would be reset and the answer lost.
         self._asking.set(self.transport, 1.0)
 
+    def _take(self, account: Holdings, network: str) -> bool:
+        if not account.take(network):
+            return False
+        self._network, self._account = network, account
+        return True
+
     def _give_back(self) -> None:
         if self._network:
-            self.config.held.give_back(self._network)
+            self._account.give_back(self._network)
             self._network = ""
 
 
@@ -369,6 +382,7 @@ class Listener:
         )
         self._config.max_head = max_head
         self._config.held = Holdings(most_of_one_address)
+        self._config.refused = Holdings(MAX_REFUSED)
         self._config.load()
         self._state = ServerState()
         self._connections = _Connections()
