@@ -224,6 +224,21 @@ def test_the_most_decisive_goodbye_counts() -> None:
         assert world.session.ended.action == action
 
 
+def test_media_may_close_before_the_goodbye_that_explains_it() -> None:
+    world = World().answered()
+    world.run(Connection("publisher", "closed"))
+    assert world.session.ended is None
+    world.receive(leave=rtc.LeaveRequest(action=Action.DISCONNECT))
+    world.session.confirm()
+    assert world.session.ended
+    assert world.session.ended.action == Action.DISCONNECT
+    world = World().answered()
+    world.run(Connection("publisher", "closed"))
+    world.session.confirm()
+    assert world.session.ended
+    assert world.session.ended.action == Action.RESUME
+
+
 def test_a_disconnected_path_is_no_end_yet() -> None:
     world = World().answered()
     world.run(Connection("publisher", "disconnected"))

@@ -23,6 +23,8 @@ from roomful.rtc.log import logger
 #: Seconds.
 MEDIA_TIMEOUT = 15.0
 OFFER_TIMEOUT = 5.0
+#: Between the end of media and the goodbye that explains it.
+GOODBYE_WITHIN = 1.0
 #: For the goodbye of somebody who was cancelled while joining.
 HASTE = 0.05
 
@@ -59,6 +61,7 @@ class Presence:
         self._link: Link | None = None
         self._heartbeat: Heartbeat | None = None
         self._beat: asyncio.TimerHandle | None = None
+        self._doubt: asyncio.TimerHandle | None = None
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._track_ids = count(1)
         self._closed = False
@@ -223,10 +226,16 @@ class Presence:
             self.session.ping()
         self._beat = self._loop.call_at(self._heartbeat.next, self._keep_alive)
 
+    def _confirm(self) -> None:
+        self._doubt = None
+        self.session.confirm()
+
     def _stop_heartbeat(self) -> None:
         self._heartbeat = None
-        if self._beat is not None:
-            self._beat.cancel()
+        for timer in (self._beat, self._doubt):
+            if timer is not None:
+                timer.cancel()
+        self._doubt = None
 
     async def _hang_up(self, grace: float = 0.0) -> None:
         self._stop_heartbeat()
@@ -236,6 +245,8 @@ class Presence:
 
     def _changed(self) -> None:
         self.on_change()
+        if self.session.suspicion is not None and self._doubt is None:
+            self._doubt = self._loop.call_later(GOODBYE_WITHIN, self._confirm)
         ended = self.session.ended
         for waiting, holds in self._waiting.items():
             if waiting.done():

@@ -109,6 +109,8 @@ class Session:
         self.join = rtc.JoinResponse()
         #: Set when the session has ended, or has to be resumed or begun anew.
         self.ended: Ended | None = None
+        #: What will have ended the session if the server does not say: media may close before its goodbye comes.
+        self.suspicion: Ended | None = None
         #: Called when `ended` is set or something that may be waited for has changed.
         self.on_change: Callable[[], None] = lambda: None
         self.first_offer: rtc.SessionDescription | None = None
@@ -182,6 +184,12 @@ class Session:
         self.hold_requests()
         self.end(Ended(Action.RESUME, DisconnectReason.UNKNOWN_REASON, why))
 
+    def confirm(self) -> None:
+        """The server has had the time to say goodbye."""
+        suspicion, self.suspicion = self.suspicion, None
+        if suspicion is not None and self.ended is None:
+            self.end(suspicion)
+
     def hold_requests(self) -> None:
         """Until the end of a resume, of which they are no part."""
         self._transmit = None
@@ -195,7 +203,7 @@ class Session:
         transmit: Callable[[rtc.SignalRequest], None],
     ) -> None:
         """The server knows the session still. Its connections find new paths, where the old ones broke."""
-        self.ended = None
+        self.ended = self.suspicion = None
         self._transmit = transmit
         self._use_ice_servers(reconnect.ice_servers, reconnect.client_configuration)
         self._complete(state)
@@ -382,7 +390,11 @@ class Session:
         self.connections[event.target].state = event.state
         if event.state in ("failed", "closed"):
             why = f"the {event.target} connection is {event.state}: {event.detail}"
-            self.end(Ended(Action.RESUME, DisconnectReason.UNKNOWN_REASON, why))
+            ended = Ended(Action.RESUME, DisconnectReason.UNKNOWN_REASON, why)
+            if event.state == "closed" and self._transmit is not None:
+                self.suspicion = ended
+            else:
+                self.end(ended)
         self.on_change()
 
     def _channel_open(self, event: Any) -> None:

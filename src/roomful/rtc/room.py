@@ -371,9 +371,9 @@ class Room(EventEmitter[EventTypes]):
         self._connection = self._requests.connection = connection
         self._set_up(options, encryption, join.participant)
         self._begin(join)
-        connection.start()
-        # Whoever awaits this goes on first.
+        # Whoever awaits this goes on first, then there are events.
         loop.call_soon(self._open, connection)
+        connection.start()
 
     async def disconnect(
         self, *, reason: DisconnectReason.ValueType = DisconnectReason.CLIENT_INITIATED
@@ -591,7 +591,7 @@ class Room(EventEmitter[EventTypes]):
         """From here on there are events."""
         if connection is not self._connection or not self.isconnected():
             return
-        self._tell("connection_state_changed", self._state)
+        self._tell("connection_state_changed", ConnectionState.CONN_CONNECTED)
         self._data_tracks.participants([one._info for one in self._roster.others.values()], all_of_them=True)
         if connection.presence is not None:
             connection.presence.session.release()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from livekit import rtc
+
+from .sdk import rtc
 
 RATE = 48_000
 #: Samples looked at together: a quarter of a second, bins of 4 Hz.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +12,8 @@ from typing import Any
 
 from livekit.rtc import DisconnectReason
 from servers import Server
+
+from .sdk import VARIABLE
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE.parent / "record"
@@ -29,7 +32,7 @@ UNTOLD = ["participant_disconnected", "UNKNOWN_REASON"]
 ARRIVALS = ("participant_connected", "participant_active")
 
 
-def perform(server: Server, name: str, mode: str, limit: float = LIMIT) -> Performance:
+def perform(server: Server, name: str, mode: str, limit: float = LIMIT, sdk: str = "livekit") -> Performance:
     """Raises AssertionError with all that the client said when the scenario does not come to its end."""
     key, secret = next(iter(server.keys.items()))
     arguments = {
@@ -43,7 +46,12 @@ def perform(server: Server, name: str, mode: str, limit: float = LIMIT) -> Perfo
     command = [sys.executable, "-m", "python.play", *(f"--{k}={v}" for k, v in arguments.items())]
     try:
         done = subprocess.run(
-            command, cwd=HERE.parent, capture_output=True, timeout=limit + ENDING, check=False
+            command,
+            cwd=HERE.parent,
+            env={**os.environ, VARIABLE: sdk},
+            capture_output=True,
+            timeout=limit + ENDING,
+            check=False,
         )
         out, err, code = done.stdout, done.stderr, done.returncode
     except subprocess.TimeoutExpired as expired:

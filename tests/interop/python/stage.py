@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from livekit import api, rtc
+from livekit import api
 
 from .media import RATE, SOUND, Colour, Picture, Sound, Tone, picture_of
+from .sdk import rtc
 
 #: Seconds that a person waits for one thing.
 WAIT = 15.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from livekit import api, rtc
+from livekit import api
 
+from ..sdk import rtc
 from ..stage import GLANCE, WAIT, Person, Stage, scenario
 
 #: What clients allow in one packet, nearly.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from livekit import rtc
-
 from ..media import GREEN, Colour
+from ..sdk import rtc
 from ..stage import Person, Stage, scenario
 from .media import CAMERA, MICROPHONE, packets
 

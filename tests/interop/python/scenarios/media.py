@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from livekit import api, rtc
+from livekit import api
 
 from ..media import BLUE, GREEN, RED, YELLOW, Colour
+from ..sdk import rtc
 from ..stage import Person, Stage, scenario
 
 MICROPHONE = rtc.TrackSource.SOURCE_MICROPHONE

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from livekit import rtc
-
 from ..media import BLUE, RATE, RED, Colour, Tone
+from ..sdk import rtc
 from ..stage import Stage, scenario
 from .media import CAMERA, MICROPHONE
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable
 
-from livekit import rtc
-
 from ..media import RED, Colour
+from ..sdk import rtc
 from ..stage import Person, Stage, scenario
 from .media import MICROPHONE
 

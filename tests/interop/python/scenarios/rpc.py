@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from livekit import rtc
-
+from ..sdk import rtc
 from ..stage import Person, Stage, scenario
 
 Code = rtc.RpcError.ErrorCode
