@@ -74,6 +74,8 @@ class Publisher:
         connection = self._room._connection
         if connection is None:
             raise Refused("the room is not connected")
+        if self.encryption:
+            raise Refused("media cannot be encrypted from end to end yet")
         if any(one.track is track for one in self._senders):
             raise Refused("the track is published already")
         info, sender = await self._send(connection, track, kept)

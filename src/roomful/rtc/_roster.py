@@ -105,12 +105,14 @@ class Roster:
             for publication in participant._track_publications.values():
                 if publication.track is not None:
                     publication.track._end()
+            participant._announce(None, None)
 
     def depart(self, participant: RemoteParticipant) -> None:
         for publication in list(participant._track_publications.values()):
             self._unpublish(participant, publication)
         del self.others[participant.identity]
         participant._info.state = State.DISCONNECTED
+        participant._announce(None, None)
         self._left(participant)
         self._emit("participant_disconnected", participant)
 
@@ -183,6 +185,7 @@ class Roster:
         publication._track = track
         publication._subscribed = True
         track._set_room(self._room)
+        participant._announce(publication.source, track)
         self._emit("track_subscribed", track, publication, participant)
 
     def departed(self, target: str, mid: str) -> None:

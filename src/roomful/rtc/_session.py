@@ -109,7 +109,7 @@ class Session:
         self.join = rtc.JoinResponse()
         #: Set when the session has ended, or has to be resumed or begun anew.
         self.ended: Ended | None = None
-        #: What will have ended the session if the server does not say: media may close before its goodbye comes.
+        #: What will have ended the session if the server does not say: media may close before its goodbye.
         self.suspicion: Ended | None = None
         #: Called when `ended` is set or something that may be waited for has changed.
         self.on_change: Callable[[], None] = lambda: None

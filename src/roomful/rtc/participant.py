@@ -19,6 +19,7 @@ from roomful.rtc._enums import (
     ParticipantState,
     ParticipantTrackPermission,
     TrackPublishOptions,
+    TrackSource,
     participant_kind,
 )
 from roomful.rtc._publisher import Refused
@@ -32,7 +33,7 @@ from roomful.rtc.data_stream import (
 from roomful.rtc.data_track import LocalDataTrack, PublishDataTrackError
 from roomful.rtc.log import logger
 from roomful.rtc.rpc import RpcHandler, RpcInterceptor
-from roomful.rtc.track import LocalTrack
+from roomful.rtc.track import LocalTrack, Track
 from roomful.rtc.track_publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
 from roomful.rtc.transcription import Transcription
 
@@ -57,6 +58,8 @@ F = TypeVar("F", bound=RpcHandler)
 
 #: Bytes of a packet; servers and other clients take no more.
 MAX_PACKET = 64_000
+#: Bytes that its number takes, which it gets as it is sent.
+SEQUENCE = 6
 #: Seconds in which the connection and its channels have to come about when something is to be sent.
 SEND_TIMEOUT = 15.0
 
@@ -480,8 +483,11 @@ class LocalParticipant(Participant):
         packet.kind = kinds.RELIABLE if reliable else kinds.LOSSY
         packet.participant_identity = packet.participant_identity or self.identity
         packet.participant_sid = self.sid
-        self._room._seal(packet)
-        if (size := packet.ByteSize() + 16) > MAX_PACKET:
+        try:
+            packet = self._room._seal(packet)
+        except ValueError as error:
+            raise PublishDataError(str(error)) from error
+        if (size := packet.ByteSize() + SEQUENCE) > MAX_PACKET:
             raise PublishDataError(f"data packet of {size} bytes is over the maximum of {MAX_PACKET}")
         try:
             await connection.send_packet(packet, reliable=reliable, within=SEND_TIMEOUT)
@@ -514,10 +520,17 @@ class RemoteParticipant(Participant):
     def __init__(self, owned_info: models.ParticipantInfo) -> None:
         super().__init__(owned_info)
         self._track_publications: dict[str, RemoteTrackPublication] = {}
+        #: Streams that follow the participant: told the source and track of each that comes, and None, None
+        #: at the end.
+        self._watchers: list[Callable[[TrackSource.ValueType | None, Track | None], None]] = []
 
     @property
     def track_publications(self) -> Mapping[str, RemoteTrackPublication]:
         return self._track_publications
+
+    def _announce(self, source: TrackSource.ValueType | None, track: Track | None) -> None:
+        for watcher in list(self._watchers):
+            watcher(source, track)
 
     def __repr__(self) -> str:
         return f"rtc.RemoteParticipant(sid={self.sid}, identity={self.identity}, name={self.name})"

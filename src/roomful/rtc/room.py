@@ -7,7 +7,7 @@ import datetime
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from livekit.protocol import models, rtc
 
@@ -34,6 +34,7 @@ from roomful.rtc._rpc import Rpc
 from roomful.rtc._session import Arrived
 from roomful.rtc._streams import Streams
 from roomful.rtc.data_stream import ByteStreamHandler, TextStreamHandler
+from roomful.rtc.e2ee import E2EEManager, E2EEOptions
 from roomful.rtc.event_emitter import EventEmitter
 from roomful.rtc.log import logger
 from roomful.rtc.participant import LocalParticipant, Participant, RemoteParticipant
@@ -42,8 +43,7 @@ from roomful.rtc.transcription import TranscriptionSegment
 from roomful.rtc.version import __version__
 
 if TYPE_CHECKING:
-    E2EEManager: TypeAlias = Any
-    E2EEOptions: TypeAlias = Any
+    from roomful.rtc._data_cipher import DataCipher
 
 EventTypes = Literal[
     "participant_connected",
@@ -199,6 +199,8 @@ class Room(EventEmitter[EventTypes]):
         self._server_url: str | None = None
         self._server_version = ""
         self._e2ee_manager: E2EEManager | None = None
+        #: Of data, where that is encrypted too.
+        self._cipher: DataCipher | None = None
         self._dynacast = False
         self._connection: Connection | None = None
         self._joining: asyncio.Task[rtc.JoinResponse] | None = None
@@ -485,8 +487,12 @@ class Room(EventEmitter[EventTypes]):
 
     def packet(self, packet: models.DataPacket, reliable: bool) -> None:
         encrypted = packet.WhichOneof("value") == "encrypted_packet"
-        if encrypted and not self._unseal(packet):
-            return
+        if encrypted:
+            opened = self._cipher.open(packet) if self._cipher is not None else None
+            if opened is None:
+                logger.debug("a packet of %s is encrypted by another key", packet.participant_identity)
+                return
+            packet = opened
         sender = self._roster.by_identity(packet.participant_identity) or self._roster.by_sid(
             packet.participant_sid
         )
@@ -563,6 +569,12 @@ class Room(EventEmitter[EventTypes]):
         """What lasts for as long as the room is connected."""
         self._dynacast = options.dynacast
         self._local_participant = LocalParticipant(self, me)
+        self._e2ee_manager = E2EEManager(encryption)
+        self._cipher = None
+        if options.encryption is not None and self._e2ee_manager.key_provider is not None:
+            from roomful.rtc._data_cipher import DataCipher  # Of the extension.
+
+            self._cipher = DataCipher(self._e2ee_manager.key_provider, lambda: me.identity)
         self._publisher = Publisher(self, self._requests, self._tell)
         self._publisher.encryption = encryption.encryption_type if encryption is not None else 0
         self._roster = Roster(
@@ -579,6 +591,7 @@ class Room(EventEmitter[EventTypes]):
         self._streams.byte_handlers = self._byte_handlers
         self._rpc = Rpc(self._local_participant, self._streams)
         self._data_tracks = DataTracks(self._local_participant, self._tell)
+        self._data_tracks.cipher = self._cipher
 
     def _begin(self, join: rtc.JoinResponse) -> None:
         self._server_version = join.server_info.version or join.server_version
@@ -698,11 +711,10 @@ class Room(EventEmitter[EventTypes]):
         ]
         self._tell("transcription_received", segments, who, publication)
 
-    def _seal(self, packet: models.DataPacket) -> None:
-        """Encrypts what a packet carries, if the room is encrypted."""
-
-    def _unseal(self, packet: models.DataPacket) -> bool:
-        return False
+    def _seal(self, packet: models.DataPacket) -> models.DataPacket:
+        """Encrypted, if the room is."""
+        encrypts = self._cipher is not None and self.e2ee_manager.enabled
+        return self._cipher.seal(packet) if self._cipher is not None and encrypts else packet
 
     def _know_sid(self) -> None:
         if self._info.sid and self._sid is not None and not self._sid.done():
