@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 import struct
@@ -92,6 +93,28 @@ async def test_the_external_address_stands_first() -> None:
             skip_external_ip_validation=True,
             stun_servers=[asked],
         ) == [("udp", "203.0.113.9"), ("udp", "127.0.0.1")]
+
+
+async def test_others_go_on_while_stun_servers_are_asked() -> None:
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            await asyncio.sleep(0.01)
+            beats += 1
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        asked = [f"127.0.0.1:{silent.getsockname()[1]}"] * 3
+        ips = {"includes": ["127.0.0.1"]}
+        server = roomful.Server({"rtc": {"ips": ips, "use_external_ip": True, "stun_servers": asked}})
+        beating = asyncio.create_task(beat())
+        await server.start()
+        beating.cancel()
+        await server.close()
+    # They are waited for more than a second.
+    assert beats > 20
 
 
 async def test_without_an_answer_the_log_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,12 @@ def test_urls_of_ice_servers_are_read(url: str, way: Way | None, address: tuple[
     assert (parsed.way, parsed.address) == (way, address)
 
 
+@pytest.mark.parametrize("url", ["turn:a:x", "turn:a:", "turns:[::1]:99999", "turn:a:0", "turn:a:\u00b2"])
+def test_an_url_without_a_port_is_no_address(url: str) -> None:
+    with pytest.raises(ValueError, match="is not a port"):
+        _ = TurnUrl(url, "", "").address
+
+
 @pytest.mark.parametrize("trouble", Trouble)
 @pytest.mark.parametrize("way", Way)
 def test_every_trouble_of_every_way_names_what_mends_it(way: Way, trouble: Trouble) -> None:

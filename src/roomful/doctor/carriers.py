@@ -32,6 +32,13 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def parse_port(text: str) -> int:
+    """Raises `ValueError`."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) <= 0xFFFF):
+        raise ValueError(f"{text[:20]!r} is not a port")
+    return int(text)
+
+
 def split_address(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
@@ -124,8 +131,10 @@ class Stream:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.inbox: Inbox = asyncio.Queue(1000)
         self.reader, self.writer = reader, writer
-        self.local = join_address(*writer.get_extra_info("sockname")[:2])
-        self.remote = join_address(*writer.get_extra_info("peername")[:2])
+        ours, theirs = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
+        if ours is None or theirs is None:
+            raise ConnectionResetError("closed at once")
+        self.local, self.remote = join_address(*ours[:2]), join_address(*theirs[:2])
 
     def send(self, local: str, remote: str, data: bytes) -> None:
         self.writer.write(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 #: Seconds for ICE and DTLS: more than an open way ever takes, and what a person waits for four of. The URLs
 #: of a way share them, as servers send away who is without media for 15.
 PATIENCE = 8.0
+#: Of ICE servers; the rest is not tried.
+MAX_URLS = 20
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,12 @@ class TurnUrl:
 
     @property
     def address(self) -> tuple[str, int]:
+        """Raises `ValueError` when it has none."""
         scheme, _, rest = self.url.partition("?")[0].partition(":")
         host, colon, port = rest.rpartition(":")
         if not colon or rest.endswith("]"):
             host, port = rest, "5349" if scheme.lower() == "turns" else "3478"
-        return host.strip("[]"), int(port)
+        return host.strip("[]"), carriers.parse_port(port)
 
 
 @dataclass
@@ -93,7 +97,10 @@ class _Negotiated:
             if len(words) < 8 or words[1] != "1" or words[2].lower() != protocol:
                 continue
             if protocol == "udp" or "passive" in words:
-                found.append(carriers.join_address(words[4], int(words[5])))
+                try:
+                    found.append(carriers.join_address(_ip(words[4]), carriers.parse_port(words[5])))
+                except ValueError:
+                    continue
         return list(dict.fromkeys(found))
 
 
@@ -108,8 +115,9 @@ async def examine(
 
     Raises SignallingError when the server does not let us in at all."""
     examination = Examination(url)
+    tls = tls or ssl.create_default_context()
     for way in Way:
-        for finding in await _try(examination, way, token(way), tls or ssl.create_default_context()):
+        for finding in await _try(examination, way, token(way), tls):
             examination.findings.append(finding)
             report(finding)
     return examination
@@ -126,18 +134,23 @@ async def _try(examination: Examination, way: Way, token: str, tls: ssl.SSLConte
             TurnUrl(one, server.username, server.credential)
             for server in signal.joined.ice_servers
             for one in server.urls
-        ]
+        ][:MAX_URLS]
         negotiated = _Negotiated(probe, answer, signal.candidates, turn)
         examination.udp = negotiated.addresses("udp")
         examination.tcp = negotiated.addresses("tcp")
         examination.ice_servers = [one.url for one in turn]
         match way:
             case Way.UDP:
-                return [await _by_udp(negotiated)]
+                trying = _by_udp(negotiated)
             case Way.TCP:
-                return [await _by_tcp(negotiated)]
+                trying = _by_tcp(negotiated)
             case _:
-                return [await _by_turn(negotiated, way, tls)]
+                trying = _by_turn(negotiated, way, tls)
+        try:
+            return [await trying]
+        except ValueError as error:
+            # The probe cannot read the server's answer.
+            return [Finding(way, trouble=Trouble.BROKEN, cause=str(error))]
 
 
 def _name(joined: rtc.JoinResponse) -> str:
@@ -188,7 +201,10 @@ async def _by_turn(negotiated: _Negotiated, way: Way, tls: ssl.SSLContext) -> Fi
 async def _by_url(
     negotiated: _Negotiated, way: Way, url: TurnUrl, tls: ssl.SSLContext, patience: float
 ) -> Finding:
-    host, port = url.address
+    try:
+        host, port = url.address
+    except ValueError as error:
+        return Finding(way, url.url, Trouble.UNRESOLVED, str(error))
 
     def begin(local: str, server: str, *, stream: bool) -> None:
         negotiated.probe.begin_relay(
@@ -211,12 +227,17 @@ async def _by_url(
                 return Finding(way, url.url, Trouble.NO_CONNECTION, f"no route to {server}")
             begin(next(iter(sockets.sockets)), server, stream=False)
             return await _conclude(negotiated, way, url.url, sockets, patience)
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:
         return Finding(way, url.url, Trouble.UNRESOLVED, f"{host}: {_text(error)}")
     except ssl.SSLCertVerificationError as error:
         return Finding(way, url.url, Trouble.UNTRUSTED, error.verify_message)
     except (OSError, TimeoutError) as error:
         return Finding(way, url.url, Trouble.NO_CONNECTION, _text(error))
+
+
+def _ip(text: str) -> str:
+    """An address: names are not looked up, as clients do not look up those of servers."""
+    return str(ipaddress.ip_address(text))
 
 
 async def _resolve(host: str, port: int) -> str:

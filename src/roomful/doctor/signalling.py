@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
+
+from roomful import strict_json
 
 #: Seconds for the connection, and for each answer.
 PATIENCE = 10.0
 #: Seconds without another candidate after which there is none.
 QUIET = 1.0
+#: Of one server: whoever sends more wants something else.
+MAX_CANDIDATES = 100
+#: Characters of a refusal that people are shown.
+MAX_REFUSAL = 300
 
 
 class SignallingError(Exception):
@@ -43,17 +49,18 @@ class Signalling:
                     if message.HasField("answer"):
                         answer = message.answer.sdp
                     elif message.HasField("trickle") and message.trickle.target == rtc.SignalTarget.PUBLISHER:
-                        if line := json.loads(message.trickle.candidateInit or "{}").get("candidate", ""):
+                        if line := _candidate(message.trickle.candidateInit):
                             self.candidates.append(line)
-                        if message.trickle.final and answer:
+                        if answer and (message.trickle.final or len(self.candidates) >= MAX_CANDIDATES):
                             break
                     elif message.HasField("leave"):
-                        reason = models.DisconnectReason.Name(message.leave.reason)
+                        reason = _reason(message.leave.reason)
                         raise SignallingError(f"the server sent us away: {reason}")
         except TimeoutError:
             if not answer:
                 raise SignallingError("the server did not answer an offer") from None
         self.candidates += [line[2:] for line in answer.splitlines() if line.startswith("a=candidate:")]
+        del self.candidates[MAX_CANDIDATES:]
         return answer
 
 
@@ -66,13 +73,16 @@ async def join(url: str, token: str) -> AsyncIterator[Signalling]:
     try:
         socket = await connect(address, additional_headers=headers, open_timeout=PATIENCE, max_size=1 << 22)
     except InvalidStatus as error:
-        body = (error.response.body or b"").decode(errors="replace").strip()
+        body = (error.response.body or b"").decode(errors="replace").strip()[:MAX_REFUSAL]
         raise SignallingError(f"{url} refuses the join: HTTP {error.response.status_code} {body}") from None
     except (OSError, ValueError, TimeoutError, WebSocketException) as error:
         raise SignallingError(f"cannot reach {url}: {error or type(error).__name__}") from None
     try:
         try:
-            message = await asyncio.wait_for(_receive(socket), PATIENCE)
+            try:
+                message = await asyncio.wait_for(_receive(socket), PATIENCE)
+            except TimeoutError:
+                raise SignallingError(f"{url} takes the join and says nothing") from None
             if not message.HasField("join"):
                 raise SignallingError(f"{url} does not speak LiveKit's protocol")
             yield Signalling(socket, message.join)
@@ -88,4 +98,23 @@ async def _receive(socket: ClientConnection) -> rtc.SignalResponse:
     message = await socket.recv()
     if isinstance(message, str):
         raise SignallingError("the server speaks JSON to a client that did not ask for it")
-    return rtc.SignalResponse.FromString(message)
+    try:
+        return rtc.SignalResponse.FromString(message)
+    except DecodeError:
+        raise SignallingError("the server does not speak LiveKit's protocol") from None
+
+
+def _candidate(init: str) -> str:
+    """The candidate line of an RTCIceCandidateInit; empty if there is none in it."""
+    try:
+        value = strict_json.loads(init or "{}")
+    except ValueError:
+        return ""
+    line = value.get("candidate") if isinstance(value, dict) else None
+    return line if isinstance(line, str) else ""
+
+
+def _reason(number: int) -> str:
+    """A newer server may have one that we do not know."""
+    known = models.DisconnectReason
+    return known.Name(number) if number in known.values() else str(number)

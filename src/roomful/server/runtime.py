@@ -44,6 +44,7 @@ class Runtime:
         self._media: Media | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._events: list[Event] = []
+        self._starting = asyncio.Lock()
         self._closed = False
         self._connections: set[SignalConnection] = set()
         #: Set when the last participant of a draining server has left.
@@ -60,20 +61,38 @@ class Runtime:
         return self._media.ports if self._media else []
 
     async def start(self) -> ControlPlane:
-        """The control plane. Nothing is awaited in here, so that two first calls start one."""
+        """The control plane. Two first calls start one."""
         if self._closed:
             raise Refusal(503, "the server is shutting down")
         loop = asyncio.get_running_loop()
-        if self._control is None or self._media is None:
+        if self._loop is None:
             self._loop = loop
-            secret = secrets.token_bytes(32)
-            self._media = self._open_media(secret)
-            self._control = self._open_control(self._media, secret)
-            self._control.on_earlier_deadline = self._schedule
-            self._schedule()
         elif loop is not self._loop:
             raise RuntimeError("a roomful server belongs to one event loop: it was started on another")
+        if self._control is None:
+            async with self._starting:
+                if self._control is None:
+                    await self._start()
+        # Nobody knows how long that took.
+        if self._control is None or self._closed:
+            raise Refusal(503, "the server is shutting down")
         return self._control
+
+    async def _start(self) -> None:
+        secret = secrets.token_bytes(32)
+        if self._config.rtc.use_external_ip:
+            # STUN servers are asked, and waited for.
+            media = await asyncio.to_thread(self._open_media, secret)
+        else:
+            media = self._open_media(secret)
+        if self._closed:
+            media.close()
+            return
+        self._media, self._control = media, self._open_control(media, secret)
+        self._control.on_earlier_deadline = self._schedule
+        self._schedule()
+        # What came before there was anybody to take it; only the first of a batch wakes us.
+        self._take_events()
 
     async def drain(self, within: float | None) -> None:
         """Takes nobody new and returns when the last participant has left. After `within` seconds (None: no
