@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from google.protobuf import json_format
 from livekit.protocol.room import RoomConfiguration
 from pydantic import (
     BaseModel,
@@ -28,6 +27,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from roomful.absent import reason
 from roomful.auth import MIN_SECRET_LENGTH
 
 DEV_KEY = "devkey"
@@ -343,6 +343,8 @@ _CODECS = (
 def _room_configuration(value: Any) -> Any:
     if isinstance(value, RoomConfiguration):
         return value
+    from google.protobuf import json_format
+
     try:
         return json_format.ParseDict(value, RoomConfiguration())
     except (json_format.ParseError, TypeError, AttributeError, ValueError) as error:
@@ -639,8 +641,9 @@ def load(
     unsupported = unsupported_keys(config)
     if unsupported and not ignore_unsupported:
         raise ConfigError(
-            f"not supported yet: {', '.join(unsupported)}. "
-            "Remove them, or pass --ignore-unsupported to be warned only"
+            "not supported yet: "
+            + "; ".join(f"{name} ({reason(name)})" for name in unsupported)
+            + ". Remove them, or pass --ignore-unsupported to be warned only"
         )
     return config, unsupported
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from roomful.absent import REASONS, reason
 from roomful.config import Config, ConfigError, check_keys, load, settings
 
 SECRET = "s" * 32
@@ -101,7 +104,9 @@ def test_not_yaml_is_refused() -> None:
 
 
 def test_a_key_without_effect_is_refused_only_when_it_differs() -> None:
-    assert refused("redis: {address: localhost}").startswith("not supported yet: redis.address.")
+    assert refused("redis: {address: localhost}").startswith(
+        "not supported yet: redis.address (one node has all rooms). "
+    )
     assert (
         load("redis: {address: ''}\nturn: {enabled: false, bind_addresses: [0.0.0.0]}", environ={})[1] == []
     )
@@ -212,3 +217,21 @@ def test_every_single_key_has_a_flag() -> None:
     assert {"port", "rtc.udp_port", "logging.json", "rtc.congestion_control.allow_pause", "keys"} <= set(
         names
     )
+
+
+def test_every_key_without_effect_says_why_and_is_in_the_documentation() -> None:
+    def without_effect(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+        for name, info in section.model_fields.items():
+            extra, kind = info.json_schema_extra, info.annotation
+            if isinstance(extra, dict) and extra.get("later"):
+                yield f"{prefix}{info.alias or name}"
+            elif isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from without_effect(kind, f"{prefix}{info.alias or name}.")
+
+    keys = list(without_effect(Config))
+    assert [key for key in keys if not reason(key)] == []
+    assert [it for it in REASONS if not any(f"{key}.".startswith(f"{it}.") for key in keys)] == []
+    documented = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+    for name, text in REASONS.items():
+        (line,) = [it for it in documented.splitlines() if f"`{name}`" in it and it.startswith("|")]
+        assert text in line

@@ -1,0 +1,81 @@
+"""Why some of LiveKit's keys have no effect here, by key or section. docs/configuration.md has the same."""
+
+from __future__ import annotations
+
+REASONS = {
+    "prometheus_port": "there are no metrics to fetch",
+    "prometheus": "there are no metrics to fetch",
+    "debug_handler": "profiles of a Go program have no counterpart",
+    "trace": "nothing is traced",
+    "logging.sample": "every line is written",
+    "logging.sample_initial": "every line is written",
+    "logging.sample_interval": "every line is written",
+    "logging.item_sample_seconds": "every line is written",
+    "logging.item_sample_initial": "every line is written",
+    "logging.item_sample_interval": "every line is written",
+    "logging.pion_level": "there is no pion; logging.component_levels has our components",
+    "rtc.use_stun_port_as_ice": "an address by STUN is asked for on the port of media itself",
+    "rtc.use_mdns": "a server's names under .local are of no use to clients elsewhere",
+    "rtc.batch_io": "datagrams are gathered by the turn of a worker, without waiting",
+    "rtc.sctp_min_cwnd": "SCTP is another implementation, without this knob",
+    "rtc.sctp_fast_rtx_wnd": "SCTP is another implementation, without this knob",
+    "rtc.sctp_cwnd_ca_step": "SCTP is another implementation, without this knob",
+    "rtc.host_acceptance_min_wait": "the pair that the client nominates is taken at once",
+    "rtc.srflx_acceptance_min_wait": "the pair that the client nominates is taken at once",
+    "rtc.prflx_acceptance_min_wait": "the pair that the client nominates is taken at once",
+    "rtc.relay_acceptance_min_wait": "the pair that the client nominates is taken at once",
+    "rtc.enable_warp": "ICE, DTLS and SCTP begin one after the other",
+    "rtc.strict_acks": "LiveKit has given it up",
+    "rtc.packet_buffer_size": "packets are kept by time, and by bytes",
+    "rtc.packet_buffer_size_video": "packets are kept by time, and by bytes",
+    "rtc.packet_buffer_size_audio": "packets are kept by time, and by bytes",
+    "rtc.pli_throttle": "key frames are asked for at intervals of our own",
+    "rtc.congestion_control": "layers follow what receivers tell by rules of our own",
+    "rtc.tcp_fallback_rtt_threshold": "clients that UDP fails go to TCP, then to a relay, in every network",
+    "rtc.allow_udp_unstable_fallback": "clients change their way when a connection fails, not before",
+    "rtc.reconnect_on_publication_error": "what failed is told to its client, whose connection stays",
+    "rtc.reconnect_on_subscription_error": "what failed is told to its client, whose connection stays",
+    "rtc.reconnect_on_data_channel_error": "what failed is told to its client, whose connection stays",
+    "rtc.data_channel_max_buffered_amount": "LiveKit has given it up",
+    "rtc.datachannel_slow_threshold": "data channels have bounded queues, which drop or end",
+    "rtc.datachannel_lossy_target_latency": "data channels have bounded queues, which drop or end",
+    "rtc.datachannel_data_track_target_latency": "data channels have bounded queues, which drop or end",
+    "rtc.forward_stats": "how long forwarding takes is not measured while it runs",
+    "rtc.enable_rtp_stream_restart_detection": "streams are followed by rules of our own",
+    "redis": "one node has all rooms",
+    "audio.active_red_encoding": "RED is forwarded as it was published",
+    "audio.enable_loss_proxying": "publishers are told what the server lost, not its subscribers",
+    "video.dynacast_pause_delay": "layers that nobody wants are paused after 5 s",
+    "video.codec_regression_threshold": "a backup codec is asked for by whoever needs it, and replaces none",
+    "video.stream_tracker_manager": "whether a layer lives is told from its packets by rules of our own",
+    "room.playout_delay": "the playout delay extension is not written",
+    "room.create_room_timeout": "rooms are made at once",
+    "room.create_room_attempts": "rooms are made at once",
+    "room.enable_full_room_in_webhooks": "there are no webhooks",
+    "limit.bytes_per_sec": "bytes are not counted for the whole node; limit.num_tracks bounds it",
+    "limit.subscription_limit_video": "subscriptions are a room minus exceptions, and not counted by kind",
+    "limit.subscription_limit_audio": "subscriptions are a room minus exceptions, and not counted by kind",
+    "limit.max_data_blob_key_length": "there are no data blobs",
+    "limit.max_data_blobs_size": "there are no data blobs",
+    "enable_participant_data_blob": "there are no data blobs",
+    "limit.agent_signal_message_size_limit": "no agent workers are taken",
+    "agents": "no agent workers are taken",
+    "ingress": "there is no ingress",
+    "sip": "there is no SIP",
+    "webhook": "there are no webhooks",
+    "node_selector": "one node has all rooms",
+    "signal_relay": "one node has all rooms",
+    "psrpc": "one node has all rooms",
+    "api": "one node has all rooms: API calls wait for nothing",
+    "metric": "metrics of clients are not gathered",
+    "node_stats": "one node has all rooms",
+}
+
+
+def reason(key: str) -> str:
+    """By dotted name: its own, or that of a section around it. Empty for none."""
+    while key:
+        if found := REASONS.get(key):
+            return found
+        key = key.rpartition(".")[0]
+    return ""
