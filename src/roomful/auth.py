@@ -6,6 +6,8 @@ A token says who somebody is (identity, name, metadata, attributes, kind) and wh
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -13,9 +15,6 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
-import jwt
-from google.protobuf import json_format
-from jwt.algorithms import HMACAlgorithm
 from livekit.protocol.models import ParticipantInfo, TrackSource
 from livekit.protocol.room import RoomConfiguration
 
@@ -138,22 +137,9 @@ class Claims:
         return tuple(_KIND_DETAILS[detail] for detail in self.kind_details if detail in _KIND_DETAILS)
 
 
-class _Hs256(HMACAlgorithm):
-    """HS256 with any secret: how long one must be is the configuration's to say, not PyJWT's."""
-
-    def prepare_key(self, key: str | bytes) -> bytes:
-        return key.encode() if isinstance(key, str) else key
-
-    def check_key_length(self, key: bytes) -> str | None:
-        return None
-
-
 #: Characters of a token's first part.
 MAX_HEADER = 4096
-
-_jws = jwt.PyJWS(algorithms=["HS256"])
-_jws.unregister_algorithm("HS256")
-_jws.register_algorithm("HS256", _Hs256(HMACAlgorithm.SHA256))
+_HEADER = {"typ": "JWT", "alg": "HS256"}
 
 
 def verify(token: str, keys: Mapping[str, str], now: float | None = None, leeway: float = LEEWAY) -> Claims:
@@ -162,26 +148,21 @@ def verify(token: str, keys: Mapping[str, str], now: float | None = None, leeway
     `now` is Unix time in seconds. Raises `TokenError` with livekit-server's own wording where it has one.
     """
     now = time.time() if now is None else now
-    # Read before anything is known of who sent it.
-    if token.find(".", 0, MAX_HEADER) < 0:
-        raise TokenError("invalid authorization token")
     try:
-        unverified = _payload(_jws.decode_complete(token, options={"verify_signature": False})["payload"])
-        header = jwt.get_unverified_header(token)
-    except (jwt.InvalidTokenError, ValueError, RecursionError):
+        header, payload, signed, mac = _take_apart(token)
+    except ValueError:
         raise TokenError("invalid authorization token") from None
     if header.get("alg") != "HS256":
         raise TokenError("invalid authorization token: signing method is not HS256")
-    api_key = _text(unverified, "iss")
+    if "crit" in header:
+        # What must be understood, and is not (RFC 7515 §4.1.11).
+        raise TokenError("invalid authorization token")
+    api_key = _text(payload, "iss")
     secret = keys.get(api_key)
     if not secret:
         raise TokenError("invalid API key")
-    try:
-        payload = _payload(_jws.decode(token, secret, algorithms=["HS256"]))
-    except jwt.InvalidSignatureError:
-        raise TokenError("invalid authorization token: signature is invalid") from None
-    except (jwt.InvalidTokenError, ValueError, RecursionError):
-        raise TokenError("invalid authorization token") from None
+    if not hmac.compare_digest(hmac.digest(secret.encode(), signed, "sha256"), mac):
+        raise TokenError("invalid authorization token: signature is invalid")
 
     expires_at = _time(payload, "exp")
     if expires_at is None:
@@ -207,8 +188,30 @@ def sign(claims: Claims, key: str, secret: str, *, not_before: float | None = No
     if not_before is not None:
         payload["nbf"] = int(not_before)
     payload.update(claims_to_payload(claims))
-    encoded = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
-    return _jws.encode(encoded, secret, algorithm="HS256")
+    signed = f"{_encode(_json(_HEADER))}.{_encode(_json(payload))}"
+    return f"{signed}.{_encode(hmac.digest(secret.encode(), signed.encode(), 'sha256'))}"
+
+
+def _take_apart(token: str) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
+    """Header, payload, what is signed, and the signature (RFC 7515 §3.1). Raises `ValueError`."""
+    if token.find(".", 0, MAX_HEADER) < 0:
+        # Read before anything is known of who sent it.
+        raise ValueError("no header")
+    header, payload, mac = token.split(".", 3)
+    signed = token.rpartition(".")[0].encode("ascii")
+    return _payload(_decode(header)), _payload(_decode(payload)), signed, _decode(mac)
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _encode(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
 def claims_from_payload(payload: Mapping[str, Any]) -> Claims:
@@ -249,6 +252,8 @@ def claims_to_payload(claims: Claims) -> dict[str, Any]:
     if claims.video is not None:
         payload["video"] = _grant_json(claims.video)
     if claims.room_config is not None:
+        from google.protobuf import json_format
+
         payload["roomConfig"] = json_format.MessageToDict(claims.room_config)
     return payload
 
@@ -416,6 +421,9 @@ def _room_config(value: Any) -> RoomConfiguration | None:
         return None
     if not isinstance(value, dict):
         raise _wrong_type("roomConfig")
+    # Few tokens have one.
+    from google.protobuf import json_format
+
     try:
         return json_format.ParseDict(
             value, RoomConfiguration(), ignore_unknown_fields=True, max_recursion_depth=32

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from roomful import auth
+from roomful import absent, auth
 from roomful.config import DEV_KEY, DEV_SECRET, Config, ConfigError, check_keys, load, parse_duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from roomful.server.embedded import Server
 
 app = typer.Typer(
@@ -34,8 +34,6 @@ app = typer.Typer(
 rooms = typer.Typer(help="Look at and end the rooms of a running server.", no_args_is_help=True)
 app.add_typer(rooms, name="room")
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 #: `--rtc.udp_port 7882`: one option for each key of the configuration, read by `_flags`.
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -199,6 +197,7 @@ def doctor(
         _fail(str(error))
     except OSError as error:
         _fail(f"{ca_file}: {error.strerror or error}")
+    console = _console()
     console.print(f"server     {_plain(found.server)} at {_plain(url)}, joined in {found.join_time:.0f} ms")
     console.print(
         f"media      UDP {_plain(', '.join(found.udp) or '-')} · TCP {_plain(', '.join(found.tcp) or '-')}"
@@ -229,12 +228,14 @@ def list_rooms(
         url, api_key, api_secret, "ListRooms", room.ListRoomsRequest(), room.ListRoomsResponse, room_list=True
     )
     if not answer.rooms:
-        console.print("no rooms")
+        print("no rooms")
         return
+    from rich.table import Table
+
     table = Table("name", "sid", "participants", "publishers", box=None, pad_edge=False)
     for one in answer.rooms:
         table.add_row(one.name, one.sid, str(one.num_participants), str(one.num_publishers))
-    console.print(table)
+    _console().print(table)
 
 
 @rooms.command("delete")
@@ -249,7 +250,7 @@ def delete_room(
 
     request = room.DeleteRoomRequest(room=name)
     _call(url, api_key, api_secret, "DeleteRoom", request, room.DeleteRoomResponse, room_create=True)
-    console.print(f"deleted {name}", markup=False)
+    print(f"deleted {name}")
 
 
 def _call(url: str, key: str, secret: str, method: str, request: Any, answer: Any, **grants: bool) -> Any:
@@ -294,7 +295,9 @@ def _load(
     level = config.logging.level or ("debug" if config.development else "info")
     logs.configure(level, as_json=config.logging.json_, components=config.logging.component_levels)
     for name in unsupported:
-        logs.get_logger("roomful.config").warning("no effect yet, ignored", key=name)
+        logs.get_logger("roomful.config").warning(
+            "no effect yet, ignored", key=name, reason=absent.reason(name)
+        )
     return config
 
 
@@ -359,13 +362,13 @@ async def _serve_until_stopped(config: Config, greet: Any) -> None:
     async with Server(config) as server:
         greet(server)
         if await signals.get() == signal.SIGTERM:
-            errors.print("draining: calls may end, nobody new is taken. Again to end them at once")
+            _tell("draining: calls may end, nobody new is taken. Again to end them at once")
             within = config.drain_timeout
             if within is None and config.development:
                 within = DEV_DRAIN_TIMEOUT
             await _drain(server, within, signals)
         stopping = True
-        errors.print("stopping")
+        _tell("stopping")
 
 
 async def _drain(server: Server, within: float | None, signals: asyncio.Queue[int]) -> None:
@@ -380,8 +383,11 @@ async def _drain(server: Server, within: float | None, signals: asyncio.Queue[in
 
 
 def _greet_developer(server: Server) -> None:
+    from rich.table import Table
+
     from roomful.server.page import Page
 
+    console = _console()
     key, secret = next(iter(server.keys.items()))
     url = server.url.replace("127.0.0.1", "localhost").replace("[::1]", "localhost")
     page = url.replace("ws", "http", 1) + f"/?room={quote('demo')}"
@@ -410,15 +416,26 @@ def _greet_operator(server: Server) -> None:
     get_logger("roomful").info("listening", url=server.url, udp=server.media_ports)
 
 
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
 def _fail(text: str) -> NoReturn:
-    errors.print(f"[red]roomful:[/red] {_plain(text)}")
+    _console(stderr=True).print(f"[red]roomful:[/red] {_plain(text)}")
     raise typer.Exit(1)
 
 
 def _plain(text: str) -> str:
+    """Of somebody else: neither markup nor what steers a terminal."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape("".join(it if it.isprintable() or it == "\n" else "\ufffd" for it in text))
 
 
 def main() -> None:

@@ -207,3 +207,21 @@ def test_livekits_own_sdk_and_ours_read_each_other() -> None:
     ours = AccessToken("one", KEYS["one"]).with_identity("eve").with_room("demo").to_jwt()
     read = api.TokenVerifier("one", KEYS["one"]).verify(ours)
     assert (read.identity, read.video.room) == ("eve", "demo")
+
+
+@pytest.mark.parametrize("change", ["crit", "part", "mac", "letters"])
+def test_what_is_signed_otherwise_is_refused(change: str) -> None:
+    token = AccessToken("one", KEYS["one"]).with_identity("ada").to_jwt(NOW)
+    head, payload, mac = token.split(".")
+    if change == "crit":
+        token = jwt.encode(
+            {"iss": "one", "sub": "ada", "exp": NOW + 60}, KEYS["one"], "HS256", {"crit": ["x"], "x": 1}
+        )
+    elif change == "part":
+        token = f"{token}.{mac}"
+    elif change == "mac":
+        token = f"{head}.{payload}."
+    else:
+        token = f"{head}.{payload[:-4]}!{payload[-4:]}.{mac}"
+    with pytest.raises(TokenError):
+        verify(token, KEYS, NOW)

@@ -1,4 +1,4 @@
-"""Logging: structlog on top of the standard library, and no token in any line.
+"""Logging: the standard library's, with fields by name and no token in any line.
 
 As a library nothing is configured: lines go to the loggers named `roomful…` and the application decides. The
 command line calls `configure`.
@@ -10,10 +10,8 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
-
-import structlog
 
 _SECRETS = (
     # A JSON Web Token, also the beginning of one; "eyJ" is '{"' in base64.
@@ -73,27 +71,43 @@ def hide_tokens() -> None:
         logging.getLogger(name).addFilter(_redactor)
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger that takes fields by name: `log.info("joined", room=…)`."""
-    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        logging.getLogger(name),
-        processors=[structlog.stdlib.filter_by_level, _to_record],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        context_class=dict,
-        cache_logger_on_first_use=True,
-    )
-    return logger
+class Logger:
+    """Takes fields by name: `log.info("joined", room=…)`.
+
+    They are in the text, for whatever handler the application has; ours gets them apart too.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, **fields: object) -> None:
+        self._log(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        self._log(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._log(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._log(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """An error with the exception that is being handled."""
+        self._log(logging.ERROR, event, fields, exc_info=True)
+
+    def _log(self, level: int, event: str, fields: dict[str, object], *, exc_info: bool = False) -> None:
+        if not self._logger.isEnabledFor(level):
+            return
+        event = redact(event)
+        fields = {name: redact(it) if isinstance(it, str) else it for name, it in fields.items()}
+        text = " ".join([event, *(f"{name}={value}" for name, value in fields.items())])
+        extra = {"event": event, "fields": fields}
+        self._logger.log(level, "%s", text, exc_info=exc_info, extra=extra, stacklevel=3)
 
 
-def _to_record(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Event and fields as text, for whatever handler the application has; ours gets them apart too."""
-    message = redact(str(event.pop("event", "")))
-    exc_info = event.pop("exc_info", None)
-    fields = {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
-    text = " ".join([message, *(f"{name}={value}" for name, value in fields.items())])
-    return ("%s", text), {"exc_info": exc_info, "extra": {"event": message, "fields": fields}}
+def get_logger(name: str) -> Logger:
+    return Logger(name)
 
 
 class _Json(logging.Formatter):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 from typing import TypeVar
 
-from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from roomful import strict_json
@@ -22,7 +21,7 @@ _Message = TypeVar("_Message", bound=Message)
 async def parse(text: str | bytes, message: _Message) -> _Message:
     """Reads `text` into `message`; fields that it does not know are skipped.
 
-    Raises `ValueError`; `json_format.ParseError` is another kind of error for the same.
+    Raises `ValueError`.
     """
     strict_json.check(text)
     if len(text) <= SMALL:
@@ -38,13 +37,20 @@ async def render(message: Message, *, as_in_proto: bool = False) -> str:
 
 
 def _parse(text: str | bytes, message: _Message) -> _Message:
+    # Most clients and servers speak protobuf.
+    from google.protobuf import json_format
+
     try:
         return json_format.Parse(text, message, ignore_unknown_fields=True, max_recursion_depth=MAX_DEPTH)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except json_format.ParseError as error:
+        raise ValueError(str(error)) from None
 
 
 def _render(message: Message, as_in_proto: bool) -> str:
+    from google.protobuf import json_format
+
     return json_format.MessageToJson(
         message,
         preserving_proto_field_name=as_in_proto,

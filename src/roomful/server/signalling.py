@@ -6,7 +6,6 @@ import asyncio
 import time
 from typing import Protocol
 
-from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from livekit.protocol.rtc import SignalRequest, SignalResponse
 from starlette.types import Receive, Scope, Send
@@ -122,7 +121,7 @@ class SignalConnection:
                 request = SignalRequest.FromString(data)
             else:
                 request = await protojson.parse(text or "", SignalRequest())
-        except (DecodeError, json_format.ParseError, ValueError):
+        except (DecodeError, ValueError):
             self._refuse(INVALID_DATA, "frame is not a SignalRequest")
             return
         self._as_text = data is None

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from google.protobuf import json_format, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from starlette.responses import Response
@@ -134,7 +134,7 @@ async def _parse(method: MethodDescriptor, media_type: str, body: bytes) -> Mess
             request.ParseFromString(body)
         else:
             await protojson.parse(body or b"{}", request)
-    except (DecodeError, json_format.ParseError, ValueError):
+    except (DecodeError, ValueError):
         kind = "json" if media_type == _JSON else "protobuf"
         raise TwirpError("malformed", f"the {kind} request could not be decoded") from None
     return request
