@@ -35,18 +35,34 @@ class Refused(Exception):
 
 
 class Sender:
-    """A track in one session."""
+    """A track in one session. Its source, where that is of pictures, encodes them for each of its senders."""
 
-    def __init__(self, presence: Presence, number: int) -> None:
-        self.presence = presence
-        self.number = number
+    def __init__(self, presence: Presence, source: Any) -> None:
+        self.peer = presence.peer
+        self.number = presence.next_track_id()
+        self._session = presence.session
+        self._source = source
 
     def set_muted(self, muted: bool) -> None:
-        self.presence.peer.set_muted(self.number, muted)
+        self.peer.set_muted(self.number, muted)
+
+    def use_layers(self, qualities: set[int]) -> None:
+        if hasattr(self._source, "_use_layers"):
+            self._source._use_layers(self.peer, self.number, qualities)
+
+    def peer_event(self, event: Any) -> None:
+        if hasattr(self._source, "_peer_event"):
+            self._source._peer_event(self.peer, event)
+
+    def lost(self) -> None:
+        """With its session."""
+        if hasattr(self._source, "_stop_sending"):
+            self._source._stop_sending(self.peer, self.number)
 
     def stop(self) -> None:
-        self.presence.peer.unpublish(self.number)
-        self.presence.session.negotiate()
+        self.lost()
+        self.peer.unpublish(self.number)
+        self._session.negotiate()
 
 
 class Publisher:
@@ -95,7 +111,7 @@ class Publisher:
 
     def leave(self) -> None:
         """The room, and with it all tracks."""
-        self._senders.clear()
+        self._lose_senders()
         for publication in list(self._me._track_publications.values()):
             self._withdraw(publication)
 
@@ -122,7 +138,7 @@ class Publisher:
             if publication not in self._lost:
                 self._lost.append(publication)
                 self._emit("local_track_unpublished", publication)
-        self._senders.clear()
+        self._lose_senders()
 
     def resumed(self) -> None:
         """What was said as signalling broke may not have been heard."""
@@ -183,21 +199,17 @@ class Publisher:
     def wanted_layers(self, update: rtc.SubscribedQualityUpdate) -> None:
         """Dynacast: which encodings anybody takes."""
         publication = self._me._track_publications.get(update.track_sid)
-        source = getattr(publication.track, "_source", None) if publication is not None else None
-        use = getattr(source, "_use_layers", None)
-        if publication is not None and use is not None:
-            codec = codec_of(publication._options)
+        sender = self._senders.get(publication) if publication is not None else None
+        if publication is not None and sender is not None:
             named = {one.codec.lower(): one.qualities for one in update.subscribed_codecs}
-            qualities = named.get(codec, update.subscribed_qualities)
-            use({one.quality for one in qualities if one.enabled})
+            qualities = named.get(codec_of(publication._options), update.subscribed_qualities)
+            sender.use_layers({one.quality for one in qualities if one.enabled})
 
     def peer_event(self, event: Any) -> None:
         """What the connection asks of a source: a key frame, another bitrate."""
-        for publication, sender in self._senders.items():
-            if sender.number == event.track and publication.track is not None:
-                handle = getattr(publication.track._source, "_peer_event", None)
-                if handle is not None:
-                    handle(event)
+        for sender in self._senders.values():
+            if sender.number == event.track:
+                sender.peer_event(event)
 
     # ---- within
 
@@ -219,7 +231,7 @@ class Publisher:
                 continue
             if connection.presence is not presence:
                 continue
-            sender = Sender(presence, presence.next_track_id())
+            sender = Sender(presence, track._source)
             start(sender)
             if track.muted:
                 sender.set_muted(True)
@@ -238,7 +250,7 @@ class Publisher:
             )
 
             def start_audio(sender: Sender) -> None:
-                sender.presence.peer.publish_audio(
+                sender.peer.publish_audio(
                     sender.number,
                     source._queue,
                     cid=cid,
@@ -264,9 +276,14 @@ class Publisher:
             raise Refused(str(error)) from error
 
         def start_video(sender: Sender) -> None:
-            source._send_to(sender.presence.peer, sender.number, cid, codec_of(options), layers)
+            source._send_to(sender.peer, sender.number, cid, codec_of(options), layers)
 
         return request, start_video
+
+    def _lose_senders(self) -> None:
+        for sender in self._senders.values():
+            sender.lost()
+        self._senders.clear()
 
     def _enter(self, publication: LocalTrackPublication, track: LocalTrack, sender: Sender) -> None:
         publication._track = track

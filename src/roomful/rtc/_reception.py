@@ -8,17 +8,21 @@ from roomful.rtc._proto import stats_pb2 as stats
 
 
 class Reception:
-    """Nothing of it is decoded while no sink is attached."""
+    """Nothing of it is decoded while no sink is attached: an AudioSink or, of video, a FrameSink."""
 
-    def __init__(self, peer: Any, target: str, mid: str) -> None:
+    def __init__(self, peer: Any, target: str, mid: str, *, video: bool) -> None:
         self._peer = peer
         self._section = (target, mid)
+        self._video = video
 
     def attach(self, sink: Any) -> None:
-        self._peer.hear(*self._section, sink)
+        (self._peer.see if self._video else self._peer.hear)(*self._section, sink)
 
     def detach(self, sink: Any) -> None:
         self._peer.stop(*self._section, sink)
+
+    def want_key_frame(self) -> None:
+        self._peer.want_key_frame(*self._section)
 
     def statistics(self) -> list[stats.RtcStats]:
         return []

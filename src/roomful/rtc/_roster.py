@@ -28,7 +28,7 @@ _ERRORS = {
 
 
 class Roster:
-    """`emit` takes an event of the room; `receive` gives what media a section of a connection has, and
+    """`emit` takes an event of the room; `receive` gives the media that a section has (video or audio), and
     `request` sends a request to the server."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Roster:
         emit: Callable[..., None],
         *,
         auto_subscribe: bool,
-        receive: Callable[[str, str], Received],
+        receive: Callable[[str, str, bool], Received],
         request: Callable[[rtc.SignalRequest], None],
         left: Callable[[RemoteParticipant], None],
     ) -> None:
@@ -177,9 +177,10 @@ class Roster:
             return
         if publication.track is not None:
             self._unsubscribe(participant, publication)
-        received = self._receive(media.target, media.mid)
+        video = publication.kind == TrackKind.KIND_VIDEO
+        received = self._receive(media.target, media.mid, video)
         info = TrackInfo(publication.sid, publication.name, publication.kind, muted=publication.muted)
-        made = RemoteAudioTrack if publication.kind == TrackKind.KIND_AUDIO else RemoteVideoTrack
+        made = RemoteVideoTrack if video else RemoteAudioTrack
         track = made(info, received)
         self._sections[media.target, media.mid] = publication
         publication._track = track

@@ -622,10 +622,10 @@ class Room(EventEmitter[EventTypes]):
         self._tell("connection_state_changed", state)
         return True
 
-    def _receive(self, target: str, mid: str) -> Reception:
+    def _receive(self, target: str, mid: str, video: bool) -> Reception:
         assert self._connection is not None
         assert self._connection.presence is not None
-        return Reception(self._connection.presence.peer, target, mid)
+        return Reception(self._connection.presence.peer, target, mid, video=video)
 
     def _other_left(self, participant: RemoteParticipant) -> None:
         self._streams.participant_left(participant.identity, participant.sid)
