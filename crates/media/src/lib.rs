@@ -6,13 +6,17 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod client;
 pub mod codec;
 pub mod congestion;
+mod convert;
 pub mod data;
 pub mod frame;
 pub mod io;
+mod outbox;
 pub mod plane;
 pub mod probe;
+mod random;
 pub mod rtp;
 pub mod sdp;
 pub mod srtp;

@@ -66,7 +66,7 @@ impl Patch {
     }
 }
 
-/// A mid short enough to go into each packet.
+/// A mid, or rid, short enough to go into each packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mid {
     bytes: [u8; 8],
@@ -96,6 +96,8 @@ impl Mid {
 pub struct SendExtensions {
     forwarded: [u8; FORWARDED.len()],
     mid: u8,
+    rid: u8,
+    repaired_rid: u8,
     abs_send_time: u8,
     transport_cc: u8,
     repeatable: bool,
@@ -108,6 +110,8 @@ impl SendExtensions {
         for (id, kind) in negotiated {
             match kind {
                 ExtensionKind::Mid => ids.mid = id,
+                ExtensionKind::Rid => ids.rid = id,
+                ExtensionKind::RepairedRid => ids.repaired_rid = id,
                 ExtensionKind::AbsSendTime => ids.abs_send_time = id,
                 ExtensionKind::TransportCc => ids.transport_cc = id,
                 kind => {
@@ -217,6 +221,8 @@ struct Waiting {
 struct Section {
     ids: SendExtensions,
     mid: Mid,
+    /// Of a simulcast layer.
+    rid: Mid,
     /// Video.
     waiting: VecDeque<Waiting>,
     bytes: usize,
@@ -325,6 +331,7 @@ impl SendQueue {
         let section = Section {
             ids: extensions,
             mid: Mid::new(mid).unwrap_or_default(),
+            rid: Mid::default(),
             waiting: VecDeque::new(),
             bytes: 0,
             not_before: None,
@@ -347,6 +354,13 @@ impl SendQueue {
         let changed = (section.ids, section.mid) != (extensions, mid);
         (section.ids, section.mid) = (extensions, mid);
         changed
+    }
+
+    /// The section is one layer of a simulcast: its packets name it as long as they name their section.
+    pub fn set_rid(&mut self, section: SectionId, rid: &str) {
+        if let Some(section) = self.sections.get_mut(section.0 as usize) {
+            section.rid = Mid::new(rid).unwrap_or_default();
+        }
     }
 
     /// Drops all that waits.
@@ -587,11 +601,11 @@ impl SendQueue {
 
     /// Bytes of the extension block this packet will have, in order to bring a group to one size.
     fn header_size(&self, outgoing: &Outgoing) -> usize {
-        let Some(Section { ids, mid, .. }) = self.sections.get(outgoing.section.0 as usize) else {
+        let Some(section) = self.sections.get(outgoing.section.0 as usize) else {
             return 0;
         };
         let mut layout = Layout::default();
-        each_extension(ids, mid, outgoing, |_, id, len| layout.add(id, len));
+        each_extension(section, outgoing, |_, id, len| layout.add(id, len));
         layout.block()
     }
 
@@ -604,12 +618,12 @@ impl SendQueue {
         buffer: &mut Vec<u8>,
         seal: &mut impl FnMut(&mut Vec<u8>, Written),
     ) -> usize {
-        let Some(Section { ids, mid, .. }) = self.sections.get(outgoing.section.0 as usize) else {
+        let Some(section) = self.sections.get(outgoing.section.0 as usize) else {
             return 0;
         };
         let start = buffer.len();
         let mut layout = Layout::default();
-        each_extension(ids, mid, outgoing, |_, id, len| layout.add(id, len));
+        each_extension(section, outgoing, |_, id, len| layout.add(id, len));
         let mut fixed = [0u8; 12];
         fixed[0] = 0x80 | if layout.values > 0 { 0x10 } else { 0 };
         fixed[1] = outgoing.payload_type | if outgoing.marker { 0x80 } else { 0 };
@@ -624,7 +638,7 @@ impl SendQueue {
             buffer.extend_from_slice(&((layout.block() / 4 - 1) as u16).to_be_bytes());
             let block = buffer.len();
             let (ledger, clock) = (&mut self.ledger, &self.clock);
-            each_extension(ids, mid, outgoing, |element, id, len| {
+            each_extension(section, outgoing, |element, id, len| {
                 if layout.long {
                     buffer.extend_from_slice(&[id, len as u8]);
                 } else {
@@ -708,11 +722,11 @@ enum Element<'a> {
 /// Calls back with each extension a packet takes along: its value, id and length.
 #[inline]
 fn each_extension(
-    ids: &SendExtensions,
-    mid: &Mid,
+    section: &Section,
     outgoing: &Outgoing,
     mut each: impl FnMut(Element<'_>, u8, usize),
 ) {
+    let Section { ids, mid, rid, .. } = section;
     if ids.transport_cc != 0 {
         each(Element::TransportSequence, ids.transport_cc, 2);
     }
@@ -721,6 +735,15 @@ fn each_extension(
     }
     if outgoing.with_mid && ids.mid != 0 && mid.len > 0 {
         each(Element::Value(mid.bytes()), ids.mid, usize::from(mid.len));
+    }
+    if outgoing.with_mid && rid.len > 0 {
+        let id = match outgoing.original_sequence {
+            Some(_) => ids.repaired_rid,
+            None => ids.rid,
+        };
+        if id != 0 {
+            each(Element::Value(rid.bytes()), id, usize::from(rid.len));
+        }
     }
     for (index, value) in outgoing.packet.extensions() {
         let id = ids.forwarded.get(usize::from(index)).copied().unwrap_or(0);

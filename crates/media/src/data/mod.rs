@@ -8,6 +8,8 @@ pub mod router;
 pub mod track_packet;
 pub mod wire;
 
+use crate::transport::ChannelSpec;
+
 /// Largest message read from a channel, in bytes (what `a=max-message-size` says).
 pub const MAX_MESSAGE_SIZE: usize = 65_535;
 
@@ -31,6 +33,14 @@ impl Channel {
             "_lossy" => Self::Lossy,
             "_data_track" => Self::DataTrack,
             _ => Self::Unlabelled,
+        }
+    }
+
+    /// How it is opened, by either side.
+    pub(crate) fn spec(self) -> ChannelSpec {
+        match self {
+            Self::Reliable | Self::Unlabelled => ChannelSpec::reliable(self.label()),
+            Self::Lossy | Self::DataTrack => ChannelSpec::lossy(self.label()),
         }
     }
 

@@ -13,22 +13,18 @@ use super::{Plane, SHORTEST_TIMER};
 use crate::api::{ConnectionState, Event, ParticipantId, Target};
 use crate::congestion::allowance::Allowance;
 use crate::congestion::{SendQueue, SendQueueConfig};
+use crate::convert;
 use crate::data::{Channel, MAX_MESSAGE_SIZE};
 use crate::rtp::rtcp::SenderInfo;
-use crate::rtp::rtcp::report::{write_cname, write_sender_report};
 use crate::sdp::{DtlsRole, LineReuse, LocalTransport, Negotiator, NegotiatorConfig};
 use crate::track::receiver::Receiver;
 use crate::transport::{
-    ChannelId, ChannelSpec, FiveTuple, IceCredentials, IceRole, Identity, Limits, LocalCandidate,
-    Protocol, Transport, TransportConfig, TransportEvent, TransportState,
+    ChannelId, FiveTuple, IceCredentials, IceRole, Identity, Limits, LocalCandidate, Protocol,
+    Transport, TransportConfig, TransportEvent, TransportState,
 };
-
-use super::convert;
 
 /// Candidates that came before the description they belong to.
 const MOST_EARLY_CANDIDATES: usize = 32;
-/// Sender reports in one datagram: 28 bytes each and a name.
-const REPORTS_A_COMPOUND: usize = 10;
 
 pub(super) struct Connection {
     pub(super) participant: ParticipantId,
@@ -72,13 +68,7 @@ impl Connection {
 
     /// What descriptions say of our side.
     pub(super) fn local(&self, identity: &Identity) -> LocalTransport {
-        LocalTransport {
-            ice: convert::local_credentials(self.transport.local_credentials()),
-            ice_lite: self.ice_lite,
-            fingerprint: convert::local_fingerprint(identity.fingerprint()),
-            candidates: self.transport.local_candidates(),
-            end_of_candidates: false,
-        }
+        convert::local_transport(&self.transport, identity, self.ice_lite)
     }
 
     /// Keeps a candidate for the description to come.
@@ -164,13 +154,7 @@ impl Plane {
             now,
         );
         transport.set_tcp_only(spec.tcp_only);
-        let local = LocalTransport {
-            ice: convert::local_credentials(&credentials),
-            ice_lite: spec.ice_lite,
-            fingerprint: convert::local_fingerprint(self.config.identity.fingerprint()),
-            candidates: transport.local_candidates(),
-            end_of_candidates: false,
-        };
+        let local = convert::local_transport(&transport, &self.config.identity, spec.ice_lite);
         let disabled = |codec: &crate::sdp::Codec| {
             let of = |list: &[String]| list.iter().any(|mime| mime == codec.mime());
             of(&spec.client.disabled_codecs)
@@ -239,13 +223,9 @@ impl Plane {
         };
         connection.negotiator.add_data();
         connection.wants_negotiation = true;
-        let channels = [
-            ChannelSpec::reliable(Channel::Reliable.label()),
-            ChannelSpec::lossy(Channel::Lossy.label()),
-            ChannelSpec::lossy(Channel::DataTrack.label()),
-        ];
-        for spec in channels {
-            if let Err(error) = connection.transport.open_channel(now, spec) {
+        let channels = [Channel::Reliable, Channel::Lossy, Channel::DataTrack];
+        for channel in channels {
+            if let Err(error) = connection.transport.open_channel(now, channel.spec()) {
                 log::warn!("cannot open a data channel: {error}");
             }
         }
@@ -294,33 +274,10 @@ impl Plane {
                 reports,
                 ..
             } = connection;
-            self.outbox.write(tuple, |buffer, ends| {
-                for reports in reports.chunks(REPORTS_A_COMPOUND) {
-                    let start = buffer.len();
-                    for (ssrc, info) in reports {
-                        write_sender_report(buffer, *ssrc, info, &[]);
-                    }
-                    for (ssrc, _) in reports {
-                        write_cname(buffer, *ssrc, receiver.cname());
-                    }
-                    let _ = transport.seal_rtcp_at(buffer, start);
-                    ends.push(buffer.len());
-                }
-                receiver.write_rtcp(now, buffer, |buffer, start| {
-                    // Unsealed, it is cut off again.
-                    let _ = transport.seal_rtcp_at(buffer, start);
-                    ends.push(buffer.len());
-                });
-                let released = queue.release(now, buffer, |buffer, packet| {
-                    let _ = if packet.repeated {
-                        transport.seal_rtp_again_at(buffer, packet.start, packet.header)
-                    } else {
-                        transport.seal_rtp_at(buffer, packet.start, packet.header)
-                    };
-                    ends.push(buffer.len());
-                });
-                allowance.sent(now, released.bytes);
-            });
+            let released = self
+                .outbox
+                .write_media(now, tuple, transport, receiver, queue, reports);
+            allowance.sent(now, released.bytes);
         }
         connection.reports.clear();
         while let Some(transmit) = connection.transport.poll_transmit(now) {
@@ -407,13 +364,8 @@ impl Plane {
             return;
         };
         let (participant, target) = (connection.participant, connection.target);
-        let state = match state {
-            TransportState::Connecting => ConnectionState::Connecting,
-            TransportState::Connected => ConnectionState::Connected,
-            TransportState::Disconnected => ConnectionState::Disconnected,
-            TransportState::Failed => ConnectionState::Failed,
-            // Told by the event that says why.
-            TransportState::Closed => return,
+        let Some(state) = convert::connection_state(state) else {
+            return;
         };
         let detail = match state {
             ConnectionState::Connected => String::new(),

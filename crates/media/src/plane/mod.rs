@@ -8,17 +8,14 @@
 
 mod allocation;
 mod connection;
-mod convert;
 mod data;
 mod forwarding;
 mod layers;
 mod media;
 mod moving;
 mod negotiation;
-mod outbox;
 mod participant;
 mod publishing;
-mod random;
 mod room;
 mod subscribing;
 mod timers;
@@ -33,15 +30,15 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use self::connection::Connection;
-pub use self::outbox::Datagrams;
-use self::outbox::Outbox;
 use self::participant::Participant;
 use self::publishing::{Source, Variant};
-use self::random::Random;
 use self::room::Room;
 use self::subscribing::Sub;
 use self::timers::{Timer, Timers};
 use crate::api::{Command, Event, ParticipantId, RoomId, TrackId};
+pub use crate::outbox::Datagrams;
+use crate::outbox::Outbox;
+use crate::random::Random;
 use crate::track::clock::WallClock;
 use crate::track::receiver::Ingress;
 use crate::transport::{FiveTuple, Identity, LocalCandidate, demux};

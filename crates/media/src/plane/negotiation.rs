@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Plane, convert};
+use super::Plane;
 use crate::api::{Event, ParticipantId, SdpKind, SubscriptionFailure, Target};
+use crate::convert;
 use crate::sdp::{
     LocalDescription, Negotiated, ReceiveChange, RemoteTransport, SendChange, TransportChange,
     Unplaced,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::clock::WallMicros;
 use crate::codec::{CodecKind, Meta};
 use crate::rtp::ExtensionKind;
+use crate::rtp::extension::AudioLevel;
 
 /// Extensions that are passed on byte for byte, but for the frame number of the dependency descriptor, in the order of their bits in an [`ExtensionSet`].
 pub const FORWARDED: [ExtensionKind; 9] = [
@@ -75,7 +76,69 @@ pub struct MediaPacket {
     pub(crate) primary: Range<u16>,
 }
 
+/// What a packet of our own is made of.
+pub(crate) struct Authored<'a> {
+    pub(crate) codec: CodecKind,
+    pub(crate) sequence: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    /// A decoder can begin with it.
+    pub(crate) keyframe: bool,
+    pub(crate) now: Instant,
+    /// When it was captured.
+    pub(crate) wall: WallMicros,
+    /// −dBov, and whether it is a voice.
+    pub(crate) audio_level: Option<(u8, bool)>,
+    pub(crate) payload: &'a [u8],
+    /// How many of the payload's last bytes are the newest block of RED; of other codecs all.
+    pub(crate) primary: usize,
+}
+
 impl MediaPacket {
+    /// A packet that we send ourselves; `None` when its payload is not of its codec or too long.
+    pub(crate) fn authored(authored: Authored<'_>) -> Option<Self> {
+        let Authored { payload, .. } = authored;
+        let mut meta = Meta::parse(authored.codec, payload, authored.marker).ok()?;
+        meta.keyframe = authored.keyframe;
+        let mut data = Vec::with_capacity(1 + payload.len());
+        let mut extensions = [ExtensionSlice::default(); 6];
+        let level = authored
+            .audio_level
+            .zip(forwarded_index(ExtensionKind::AudioLevel));
+        if let Some(((level, voice), index)) = level {
+            data.extend_from_slice(&AudioLevel { voice, level }.to_bytes());
+            extensions[0] = ExtensionSlice {
+                index,
+                start: 0,
+                len: 1,
+            };
+        }
+        let start = u16::try_from(data.len()).ok()?;
+        data.extend_from_slice(payload);
+        let end = u16::try_from(data.len()).ok()?;
+        let primary = u16::try_from(data.len().checked_sub(authored.primary)?).ok()?;
+        Some(Self {
+            epoch: 0,
+            layer: 0,
+            active_layers: 1,
+            codec: authored.codec,
+            sequence: authored.sequence,
+            newest: true,
+            timestamp: authored.timestamp,
+            marker: authored.marker,
+            arrival: authored.now,
+            wall: authored.wall,
+            synced: true,
+            meta,
+            audio_level: authored.audio_level.map(|(level, _)| level),
+            extensions,
+            extension_count: u8::from(level.is_some()),
+            data: data.into(),
+            payload: start..end,
+            primary: primary..end,
+        })
+    }
+
     /// Nothing but padding: it counts in the stream's numbers and is of no other use.
     #[must_use]
     pub fn is_padding(&self) -> bool {

@@ -6,11 +6,13 @@ mod clip;
 mod estimator;
 mod link;
 mod media;
+mod meeting;
 mod peer;
 mod self_test;
 mod server;
 mod world;
 
+mod clients;
 mod codecs;
 mod data;
 mod hostile;

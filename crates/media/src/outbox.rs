@@ -1,6 +1,16 @@
 //! Datagrams to be sent, gathered by destination so that one system call takes several.
 
-use crate::transport::FiveTuple;
+use std::time::Instant;
+
+use crate::congestion::SendQueue;
+use crate::congestion::pacer::Released;
+use crate::rtp::rtcp::SenderInfo;
+use crate::rtp::rtcp::report::{write_cname, write_sender_report};
+use crate::track::receiver::Receiver;
+use crate::transport::{FiveTuple, Transport};
+
+/// Sender reports in one datagram: 28 bytes each and a name.
+const REPORTS_A_COMPOUND: usize = 10;
 
 /// The kernel takes at most 64 segments and 64 KiB a call (UDP_SEGMENT).
 const MOST_SEGMENTS: usize = 64;
@@ -30,21 +40,21 @@ pub struct Datagrams<'a> {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     buffer: Vec<u8>,
     batches: Vec<Batch>,
     ends: Vec<usize>,
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, tuple: FiveTuple, contents: &[u8]) {
+    pub(crate) fn push(&mut self, tuple: FiveTuple, contents: &[u8]) {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(contents);
         self.add(tuple, start, self.buffer.len());
     }
 
     /// Lets `write` append datagrams to the buffer and note where each ends.
-    pub(super) fn write<R>(
+    pub(crate) fn write<R>(
         &mut self,
         tuple: FiveTuple,
         write: impl FnOnce(&mut Vec<u8>, &mut Vec<usize>) -> R,
@@ -61,6 +71,45 @@ impl Outbox {
         self.buffer.truncate(start);
         self.ends = ends;
         result
+    }
+
+    /// Writes what a connection has to say in RTP and RTCP: sender reports, what its receiver reports and asks
+    /// for, and what its queue releases.
+    pub(crate) fn write_media(
+        &mut self,
+        now: Instant,
+        tuple: FiveTuple,
+        transport: &mut Transport,
+        receiver: &mut Receiver,
+        queue: &mut SendQueue,
+        reports: &[(u32, SenderInfo)],
+    ) -> Released {
+        self.write(tuple, |buffer, ends| {
+            for reports in reports.chunks(REPORTS_A_COMPOUND) {
+                let start = buffer.len();
+                for (ssrc, info) in reports {
+                    write_sender_report(buffer, *ssrc, info, &[]);
+                }
+                for (ssrc, _) in reports {
+                    write_cname(buffer, *ssrc, receiver.cname());
+                }
+                let _ = transport.seal_rtcp_at(buffer, start);
+                ends.push(buffer.len());
+            }
+            receiver.write_rtcp(now, buffer, |buffer, start| {
+                // Unsealed, it is cut off again.
+                let _ = transport.seal_rtcp_at(buffer, start);
+                ends.push(buffer.len());
+            });
+            queue.release(now, buffer, |buffer, packet| {
+                let _ = if packet.repeated {
+                    transport.seal_rtp_again_at(buffer, packet.start, packet.header)
+                } else {
+                    transport.seal_rtp_at(buffer, packet.start, packet.header)
+                };
+                ends.push(buffer.len());
+            })
+        })
     }
 
     fn add(&mut self, tuple: FiveTuple, start: usize, end: usize) {
@@ -89,7 +138,7 @@ impl Outbox {
     }
 
     /// Hands out everything in order and forgets it.
-    pub(super) fn drain(&mut self, mut send: impl FnMut(Datagrams<'_>)) {
+    pub(crate) fn drain(&mut self, mut send: impl FnMut(Datagrams<'_>)) {
         for batch in self.batches.drain(..) {
             if let Some(contents) = self.buffer.get(batch.start..batch.end) {
                 send(Datagrams {

@@ -2,18 +2,18 @@
 
 /// Source of all random choices of a plane.
 #[derive(Clone, Debug)]
-pub(super) enum Random {
+pub(crate) enum Random {
     System,
     /// SplitMix64: for simulations only, as its output can be guessed.
     Seeded(u64),
 }
 
 impl Random {
-    pub(super) fn new(seed: Option<u64>) -> Self {
+    pub(crate) fn new(seed: Option<u64>) -> Self {
         seed.map_or(Self::System, Self::Seeded)
     }
 
-    pub(super) fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         match self {
             // The generator fails only before the system has seeded it; a repeated number is then the
@@ -32,15 +32,15 @@ impl Random {
         bytes
     }
 
-    pub(super) fn u64(&mut self) -> u64 {
+    pub(crate) fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.bytes())
     }
 
-    pub(super) fn u32(&mut self) -> u32 {
+    pub(crate) fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.bytes())
     }
 
-    pub(super) fn u16(&mut self) -> u16 {
+    pub(crate) fn u16(&mut self) -> u16 {
         u16::from_le_bytes(self.bytes())
     }
 }

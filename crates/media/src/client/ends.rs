@@ -1,0 +1,47 @@
+//! Where what is sent comes from, and where what is received goes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::track::MediaPacket;
+
+/// One encoded Opus frame.
+#[derive(Clone, Debug)]
+pub struct OpusFrame {
+    pub payload: Bytes,
+    /// In samples of 48 kHz, from any start; goes on while nothing is sent.
+    pub timestamp: u32,
+    /// −dBov (RFC 6464): 0 is loudest, 127 silence.
+    pub level: u8,
+    pub voice: bool,
+    /// The first after a silence that was not sent.
+    pub begins: bool,
+}
+
+/// What a published audio track is made of. It keeps its own time.
+pub trait AudioSource: Send {
+    /// When the next frame is due; `None` while there is nothing to send.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// The frame that is due, until there is none.
+    fn poll_frame(&mut self, now: Instant) -> Option<OpusFrame>;
+}
+
+/// Who takes the packets of a received track.
+pub trait PacketSink: Send {
+    fn packet(&mut self, now: Instant, packet: &Arc<MediaPacket>);
+
+    /// When [`Self::handle_timeout`] has something to do.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// Whether nothing can be shown until a key frame comes; asked after each call.
+    fn needs_keyframe(&mut self) -> bool {
+        false
+    }
+}

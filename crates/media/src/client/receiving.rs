@@ -1,0 +1,168 @@
+//! Tracks that the server sends.
+
+use std::time::Instant;
+
+use super::{Client, ClientEvent, PacketSink};
+use crate::api::{MediaKind, Target};
+use crate::sdp;
+use crate::sdp::Codec;
+use crate::track::receiver::Ingress;
+use crate::track::section::{ReceiveSection, ReceiveSsrc};
+
+/// A section that the server sends in.
+pub(super) struct Received {
+    mid: String,
+    kind: MediaKind,
+    sink: Option<Box<dyn PacketSink>>,
+}
+
+impl Received {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.sink.as_ref()?.poll_timeout()
+    }
+}
+
+impl Client {
+    /// Gives what is received in a section to `sink` instead of whoever had it before, or to nobody.
+    pub fn set_sink(&mut self, target: Target, mid: &str, sink: Option<Box<dyn PacketSink>>) {
+        let Some(connection) = self.connection(target) else {
+            return;
+        };
+        let known = connection.received.iter_mut().find(|(_, it)| it.mid == mid);
+        if let Some((tag, received)) = known {
+            received.sink = sink;
+            if received.sink.is_some() && received.kind == MediaKind::Video {
+                connection.receiver.request_keyframe(*tag, 0, true);
+            }
+        }
+    }
+
+    pub(super) fn section_started(
+        &mut self,
+        now: Instant,
+        target: Target,
+        section: &sdp::ReceiveSection,
+    ) {
+        let Some(connection) = self.connection(target) else {
+            return;
+        };
+        let tag = connection.new_tag();
+        connection.received.insert(
+            tag,
+            Received {
+                mid: section.mid.clone(),
+                kind: section.kind,
+                sink: None,
+            },
+        );
+        let codecs = || section.payloads.iter().map(|format| format.codec);
+        let codec = codecs().find(|codec| *codec != Codec::Red);
+        let (stream, track) = section
+            .msid
+            .as_ref()
+            .map(|msid| (msid.stream.clone(), msid.track.clone()))
+            .unwrap_or_default();
+        self.events.push_back(ClientEvent::Track {
+            target,
+            mid: section.mid.clone(),
+            kind: section.kind,
+            stream,
+            track,
+            mime: codec.map(Codec::mime).unwrap_or_default(),
+        });
+        self.set_section(now, target, tag, section);
+    }
+
+    pub(super) fn section_changed(
+        &mut self,
+        now: Instant,
+        target: Target,
+        section: &sdp::ReceiveSection,
+    ) {
+        let known = self.connection(target).and_then(|connection| {
+            let mut received = connection.received.iter();
+            received
+                .find(|(_, it)| it.mid == section.mid)
+                .map(|(tag, _)| *tag)
+        });
+        if let Some(tag) = known {
+            self.set_section(now, target, tag, section);
+        }
+    }
+
+    fn set_section(
+        &mut self,
+        now: Instant,
+        target: Target,
+        tag: u32,
+        section: &sdp::ReceiveSection,
+    ) {
+        // A server sends one stream a track, whatever layers it chooses from.
+        let ssrcs = section.ssrcs.iter().take(1).map(|stream| ReceiveSsrc {
+            ssrc: stream.ssrc,
+            rtx: stream.rtx,
+            layer: 0,
+        });
+        let section =
+            ReceiveSection::negotiated(section, tag, false, Vec::new(), ssrcs.collect(), false);
+        let mut ingress = std::mem::take(&mut self.ingress);
+        if let Some(connection) = self.connection(target) {
+            connection.receiver.set_section(now, section, &mut ingress);
+        }
+        self.deliver(now, target, &mut ingress);
+        self.ingress = ingress;
+    }
+
+    pub(super) fn section_stopped(&mut self, now: Instant, target: Target, mid: &str) {
+        let Some(connection) = self.connection(target) else {
+            return;
+        };
+        connection.receiver.remove_section(now, mid);
+        connection.received.retain(|_, it| it.mid != mid);
+        self.events.push_back(ClientEvent::TrackEnded {
+            target,
+            mid: mid.to_owned(),
+        });
+    }
+
+    pub(super) fn take_rtp(&mut self, now: Instant, target: Target, packet: &[u8]) {
+        let mut ingress = std::mem::take(&mut self.ingress);
+        if let Some(connection) = self.connection(target) {
+            // A discarded packet is lost, no more.
+            let _ = connection.receiver.handle_rtp(now, packet, &mut ingress);
+            while connection.receiver.poll_event().is_some() {}
+        }
+        self.deliver(now, target, &mut ingress);
+        self.ingress = ingress;
+    }
+
+    fn deliver(&mut self, now: Instant, target: Target, ingress: &mut Vec<Ingress>) {
+        for Ingress { tag, packet } in ingress.drain(..) {
+            let Some(connection) = self.connection(target) else {
+                continue;
+            };
+            let received = connection.received.get_mut(&tag);
+            if let Some(sink) = received.and_then(|it| it.sink.as_mut()) {
+                sink.packet(now, &packet);
+                if sink.needs_keyframe() {
+                    connection.receiver.request_keyframe(tag, 0, true);
+                }
+            }
+        }
+    }
+
+    /// Sinks that keep their own time.
+    pub(super) fn play_due(&mut self, now: Instant) {
+        for connection in &mut self.connections {
+            for (tag, received) in &mut connection.received {
+                let due = received.deadline().is_some_and(|due| due <= now);
+                if let Some(sink) = received.sink.as_mut().filter(|_| due) {
+                    sink.handle_timeout(now);
+                    if sink.needs_keyframe() {
+                        connection.receiver.request_keyframe(*tag, 0, true);
+                    }
+                }
+            }
+        }
+    }
+}
