@@ -582,3 +582,229 @@ def aes_gcm_open(key: bytes, iv: bytes, sealed: bytes) -> bytes | None:
     Raises:
         ValueError: another length of key or IV.
     """
+Channel: TypeAlias = Literal["reliable", "lossy", "data_track", "unlabelled"]
+
+class PeerEvent:
+    """A client's media → its session; one subclass a kind: `case PeerEvent.Data(channel, data):`."""
+    @final
+    class Description(PeerEvent):
+        """A local description to send. An answer has the offer's id."""
+
+        __match_args__ = ("target", "kind", "sdp", "id")
+        @property
+        def target(self) -> Target: ...
+        @property
+        def kind(self) -> SdpKind: ...
+        @property
+        def sdp(self) -> str: ...
+        @property
+        def id(self) -> int: ...
+        def __new__(cls, target: Target, kind: SdpKind, sdp: str, id: int) -> PeerEvent.Description: ...
+
+    @final
+    class Candidate(PeerEvent):
+        """A local candidate that the last description does not hold (RTCIceCandidateInit's fields)."""
+
+        __match_args__ = ("target", "candidate", "mid", "mline")
+        @property
+        def target(self) -> Target: ...
+        @property
+        def candidate(self) -> str: ...
+        @property
+        def mid(self) -> str: ...
+        @property
+        def mline(self) -> int: ...
+        def __new__(cls, target: Target, candidate: str, mid: str, mline: int) -> PeerEvent.Candidate: ...
+
+    @final
+    class Connection(PeerEvent):
+        """`way`: how its path goes or went, None when it never had one."""
+
+        __match_args__ = ("target", "state", "detail", "way")
+        @property
+        def target(self) -> Target: ...
+        @property
+        def state(self) -> ConnectionState: ...
+        @property
+        def detail(self) -> str: ...
+        @property
+        def way(self) -> Way | None: ...
+        def __new__(
+            cls, target: Target, state: ConnectionState, detail: str, way: Way | None = None
+        ) -> PeerEvent.Connection: ...
+
+    @final
+    class ChannelOpen(PeerEvent):
+        """One of our own channels can be written to."""
+
+        __match_args__ = ("channel",)
+        @property
+        def channel(self) -> Channel: ...
+        def __new__(cls, channel: Channel) -> PeerEvent.ChannelOpen: ...
+
+    @final
+    class Data(PeerEvent):
+        """A message of the server's."""
+
+        __match_args__ = ("channel", "data")
+        @property
+        def channel(self) -> Channel: ...
+        @property
+        def data(self) -> bytes: ...
+        def __new__(cls, channel: Channel, data: bytes) -> PeerEvent.Data: ...
+
+    @final
+    class BufferLow(PeerEvent):
+        """A channel that refused a message has room again."""
+
+        __match_args__ = ("channel",)
+        @property
+        def channel(self) -> Channel: ...
+        def __new__(cls, channel: Channel) -> PeerEvent.BufferLow: ...
+
+    @final
+    class Track(PeerEvent):
+        """The server sends in a section: its msid, and the codec it prefers."""
+
+        __match_args__ = ("target", "mid", "kind", "stream", "track", "mime")
+        @property
+        def target(self) -> Target: ...
+        @property
+        def mid(self) -> str: ...
+        @property
+        def kind(self) -> MediaKind: ...
+        @property
+        def stream(self) -> str: ...
+        @property
+        def track(self) -> str: ...
+        @property
+        def mime(self) -> str: ...
+        def __new__(
+            cls, target: Target, mid: str, kind: MediaKind, stream: str, track: str, mime: str
+        ) -> PeerEvent.Track: ...
+
+    @final
+    class TrackEnded(PeerEvent):
+        __match_args__ = ("target", "mid")
+        @property
+        def target(self) -> Target: ...
+        @property
+        def mid(self) -> str: ...
+        def __new__(cls, target: Target, mid: str) -> PeerEvent.TrackEnded: ...
+
+    @final
+    class KeyFrame(PeerEvent):
+        """A layer of a published track is to begin anew."""
+
+        __match_args__ = ("track", "layer")
+        @property
+        def track(self) -> int: ...
+        @property
+        def layer(self) -> int: ...
+        def __new__(cls, track: int, layer: int) -> PeerEvent.KeyFrame: ...
+
+    @final
+    class Rejected(PeerEvent):
+        """A description of the server's, or what it has for a track of ours, cannot be used; says why."""
+
+        __match_args__ = ("target", "id", "reason")
+        @property
+        def target(self) -> Target: ...
+        @property
+        def id(self) -> int: ...
+        @property
+        def reason(self) -> str: ...
+        def __new__(cls, target: Target, id: int, reason: str) -> PeerEvent.Rejected: ...
+
+    @final
+    class Fault(PeerEvent):
+        """A fault in the media of this client: nothing follows."""
+
+        __match_args__ = ("detail",)
+        @property
+        def detail(self) -> str: ...
+        def __new__(cls, detail: str) -> PeerEvent.Fault: ...
+
+@final
+class Frame:
+    """An encoded frame as it was received."""
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def timestamp(self) -> int:
+        """RTP time."""
+
+    @property
+    def wall_us(self) -> int:
+        """When it was captured, in microseconds since the Unix epoch."""
+
+    @property
+    def key(self) -> bool: ...
+
+@final
+class FrameSink:
+    """A bounded queue of encoded frames; the oldest is dropped when it is full."""
+
+    def __new__(cls, wake: Callable[[], object], capacity: int) -> FrameSink:
+        """`wake` is called from another thread, once per batch of frames."""
+
+    def take(self) -> list[Frame]: ...
+    @property
+    def dropped(self) -> int: ...
+    def close(self) -> None: ...
+
+@final
+class Peer:
+    """The media of one session of a client: its peer connections, tracks and data channels. Methods queue, in
+    order, and return at once; after `close` they do nothing. With one connection that is "publisher"."""
+
+    def __new__(cls, *, single: bool, wake: Callable[[], object]) -> Peer:
+        """`wake` is called from another thread, once per batch of events. Raises OSError without sockets."""
+
+    def take_events(self) -> list[PeerEvent]: ...
+    def close(self) -> None:
+        """Says goodbye and closes the sockets; takes milliseconds."""
+
+    def set_ice_servers(
+        self, servers: Sequence[tuple[Sequence[str], str, str]], relay_only: bool = False
+    ) -> None:
+        """URLs, username, credential."""
+
+    def add_receivers(self, audio: int, video: int) -> None:
+        """Sections more that only receive, in the next offer."""
+
+    def negotiate(self) -> None:
+        """Offers on the publisher connection, at once or when the offer before is answered."""
+
+    def remote_description(self, target: Target, kind: SdpKind, sdp: str, id: int) -> None:
+        """What is wrong with it comes as `Rejected`."""
+
+    def remote_candidate(self, target: Target, candidate: str) -> None: ...
+    def restart_ice(self, target: Target) -> None:
+        """Fresh credentials: for the publisher connection in an offer that is made at once, in place of one that
+        waits for its answer."""
+
+    def open_channels(self) -> None:
+        """On the publisher connection, before its first offer."""
+
+    def send(self, channel: Channel, message: bytes) -> bool:
+        """False: the channel is full, and `BufferLow` follows."""
+
+    def buffered(self, channel: Channel) -> int: ...
+    def publish_opus(
+        self, track: int, *, cid: str, stream: str, red: bool = True, stereo: bool = False
+    ) -> None:
+        """An audio track made of `send_opus`."""
+
+    def send_opus(
+        self, track: int, payload: bytes, *, timestamp: int, level: int = 127, voice: bool = False
+    ) -> None:
+        """`timestamp` in samples of 48 kHz; `level` in −dBov."""
+
+    def unpublish(self, track: int) -> None: ...
+    def set_muted(self, track: int, muted: bool) -> None: ...
+    def see(self, target: Target, mid: str, sink: FrameSink) -> None:
+        """Gives what is received in a section to a sink instead of whoever had it before."""
+
+    def stop(self, target: Target, mid: str) -> None: ...

@@ -122,7 +122,7 @@ pub(crate) enum Event {
     },
 }
 
-fn target_name(target: api::Target) -> String {
+pub(crate) fn target_name(target: api::Target) -> String {
     match target {
         api::Target::Publisher => "publisher",
         api::Target::Subscriber => "subscriber",
@@ -130,7 +130,7 @@ fn target_name(target: api::Target) -> String {
     .into()
 }
 
-fn kind_name(kind: api::SdpKind) -> String {
+pub(crate) fn kind_name(kind: api::SdpKind) -> String {
     match kind {
         api::SdpKind::Offer => "offer",
         api::SdpKind::Answer => "answer",
@@ -138,7 +138,7 @@ fn kind_name(kind: api::SdpKind) -> String {
     .into()
 }
 
-fn state_name(state: api::ConnectionState) -> String {
+pub(crate) fn state_name(state: api::ConnectionState) -> String {
     match state {
         api::ConnectionState::Connecting => "connecting",
         api::ConnectionState::Connected => "connected",
@@ -149,7 +149,7 @@ fn state_name(state: api::ConnectionState) -> String {
     .into()
 }
 
-fn way_name(way: api::Way) -> String {
+pub(crate) fn way_name(way: api::Way) -> String {
     match way {
         api::Way::Udp => "udp",
         api::Way::Tcp => "tcp",

@@ -2,8 +2,10 @@
 
 mod cipher;
 mod event;
+mod frames;
 mod logging;
 mod media;
+mod peer;
 mod probe;
 
 use pyo3::prelude::*;
@@ -15,7 +17,11 @@ mod _core {
     #[pymodule_export]
     use crate::event::Event;
     #[pymodule_export]
+    use crate::frames::{Frame, FrameSink};
+    #[pymodule_export]
     use crate::media::{Codec, ExternalAddresses, Layer, Media};
+    #[pymodule_export]
+    use crate::peer::{Peer, PeerEvent};
     #[pymodule_export]
     use crate::probe::Probe;
 }

@@ -10,6 +10,7 @@ use roomful_media::api::{self, Command, ParticipantId, RoomId, TrackId};
 use roomful_media::io::{self, Engine, EngineConfig, EventQueue, Network, TurnConfig, worker_of};
 
 use crate::event::Event;
+use crate::frames::waker;
 use crate::logging;
 
 /// One declared layer of a simulcast or SVC track.
@@ -67,15 +68,23 @@ impl Codec {
     }
 }
 
-fn unknown(what: &str, value: &str) -> PyErr {
+pub(crate) fn unknown(what: &str, value: &str) -> PyErr {
     PyValueError::new_err(format!("unknown {what} {value:?}"))
 }
 
-fn parse_target(target: &str) -> PyResult<api::Target> {
+pub(crate) fn parse_target(target: &str) -> PyResult<api::Target> {
     match target {
         "publisher" => Ok(api::Target::Publisher),
         "subscriber" => Ok(api::Target::Subscriber),
         other => Err(unknown("target", other)),
+    }
+}
+
+pub(crate) fn parse_kind(kind: &str) -> PyResult<api::SdpKind> {
+    match kind {
+        "offer" => Ok(api::SdpKind::Offer),
+        "answer" => Ok(api::SdpKind::Answer),
+        other => Err(unknown("kind", other)),
     }
 }
 
@@ -221,19 +230,10 @@ impl Media {
             external: external.map(|it| it.0),
             seed,
         };
-        let wake = move || {
-            // No interpreter any more: nobody is left to wake.
-            let _ = Python::try_attach(|py| {
-                if let Err(error) = wake.call0(py) {
-                    // The event loop is closed; the events stay queued for a last `take_events`.
-                    log::debug!("wake-up failed: {error}");
-                }
-            });
-        };
         let events = Arc::new(EventQueue::default());
         logging::attach(&events);
         let engine = py
-            .detach(|| Engine::start(config, Arc::clone(&events), wake))
+            .detach(|| Engine::start(config, Arc::clone(&events), waker(wake)))
             .map_err(PyOSError::new_err)?;
         let (ports, tcp_port) = (engine.ports().to_vec(), engine.tcp_port());
         let fingerprint = engine.fingerprint().to_owned();
@@ -451,11 +451,7 @@ impl Media {
         sdp: String,
         id: u32,
     ) -> PyResult<()> {
-        let kind = match kind {
-            "offer" => api::SdpKind::Offer,
-            "answer" => api::SdpKind::Answer,
-            other => return Err(unknown("kind", other)),
-        };
+        let kind = parse_kind(kind)?;
         let (participant, target) = (ParticipantId(participant), parse_target(target)?);
         self.send(
             py,

@@ -19,8 +19,8 @@ use crate::sdp::{CongestionFeedback, LocalTransport, Negotiator, NegotiatorConfi
 use crate::track::clock::WallClock;
 use crate::track::receiver::Receiver;
 use crate::transport::{
-    ChannelId, IceCredentials, IceRole, Identity, Limits, Transport, TransportConfig,
-    TransportEvent,
+    ChannelId, IceCredentials, IceRole, Identity, Limits, LocalCandidate, Transport,
+    TransportConfig, TransportEvent, parse_candidate,
 };
 
 /// Candidates that came before the description they belong to.
@@ -43,6 +43,8 @@ pub(super) struct Connection {
     /// The server has described itself.
     pub(super) described: bool,
     pub(super) early_candidates: Vec<String>,
+    /// Addresses that wait until the server has one of its own of that kind.
+    pub(super) loopback: Vec<LocalCandidate>,
     /// Candidates that the server was told.
     pub(super) told: Vec<String>,
     /// Number of our last offer.
@@ -104,6 +106,7 @@ impl Connection {
             connected: false,
             described: false,
             early_candidates: Vec::new(),
+            loopback: Vec::new(),
             told: Vec::new(),
             offer_id: 0,
             wants_negotiation: false,
@@ -133,6 +136,20 @@ impl Connection {
     pub(super) fn keep_candidate(&mut self, candidate: &str) {
         if self.early_candidates.len() < MOST_EARLY_CANDIDATES {
             self.early_candidates.push(candidate.to_owned());
+        }
+    }
+
+    /// Takes a candidate of the server's.
+    pub(super) fn add_candidate(&mut self, now: Instant, candidate: &str) {
+        if let Ok(Some(parsed)) = parse_candidate(candidate)
+            && parsed.addr().ip().is_loopback()
+        {
+            for own in self.loopback.drain(..) {
+                self.transport.add_local_candidate(now, own);
+            }
+        }
+        if let Err(error) = self.transport.add_remote_candidate(now, candidate) {
+            log::debug!("candidate ignored: {error}");
         }
     }
 

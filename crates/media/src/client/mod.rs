@@ -174,6 +174,14 @@ impl Client {
         }
     }
 
+    /// An address of ours that is of use to reach this machine alone: it joins the others when the server
+    /// names a loopback address.
+    pub fn reserve_address(&mut self, target: Target, candidate: LocalCandidate) {
+        if let Some(connection) = self.connection(target) {
+            connection.loopback.push(candidate);
+        }
+    }
+
     /// Takes one datagram; it is decrypted in place.
     pub fn handle_datagram(
         &mut self,

@@ -62,8 +62,8 @@ impl Client {
         };
         if !connection.described {
             connection.keep_candidate(candidate);
-        } else if let Err(error) = connection.transport.add_remote_candidate(now, candidate) {
-            log::debug!("candidate ignored: {error}");
+        } else {
+            connection.add_candidate(now, candidate);
         }
     }
 
@@ -184,16 +184,14 @@ impl Client {
             return Ok(());
         };
         let parameters = convert::remote_parameters(remote, negotiated.data.as_ref());
-        let transport = &mut connection.transport;
-        transport
+        connection
+            .transport
             .set_remote(now, &parameters)
             .map_err(|error| error.to_string())?;
         connection.described = true;
         let early = std::mem::take(&mut connection.early_candidates);
         for candidate in remote.candidates.iter().chain(&early) {
-            if let Err(error) = transport.add_remote_candidate(now, candidate) {
-                log::debug!("candidate ignored: {error}");
-            }
+            connection.add_candidate(now, candidate);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{AudioSource, Client, ClientEvent, OpusFrame};
 use crate::api::{MediaKind, Target, TrackId, TrackSettings};
 use crate::codec::{CodecKind, red};
+use crate::congestion::SendQueue;
 use crate::congestion::pacer::SectionId;
 use crate::random::Random;
 use crate::rtp::rtcp::{ReportBlock, RtcpPacket, parse_compound};
@@ -83,8 +84,8 @@ fn wish(codec: Codec) -> CodecWish {
 }
 
 impl Client {
-    /// Publishes what comes from `source`; [`Client::negotiate`] then offers it.
-    pub fn publish_audio(&mut self, spec: AudioSpec, source: Box<dyn AudioSource>) {
+    /// Publishes what comes from `source`, or by [`Client::send_opus`]; [`Client::negotiate`] then offers it.
+    pub fn publish_audio(&mut self, spec: AudioSpec, source: Option<Box<dyn AudioSource>>) {
         let stream = Stream::new(String::new(), &mut self.random);
         let mut codecs = vec![wish(Codec::Opus)];
         if spec.red {
@@ -104,7 +105,7 @@ impl Client {
         let sending = Sending {
             kind: MediaKind::Audio,
             muted: false,
-            source: Some(source),
+            source,
             streams: vec![stream],
             red: None,
             previous: None,
@@ -261,22 +262,23 @@ impl Client {
                 && source.poll_timeout().is_some_and(|due| due <= now)
                 && let Some(frame) = source.poll_frame(now)
             {
-                if let Some(packet) = sending.opus_packet(now, self.clock, frame)
-                    && let Some(stream) = sending.streams.first_mut()
-                    && let Some(forward) = &mut stream.forward
-                {
-                    forward.forward(now, &Arc::new(packet), &mut connection.queue);
-                }
+                sending.send_opus(now, self.clock, frame, &mut connection.queue);
             }
-            for forward in sending
-                .streams
-                .iter_mut()
-                .filter_map(|it| it.forward.as_mut())
-            {
+            let forwards = sending.streams.iter_mut();
+            for forward in forwards.filter_map(|it| it.forward.as_mut()) {
                 if let Some(report) = forward.poll_report(now, &self.clock) {
                     connection.reports.push(report);
                 }
             }
+        }
+    }
+
+    /// Sends a frame of an audio track that has no source.
+    pub fn send_opus(&mut self, now: Instant, track: TrackId, frame: OpusFrame) {
+        if let (Some(sending), Some(connection)) =
+            (self.sending.get_mut(&track), self.connections.first_mut())
+        {
+            sending.send_opus(now, self.clock, frame, &mut connection.queue);
         }
     }
 
@@ -355,6 +357,21 @@ impl Client {
 }
 
 impl Sending {
+    fn send_opus(
+        &mut self,
+        now: Instant,
+        clock: WallClock,
+        frame: OpusFrame,
+        queue: &mut SendQueue,
+    ) {
+        if let Some(packet) = self.opus_packet(now, clock, frame)
+            && let Some(stream) = self.streams.first_mut()
+            && let Some(forward) = &mut stream.forward
+        {
+            forward.forward(now, &Arc::new(packet), queue);
+        }
+    }
+
     /// The packet of a frame, with the one before it where RED was negotiated.
     fn opus_packet(
         &mut self,

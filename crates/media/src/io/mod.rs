@@ -2,6 +2,7 @@
 
 mod addresses;
 mod bell;
+pub mod clients;
 mod events;
 mod external;
 mod faults;

@@ -288,7 +288,7 @@ impl Meeting {
             stereo: false,
         };
         self.act(guest, |client, _| {
-            client.publish_audio(spec, Box::new(source));
+            client.publish_audio(spec, Some(Box::new(source)));
             client.negotiate();
         });
         track

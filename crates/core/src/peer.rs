@@ -1,0 +1,385 @@
+//! `Peer`: the media of one session of a client, and what it tells.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use roomful_media::api::{MediaKind, TrackId};
+use roomful_media::client::{AudioSpec, Client, ClientEvent, OpusFrame, PacketSink};
+use roomful_media::data::Channel;
+use roomful_media::io::clients::{ClientHandle, ClientSetup, Inbox};
+
+use crate::event::{kind_name, state_name, target_name, way_name};
+use crate::frames::{FrameSink, waker};
+use crate::media::{parse_kind, parse_target, unknown};
+
+/// A client's media → its session.
+#[pyclass(frozen, module = "roomful._core")]
+#[derive(Clone, Debug)]
+pub(crate) enum PeerEvent {
+    Description {
+        target: String,
+        kind: String,
+        sdp: String,
+        id: u32,
+    },
+    Candidate {
+        target: String,
+        candidate: String,
+        mid: String,
+        mline: u16,
+    },
+    #[pyo3(constructor = (target, state, detail, way = None))]
+    Connection {
+        target: String,
+        state: String,
+        detail: String,
+        way: Option<String>,
+    },
+    ChannelOpen {
+        channel: String,
+    },
+    Data {
+        channel: String,
+        data: Vec<u8>,
+    },
+    BufferLow {
+        channel: String,
+    },
+    Track {
+        target: String,
+        mid: String,
+        kind: String,
+        stream: String,
+        track: String,
+        mime: String,
+    },
+    TrackEnded {
+        target: String,
+        mid: String,
+    },
+    KeyFrame {
+        track: u64,
+        layer: u8,
+    },
+    Rejected {
+        target: String,
+        id: u32,
+        reason: String,
+    },
+    Fault {
+        detail: String,
+    },
+}
+
+fn channel_name(channel: Channel) -> String {
+    match channel {
+        Channel::Reliable => "reliable",
+        Channel::Lossy => "lossy",
+        Channel::DataTrack => "data_track",
+        Channel::Unlabelled => "unlabelled",
+    }
+    .into()
+}
+
+fn parse_channel(channel: &str) -> PyResult<Channel> {
+    match channel {
+        "reliable" => Ok(Channel::Reliable),
+        "lossy" => Ok(Channel::Lossy),
+        "data_track" => Ok(Channel::DataTrack),
+        other => Err(unknown("channel", other)),
+    }
+}
+
+impl From<ClientEvent> for PeerEvent {
+    fn from(event: ClientEvent) -> Self {
+        match event {
+            ClientEvent::Description {
+                target,
+                kind,
+                sdp,
+                id,
+            } => Self::Description {
+                target: target_name(target),
+                kind: kind_name(kind),
+                sdp,
+                id,
+            },
+            ClientEvent::Candidate {
+                target,
+                candidate,
+                mid,
+                mline,
+            } => Self::Candidate {
+                target: target_name(target),
+                candidate,
+                mid,
+                mline,
+            },
+            ClientEvent::Connection {
+                target,
+                state,
+                detail,
+                way,
+            } => Self::Connection {
+                target: target_name(target),
+                state: state_name(state),
+                detail,
+                way: way.map(way_name),
+            },
+            ClientEvent::ChannelOpen(channel) => Self::ChannelOpen {
+                channel: channel_name(channel),
+            },
+            ClientEvent::Data { channel, data } => Self::Data {
+                channel: channel_name(channel),
+                data: data.to_vec(),
+            },
+            ClientEvent::BufferLow(channel) => Self::BufferLow {
+                channel: channel_name(channel),
+            },
+            ClientEvent::Track {
+                target,
+                mid,
+                kind,
+                stream,
+                track,
+                mime,
+            } => Self::Track {
+                target: target_name(target),
+                mid,
+                kind: match kind {
+                    MediaKind::Audio => "audio",
+                    MediaKind::Video => "video",
+                }
+                .into(),
+                stream,
+                track,
+                mime: mime.into(),
+            },
+            ClientEvent::TrackEnded { target, mid } => Self::TrackEnded {
+                target: target_name(target),
+                mid,
+            },
+            ClientEvent::KeyFrame { track, layer } => Self::KeyFrame {
+                track: track.0,
+                layer,
+            },
+            ClientEvent::Rejected { target, id, reason } => Self::Rejected {
+                target: target_name(target),
+                id,
+                reason,
+            },
+            ClientEvent::Fault { detail } => Self::Fault { detail },
+        }
+    }
+}
+
+#[pymethods]
+impl PeerEvent {
+    fn __repr__(&self) -> String {
+        format!("PeerEvent.{self:?}")
+    }
+}
+
+/// The peer connections, tracks and data channels of one session. Methods queue and return at once; after
+/// `close` they do nothing.
+#[pyclass(frozen, module = "roomful._core")]
+pub(crate) struct Peer {
+    handle: Mutex<Option<ClientHandle>>,
+    /// Beside the handle: taking events, which holds the interpreter, must not wait for a close that waits for
+    /// the thread.
+    inbox: Arc<Inbox<ClientEvent>>,
+}
+
+impl Peer {
+    fn handle(&self) -> MutexGuard<'_, Option<ClientHandle>> {
+        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self, py: Python<'_>, act: impl FnOnce(&mut Client, Instant) + Send + 'static) {
+        py.detach(|| {
+            if let Some(handle) = &*self.handle() {
+                handle.call(act);
+            }
+        });
+    }
+}
+
+impl Drop for Peer {
+    /// The thread that wakes may be waiting for the interpreter that we hold: let go while it is joined.
+    fn drop(&mut self) {
+        let handle = self.handle.get_mut();
+        let handle = handle.unwrap_or_else(PoisonError::into_inner).take();
+        let mut handle = Some(handle);
+        if Python::try_attach(|py| py.detach(|| drop(handle.take()))).is_none() {
+            drop(handle);
+        }
+    }
+}
+
+// Fields of tracks are keyword arguments.
+#[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)]
+#[pymethods]
+impl Peer {
+    #[new]
+    #[pyo3(signature = (*, single, wake))]
+    fn new(py: Python<'_>, single: bool, wake: Py<PyAny>) -> PyResult<Self> {
+        let setup = ClientSetup { single };
+        let handle = py
+            .detach(|| ClientHandle::open(&setup, waker(wake)))
+            .map_err(PyOSError::new_err)?;
+        Ok(Self {
+            inbox: Arc::clone(handle.inbox()),
+            handle: Mutex::new(Some(handle)),
+        })
+    }
+
+    fn take_events(&self) -> Vec<PeerEvent> {
+        self.inbox.take().into_iter().map(PeerEvent::from).collect()
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| {
+            let handle = self.handle().take();
+            drop(handle);
+        });
+    }
+
+    #[pyo3(signature = (servers, relay_only = false))]
+    fn set_ice_servers(
+        &self,
+        py: Python<'_>,
+        servers: Vec<(Vec<String>, String, String)>,
+        relay_only: bool,
+    ) {
+        // Host candidates are the only ways so far.
+        let _ = (py, servers, relay_only);
+    }
+
+    fn add_receivers(&self, py: Python<'_>, audio: usize, video: usize) {
+        self.call(py, move |client, _| client.add_receivers(audio, video));
+    }
+
+    fn negotiate(&self, py: Python<'_>) {
+        self.call(py, |client, _| client.negotiate());
+    }
+
+    fn remote_description(
+        &self,
+        py: Python<'_>,
+        target: &str,
+        kind: &str,
+        sdp: String,
+        id: u32,
+    ) -> PyResult<()> {
+        let (target, kind) = (parse_target(target)?, parse_kind(kind)?);
+        self.call(py, move |client, now| {
+            client.remote_description(now, target, kind, &sdp, id);
+        });
+        Ok(())
+    }
+
+    fn remote_candidate(&self, py: Python<'_>, target: &str, candidate: String) -> PyResult<()> {
+        let target = parse_target(target)?;
+        self.call(py, move |client, now| {
+            client.remote_candidate(now, target, &candidate);
+        });
+        Ok(())
+    }
+
+    fn restart_ice(&self, py: Python<'_>, target: &str) -> PyResult<()> {
+        let target = parse_target(target)?;
+        self.call(py, move |client, now| client.restart_ice(now, target));
+        Ok(())
+    }
+
+    fn open_channels(&self, py: Python<'_>) {
+        self.call(py, |client, now| client.open_channels(now));
+    }
+
+    fn send(&self, py: Python<'_>, channel: &str, message: &[u8]) -> PyResult<bool> {
+        let channel = parse_channel(channel)?;
+        Ok(py.detach(|| {
+            let handle = self.handle();
+            handle.as_ref().is_some_and(|it| it.send(channel, message))
+        }))
+    }
+
+    fn buffered(&self, py: Python<'_>, channel: &str) -> PyResult<u64> {
+        let channel = parse_channel(channel)?;
+        Ok(py.detach(|| self.handle().as_ref().map_or(0, |it| it.buffered(channel))))
+    }
+
+    #[pyo3(signature = (track, *, cid, stream, red = true, stereo = false))]
+    fn publish_opus(
+        &self,
+        py: Python<'_>,
+        track: u64,
+        cid: String,
+        stream: String,
+        red: bool,
+        stereo: bool,
+    ) {
+        let spec = AudioSpec {
+            track: TrackId(track),
+            cid,
+            stream,
+            red,
+            stereo,
+        };
+        self.call(py, move |client, _| client.publish_audio(spec, None));
+    }
+
+    #[pyo3(signature = (track, payload, *, timestamp, level = 127, voice = false))]
+    fn send_opus(
+        &self,
+        py: Python<'_>,
+        track: u64,
+        payload: Vec<u8>,
+        timestamp: u32,
+        level: u8,
+        voice: bool,
+    ) {
+        let frame = OpusFrame {
+            payload: payload.into(),
+            timestamp,
+            level,
+            voice,
+            begins: false,
+        };
+        self.call(py, move |client, now| {
+            client.send_opus(now, TrackId(track), frame);
+        });
+    }
+
+    /// Gives what is received in a section to a sink instead of whoever had it before.
+    fn see(&self, py: Python<'_>, target: &str, mid: String, sink: &FrameSink) -> PyResult<()> {
+        let target = parse_target(target)?;
+        let entry = self
+            .handle()
+            .as_ref()
+            .map(|handle| sink.entry(handle.notifier()));
+        if let Some(entry) = entry {
+            let entry: Box<dyn PacketSink> = Box::new(entry);
+            self.call(py, move |client, _| {
+                client.set_sink(target, &mid, Some(entry))
+            });
+        }
+        Ok(())
+    }
+
+    fn stop(&self, py: Python<'_>, target: &str, mid: String) -> PyResult<()> {
+        let target = parse_target(target)?;
+        self.call(py, move |client, _| client.set_sink(target, &mid, None));
+        Ok(())
+    }
+
+    fn unpublish(&self, py: Python<'_>, track: u64) {
+        self.call(py, move |client, _| client.unpublish(TrackId(track)));
+    }
+
+    fn set_muted(&self, py: Python<'_>, track: u64, muted: bool) {
+        self.call(py, move |client, _| client.set_muted(TrackId(track), muted));
+    }
+}

@@ -1,0 +1,144 @@
+//! The way of what a client has to tell to its owners, who are woken once a batch.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// A queue that wakes its reader once until it is taken.
+pub struct Inbox<T> {
+    state: Mutex<State<T>>,
+    capacity: usize,
+    wake: Wake,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    dropped: u64,
+    /// The reader was woken, or will be, and has not taken the items yet.
+    notified: bool,
+    closed: bool,
+}
+
+impl<T> Inbox<T> {
+    /// `wake` is called from a thread of its own. Above `capacity` the oldest items are dropped.
+    pub fn new(capacity: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            state: Mutex::new(State {
+                items: VecDeque::new(),
+                dropped: 0,
+                notified: false,
+                closed: false,
+            }),
+            capacity,
+            wake: Box::new(wake),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // A panic while pushing to a queue leaves it usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the reader is to be woken for these.
+    fn push(&self, items: impl IntoIterator<Item = T>) -> bool {
+        let mut state = self.lock();
+        if state.closed {
+            return false;
+        }
+        for item in items {
+            if state.items.len() >= self.capacity {
+                state.items.pop_front();
+                state.dropped += 1;
+            }
+            state.items.push_back(item);
+        }
+        !state.items.is_empty() && !std::mem::replace(&mut state.notified, true)
+    }
+
+    /// Everything that came, in order.
+    pub fn take(&self) -> VecDeque<T> {
+        let mut state = self.lock();
+        state.notified = false;
+        std::mem::take(&mut state.items)
+    }
+
+    /// Items that were dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// What is there can still be taken; nothing follows.
+    pub fn close(&self) {
+        self.lock().closed = true;
+    }
+}
+
+/// Somebody who can be woken.
+trait Reader: Send + Sync {
+    fn wake(&self);
+}
+
+impl<T: Send> Reader for Inbox<T> {
+    fn wake(&self) {
+        if !self.lock().closed {
+            (self.wake)();
+        }
+    }
+}
+
+/// Wakes readers, from a thread of its own: foreign code is never called from the clients' thread.
+#[derive(Default)]
+pub struct Notifier {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    readers: Vec<Arc<dyn Reader>>,
+    closed: bool,
+}
+
+impl Notifier {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts items into a queue and has its reader woken.
+    pub fn deliver<T: Send + 'static>(
+        &self,
+        inbox: &Arc<Inbox<T>>,
+        items: impl IntoIterator<Item = T>,
+    ) {
+        if inbox.push(items) {
+            let reader: Arc<dyn Reader> = Arc::<Inbox<T>>::clone(inbox);
+            self.lock().readers.push(reader);
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// The thread's body: wakes until closed.
+    pub(super) fn run(&self) {
+        let mut waiting = self.lock();
+        while !waiting.closed {
+            let readers = std::mem::take(&mut waiting.readers);
+            if readers.is_empty() {
+                waiting = self
+                    .changed
+                    .wait(waiting)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            drop(waiting);
+            readers.iter().for_each(|reader| reader.wake());
+            drop(readers);
+            waiting = self.lock();
+        }
+    }
+}

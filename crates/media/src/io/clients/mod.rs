@@ -1,0 +1,261 @@
+//! The clients of a process: one thread for all, with a second one that wakes their owners.
+//!
+//! Both are started with the first client and end with the last. A process that forks begins anew: nothing
+//! of its parent's is touched.
+
+mod inbox;
+mod turns;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use bytes::Bytes;
+use mio::Poll;
+
+pub use self::inbox::{Inbox, Notifier};
+use self::turns::{Turns, Visitor};
+use super::bell::Bell;
+use super::socket::UdpSocket;
+use super::{EngineConfig, addresses, identity};
+use crate::api::Target;
+use crate::client::{Backlog, Client, ClientConfig, ClientEvent};
+use crate::data::Channel;
+use crate::transport::{LocalCandidate, Protocol};
+
+/// Something to do with a client on the thread.
+type Call = Box<dyn FnOnce(&mut Client, Instant) + Send>;
+
+enum Message {
+    Open(u64, Box<Visitor>),
+    Call(u64, Call),
+    /// Answered when its sockets are closed.
+    Close(u64, Sender<()>),
+}
+
+/// The thread of this process.
+static HUB: Mutex<Weak<Hub>> = Mutex::new(Weak::new());
+
+/// The other threads' hold on the clients' thread.
+struct Hub {
+    process: u32,
+    commands: Mutex<Option<Sender<Message>>>,
+    bell: Bell,
+    notifier: Arc<Notifier>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    next: Mutex<u64>,
+}
+
+impl Hub {
+    /// The hub of this process, started if there is none.
+    fn get() -> io::Result<Arc<Self>> {
+        let mut known = HUB.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hub) = known.upgrade().filter(|hub| hub.is_ours()) {
+            return Ok(hub);
+        }
+        let hub = Arc::new(Self::start()?);
+        *known = Arc::downgrade(&hub);
+        Ok(hub)
+    }
+
+    fn start() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let bell = Bell::new(&poll)?;
+        let (commands, received) = channel();
+        let notifier = Arc::new(Notifier::default());
+        let turns = Turns::new(poll, bell.clone(), received, Arc::clone(&notifier));
+        let named = |name: &str| std::thread::Builder::new().name(name.into());
+        let media = named("roomful-rtc").spawn(move || turns.run())?;
+        let waking = named("roomful-rtc-wake").spawn({
+            let notifier = Arc::clone(&notifier);
+            move || notifier.run()
+        })?;
+        Ok(Self {
+            process: std::process::id(),
+            commands: Mutex::new(Some(commands)),
+            bell,
+            notifier,
+            threads: Mutex::new(vec![media, waking]),
+            next: Mutex::new(0),
+        })
+    }
+
+    /// Not inherited by a fork: its threads are not there.
+    fn is_ours(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    fn send(&self, message: Message) {
+        if !self.is_ours() {
+            return;
+        }
+        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(commands) = &*commands {
+            // A thread that gave up needs no commands.
+            let _ = commands.send(message);
+        }
+        drop(commands);
+        self.bell.ring();
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let threads = self.threads.get_mut();
+        let threads = std::mem::take(threads.unwrap_or_else(PoisonError::into_inner));
+        if !self.is_ours() {
+            threads.into_iter().for_each(std::mem::forget);
+            return;
+        }
+        let commands = self.commands.get_mut();
+        *commands.unwrap_or_else(PoisonError::into_inner) = None;
+        self.bell.ring();
+        self.notifier.close();
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How a client reaches servers.
+#[derive(Clone, Debug, Default)]
+pub struct ClientSetup {
+    /// One peer connection instead of two.
+    pub single: bool,
+}
+
+/// A running client. Dropped or closed, it says goodbye and its sockets are gone; the last one takes the
+/// threads along.
+pub struct ClientHandle {
+    id: u64,
+    hub: Arc<Hub>,
+    inbox: Arc<Inbox<ClientEvent>>,
+    backlogs: Vec<(Channel, Arc<Backlog>)>,
+}
+
+impl ClientHandle {
+    /// Binds the sockets and begins. `wake` is called from a thread of its own, once a batch of events.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub fn open(setup: &ClientSetup, wake: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+        let now = Instant::now();
+        let hub = Hub::get()?;
+        let config = ClientConfig {
+            identity: identity()?,
+            single: setup.single,
+            seed: None,
+            unix_time: None,
+        };
+        let mut client = Client::new(config, now);
+        let mut sockets = Vec::new();
+        let targets: Vec<Target> = client.targets().collect();
+        let local = addresses::own(
+            &EngineConfig::default(),
+            &[([0; 4], 0).into(), ([0; 16], 0).into()],
+        )?;
+        for target in targets {
+            for wildcard in addresses::to_bind(&EngineConfig::default()) {
+                let families = local.iter().filter(|it| it.is_ipv4() == wildcard.is_ipv4());
+                let own: Vec<IpAddr> = families.map(std::net::SocketAddr::ip).collect();
+                if own.is_empty() && wildcard.is_ipv6() {
+                    continue;
+                }
+                let socket = UdpSocket::bind((wildcard, 0).into())?;
+                let port = socket.address().port();
+                let candidate = |ip: IpAddr| LocalCandidate {
+                    protocol: Protocol::Udp,
+                    address: (ip, port).into(),
+                    base: None,
+                };
+                for ip in own {
+                    client.add_address(now, target, candidate(ip));
+                }
+                if wildcard.is_ipv4() {
+                    client.reserve_address(target, candidate([127, 0, 0, 1].into()));
+                }
+                sockets.push((target, socket));
+            }
+        }
+        let channels = [Channel::Reliable, Channel::Lossy, Channel::DataTrack];
+        let backlogs = channels
+            .into_iter()
+            .filter_map(|channel| Some((channel, client.backlog(channel)?)));
+        let backlogs = backlogs.collect();
+        let inbox = Arc::new(Inbox::new(usize::MAX, wake));
+        let id = {
+            let mut next = hub.next.lock().unwrap_or_else(PoisonError::into_inner);
+            *next += 1;
+            *next
+        };
+        let visitor = Visitor::new(client, sockets, Arc::clone(&inbox));
+        hub.send(Message::Open(id, Box::new(visitor)));
+        Ok(Self {
+            id,
+            hub,
+            inbox,
+            backlogs,
+        })
+    }
+
+    /// Where its events are taken from.
+    #[must_use]
+    pub fn inbox(&self) -> &Arc<Inbox<ClientEvent>> {
+        &self.inbox
+    }
+
+    /// Who wakes the owners of its sinks.
+    #[must_use]
+    pub fn notifier(&self) -> &Arc<Notifier> {
+        &self.hub.notifier
+    }
+
+    /// Lets the thread do something with the client, in the order of calls.
+    pub fn call(&self, act: impl FnOnce(&mut Client, Instant) + Send + 'static) {
+        self.hub.send(Message::Call(self.id, Box::new(act)));
+    }
+
+    fn backlog(&self, channel: Channel) -> Option<&Arc<Backlog>> {
+        let mut backlogs = self.backlogs.iter();
+        backlogs
+            .find(|(known, _)| *known == channel)
+            .map(|(_, backlog)| backlog)
+    }
+
+    /// Sends a message; `false` when the channel is full: `BufferLow` follows.
+    pub fn send(&self, channel: Channel, message: &[u8]) -> bool {
+        let Some(backlog) = self.backlog(channel) else {
+            return false;
+        };
+        let room = backlog.reserve(message.len());
+        if room {
+            let message = Bytes::copy_from_slice(message);
+            self.call(move |client, now| client.send_data(now, channel, message));
+        }
+        room
+    }
+
+    /// Bytes that wait in a channel.
+    #[must_use]
+    pub fn buffered(&self, channel: Channel) -> u64 {
+        self.backlog(channel).map_or(0, |it| it.waiting())
+    }
+}
+
+impl Drop for ClientHandle {
+    fn drop(&mut self) {
+        self.inbox.close();
+        if self.hub.is_ours() {
+            let (closed, done) = channel();
+            self.hub.send(Message::Close(self.id, closed));
+            // Fails when the thread gave up.
+            let _ = done.recv();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! The clients' thread: its turns.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Registry, Token};
+
+use super::Message;
+use super::inbox::{Inbox, Notifier};
+use crate::api::Target;
+use crate::client::{Client, ClientEvent};
+use crate::io::bell::{Bell, WAKE};
+use crate::io::faults::Faults;
+use crate::io::socket::{ReceiveBuffers, UdpSocket};
+use crate::transport::{FiveTuple, Protocol};
+
+/// Batches read from a socket before others have their turn.
+const BATCHES_A_TURN: usize = 16;
+/// Sockets a client may have.
+const SOCKETS: usize = 16;
+
+/// A client on the thread.
+pub(super) struct Visitor {
+    client: Client,
+    sockets: Vec<(Target, UdpSocket)>,
+    inbox: Arc<Inbox<ClientEvent>>,
+    deadline: Option<Instant>,
+    /// Something happened to it in this turn.
+    touched: bool,
+}
+
+impl Visitor {
+    pub(super) fn new(
+        client: Client,
+        sockets: Vec<(Target, UdpSocket)>,
+        inbox: Arc<Inbox<ClientEvent>>,
+    ) -> Self {
+        Self {
+            client,
+            sockets,
+            inbox,
+            deadline: None,
+            touched: true,
+        }
+    }
+
+    fn register(&mut self, registry: &Registry, id: u64) -> io::Result<()> {
+        for (index, (_, socket)) in self.sockets.iter_mut().enumerate().take(SOCKETS) {
+            let token = Token(id as usize * SOCKETS + index);
+            registry.register(socket.source(), token, Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    fn is_readable(&self) -> bool {
+        self.sockets.iter().any(|(_, socket)| socket.readable)
+    }
+
+    /// Reads what came, and does what is due.
+    fn turn(&mut self, now: Instant, buffers: &mut ReceiveBuffers) {
+        let Self {
+            client, sockets, ..
+        } = self;
+        for (target, socket) in sockets {
+            for _ in 0..BATCHES_A_TURN {
+                if !socket.readable {
+                    break;
+                }
+                self.touched = true;
+                let received = socket.receive(buffers, |local, remote, datagram| {
+                    let tuple = FiveTuple {
+                        protocol: Protocol::Udp,
+                        local,
+                        remote,
+                    };
+                    client.handle_datagram(now, *target, &tuple, datagram);
+                });
+                if let Err(error) = received {
+                    log::warn!("cannot receive: {error}");
+                }
+            }
+        }
+        if self.deadline.is_some_and(|at| at <= now) {
+            self.touched = true;
+            self.client.handle_timeout(now);
+        }
+    }
+
+    /// Sends what is to be sent and tells what happened.
+    fn settle(&mut self, now: Instant, notifier: &Notifier) {
+        let sockets = &self.sockets;
+        self.client.drain(now, |target, datagrams| {
+            let FiveTuple { local, remote, .. } = datagrams.tuple;
+            let socket = sockets.iter().find(|(of, socket)| {
+                *of == target && socket.address().is_ipv4() == remote.is_ipv4()
+            });
+            if let Some((_, socket)) = socket {
+                socket.send(local.ip(), remote, datagrams.contents, datagrams.segment);
+            }
+        });
+        let events = std::iter::from_fn(|| self.client.poll_event());
+        notifier.deliver(&self.inbox, events.collect::<Vec<_>>());
+        self.deadline = self.client.poll_timeout(now);
+        self.touched = false;
+    }
+}
+
+pub(super) struct Turns {
+    poll: Poll,
+    bell: Bell,
+    received: Receiver<Message>,
+    notifier: Arc<Notifier>,
+    visitors: BTreeMap<u64, Visitor>,
+    buffers: ReceiveBuffers,
+}
+
+impl Turns {
+    pub(super) fn new(
+        poll: Poll,
+        bell: Bell,
+        received: Receiver<Message>,
+        notifier: Arc<Notifier>,
+    ) -> Self {
+        Self {
+            poll,
+            bell,
+            received,
+            notifier,
+            visitors: BTreeMap::new(),
+            buffers: ReceiveBuffers::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut ready = Events::with_capacity(256);
+        let mut faults = Faults::of("clients' thread");
+        loop {
+            let timeout = self.timeout(Instant::now());
+            if let Err(error) = self.poll.poll(&mut ready, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                log::error!("the clients' thread cannot wait for its sockets: {error}");
+                return;
+            }
+            for event in ready.iter().filter(|event| event.token() != WAKE) {
+                let (id, index) = (event.token().0 / SOCKETS, event.token().0 % SOCKETS);
+                let visitor = self.visitors.get_mut(&(id as u64));
+                if let Some((_, socket)) = visitor.and_then(|it| it.sockets.get_mut(index)) {
+                    socket.readable = true;
+                }
+            }
+            if !faults.guard(|| self.turn()) {
+                return;
+            }
+        }
+    }
+
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        if self.visitors.values().any(Visitor::is_readable) {
+            return Some(Duration::ZERO);
+        }
+        let due = self.visitors.values().filter_map(|it| it.deadline).min();
+        due.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Everything that is due, once. False when nobody is left.
+    fn turn(&mut self) -> bool {
+        self.bell.answer();
+        let open = self.take_messages();
+        let now = Instant::now();
+        let (buffers, notifier) = (&mut self.buffers, &self.notifier);
+        self.visitors.retain(|_, visitor| {
+            let turn = || {
+                visitor.turn(now, buffers);
+                if visitor.touched {
+                    visitor.settle(now, notifier);
+                }
+            };
+            // A fault ends the client that it belongs to.
+            let sound = catch_unwind(AssertUnwindSafe(turn)).is_ok();
+            if !sound {
+                let detail = "a fault in the media of this client".into();
+                notifier.deliver(&visitor.inbox, [ClientEvent::Fault { detail }]);
+            }
+            sound
+        });
+        open || !self.visitors.is_empty()
+    }
+
+    fn take_messages(&mut self) -> bool {
+        loop {
+            match self.received.try_recv() {
+                Ok(message) => self.take(message),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Open(id, mut visitor) => {
+                if let Err(error) = visitor.register(self.poll.registry(), id) {
+                    let detail = format!("cannot watch the sockets: {error}");
+                    let event = ClientEvent::Fault { detail };
+                    self.notifier.deliver(&visitor.inbox, [event]);
+                    return;
+                }
+                self.visitors.insert(id, *visitor);
+            }
+            Message::Call(id, call) => {
+                if let Some(visitor) = self.visitors.get_mut(&id) {
+                    visitor.touched = true;
+                    let client = &mut visitor.client;
+                    let act = || call(client, Instant::now());
+                    if catch_unwind(AssertUnwindSafe(act)).is_err() {
+                        let detail = "a fault in the media of this client".into();
+                        let event = ClientEvent::Fault { detail };
+                        self.notifier.deliver(&visitor.inbox, [event]);
+                        self.visitors.remove(&id);
+                    }
+                }
+            }
+            Message::Close(id, closed) => {
+                if let Some(mut visitor) = self.visitors.remove(&id) {
+                    let now = Instant::now();
+                    visitor.client.close(now);
+                    visitor.settle(now, &self.notifier);
+                }
+                let _ = closed.send(());
+            }
+        }
+    }
+}

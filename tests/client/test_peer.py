@@ -1,0 +1,186 @@
+"""A client's media against a real server: just enough signalling, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Literal, TypeVar
+
+import pytest
+from livekit.protocol import models, rtc
+from websockets.asyncio.client import ClientConnection, connect
+
+import roomful
+from roomful._core import Frame, FrameSink, Peer, PeerEvent
+
+T = TypeVar("T", bound=PeerEvent)
+#: Seconds that anything may take on a loaded machine.
+PATIENCE = 20.0
+
+
+def target_of(signal: int) -> Literal["publisher", "subscriber"]:
+    return "subscriber" if signal == rtc.SignalTarget.SUBSCRIBER else "publisher"
+
+
+class Member:
+    """Somebody in a room: signalling without rules around a `Peer`."""
+
+    def __init__(self, socket: ClientConnection, single: bool) -> None:
+        self.socket = socket
+        loop = asyncio.get_running_loop()
+        self.changed = asyncio.Event()
+        self.peer = Peer(single=single, wake=lambda: loop.call_soon_threadsafe(self.take))
+        self.events: list[PeerEvent] = []
+        self.outbox: asyncio.Queue[rtc.SignalRequest] = asyncio.Queue()
+        self.peer.open_channels()
+        if single:
+            self.peer.add_receivers(3, 3)
+        self.peer.negotiate()
+
+    def take(self) -> None:
+        for event in self.peer.take_events():
+            self.events.append(event)
+            match event:
+                case PeerEvent.Description("publisher", kind, sdp, id):
+                    offer = rtc.SessionDescription(type=kind, sdp=sdp, id=id)
+                    self.outbox.put_nowait(rtc.SignalRequest(offer=offer))
+                case PeerEvent.Description(_, kind, sdp, id):
+                    answer = rtc.SessionDescription(type=kind, sdp=sdp, id=id)
+                    self.outbox.put_nowait(rtc.SignalRequest(answer=answer))
+        self.changed.set()
+
+    async def send(self) -> None:
+        while True:
+            await self.socket.send((await self.outbox.get()).SerializeToString())
+
+    async def receive(self) -> None:
+        async for frame in self.socket:
+            assert isinstance(frame, bytes)
+            message = rtc.SignalResponse.FromString(frame)
+            match message.WhichOneof("message"):
+                case "answer":
+                    answer = message.answer
+                    self.peer.remote_description("publisher", "answer", answer.sdp, answer.id)
+                case "offer":
+                    offer = message.offer
+                    self.peer.remote_description("subscriber", "offer", offer.sdp, offer.id)
+                case "trickle":
+                    line = json.loads(message.trickle.candidateInit).get("candidate", "")
+                    self.peer.remote_candidate(target_of(message.trickle.target), line)
+                case "media_sections_requirement":
+                    wanted = message.media_sections_requirement
+                    self.peer.add_receivers(wanted.num_audios, wanted.num_videos)
+                    self.peer.negotiate()
+
+    async def until(self, found: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not found():
+                self.changed.clear()
+                await self.changed.wait()
+
+    def of(self, kind: type[T]) -> list[T]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def ready(self) -> None:
+        await self.until(lambda: len(self.of(PeerEvent.ChannelOpen)) == 3)
+
+    async def publish(self, track: int) -> None:
+        request = rtc.AddTrackRequest(
+            cid=f"cid-{track}", name="voice", type=models.TrackType.AUDIO, source=models.TrackSource.MICROPHONE
+        )
+        self.outbox.put_nowait(rtc.SignalRequest(add_track=request))
+        self.peer.publish_opus(track, cid=f"cid-{track}", stream="voice", red=False)
+        self.peer.negotiate()
+
+
+@asynccontextmanager
+async def join(server: roomful.Server, identity: str, single: bool) -> AsyncIterator[Member]:
+    token = server.token(identity=identity, room="room")
+    request = rtc.JoinRequest(
+        client_info=models.ClientInfo(sdk=models.ClientInfo.PYTHON, protocol=17),
+        connection_settings=rtc.ConnectionSettings(auto_subscribe=True),
+    )
+    wrapped = rtc.WrappedJoinRequest(join_request=request.SerializeToString())
+    query = (
+        f"/rtc/v1?join_request={base64.urlsafe_b64encode(wrapped.SerializeToString()).decode()}"
+        if single
+        else "/rtc?protocol=17&auto_subscribe=1&sdk=python"
+    )
+    headers = {"Authorization": f"Bearer {token}"}
+    async with connect(server.url + query, additional_headers=headers) as socket:
+        member = Member(socket, single)
+        tasks = [asyncio.create_task(member.send()), asyncio.create_task(member.receive())]
+        try:
+            yield member
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            member.peer.close()
+
+
+async def meet(server: roomful.Server, single: bool) -> None:
+    async with AsyncExitStack() as stack:
+        alice = await stack.enter_async_context(join(server, "alice", single))
+        bob = await stack.enter_async_context(join(server, "bob", single))
+        await alice.ready()
+        await bob.ready()
+
+        packet = models.DataPacket(user=models.UserPacket(payload=b"hello"))
+        assert alice.peer.send("reliable", packet.SerializeToString())
+        await bob.until(lambda: bob.of(PeerEvent.Data))
+        (message,) = bob.of(PeerEvent.Data)
+        received = models.DataPacket.FromString(message.data)
+        assert (received.user.payload, received.participant_identity) == (b"hello", "alice")
+
+        await alice.publish(7)
+        async with asyncio.TaskGroup() as tasks:
+            speaking = tasks.create_task(speak(alice, 7))
+            await bob.until(lambda: bob.of(PeerEvent.Track))
+            (track,) = bob.of(PeerEvent.Track)
+            assert (track.kind, track.mime) == ("audio", "audio/opus")
+            loop, frames = asyncio.get_running_loop(), list[Frame]()
+            sink = FrameSink(lambda: loop.call_soon_threadsafe(frames.extend, sink.take()), 100)
+            bob.peer.see(track.target, track.mid, sink)
+            async with asyncio.timeout(PATIENCE):
+                while len(frames) < 10:
+                    await asyncio.sleep(0.01)
+            speaking.cancel()
+        numbers = [int.from_bytes(frame.data[1:5]) for frame in frames]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+        alice.peer.unpublish(7)
+        alice.peer.negotiate()
+        await bob.until(lambda: bob.of(PeerEvent.TrackEnded))
+        assert not alice.of(PeerEvent.Rejected) and not bob.of(PeerEvent.Rejected)
+
+
+async def speak(member: Member, track: int) -> None:
+    """Opus frames of 20 ms that hold their numbers."""
+    number = 0
+    while True:
+        payload = b"\xfc" + number.to_bytes(4) + bytes(40)
+        member.peer.send_opus(track, payload, timestamp=number * 960, level=20, voice=True)
+        number += 1
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("single", [True, False])
+async def test_two_clients_hear_each_other_and_exchange_data(single: bool) -> None:
+    async with roomful.Server() as server:
+        await meet(server, single)
+
+
+@pytest.mark.asyncio
+async def test_a_closed_peer_takes_calls_and_does_nothing() -> None:
+    peer = Peer(single=True, wake=lambda: None)
+    peer.close()
+    peer.close()
+    peer.open_channels()
+    peer.negotiate()
+    assert not peer.send("reliable", b"late")
+    assert peer.take_events() == []
