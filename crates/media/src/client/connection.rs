@@ -15,7 +15,7 @@ use crate::data::{Channel, MAX_MESSAGE_SIZE};
 use crate::outbox::Outbox;
 use crate::random::Random;
 use crate::rtp::rtcp::SenderInfo;
-use crate::sdp::{CongestionFeedback, LocalTransport, Negotiator, NegotiatorConfig};
+use crate::sdp::{CongestionFeedback, DtlsRole, LocalTransport, Negotiator, NegotiatorConfig};
 use crate::track::clock::WallClock;
 use crate::track::receiver::Receiver;
 use crate::transport::{
@@ -86,6 +86,8 @@ impl Connection {
                 session_id: (random.u64() >> 1).max(1),
                 cname: cname.clone(),
                 congestion: CongestionFeedback::TransportCc,
+                // Servers on pion open the SCTP association whatever their role, and so does a DTLS client.
+                answer_role: DtlsRole::Server,
                 max_message_size: MAX_MESSAGE_SIZE as u64,
                 publishing: true,
                 ..NegotiatorConfig::default()
