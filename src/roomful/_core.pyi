@@ -704,6 +704,19 @@ class PeerEvent:
         def __new__(cls, track: int, layer: int) -> PeerEvent.KeyFrame: ...
 
     @final
+    class Bitrate(PeerEvent):
+        """What a layer of a published video track may use, in bits a second; 0: nothing."""
+
+        __match_args__ = ("track", "layer", "bits")
+        @property
+        def track(self) -> int: ...
+        @property
+        def layer(self) -> int: ...
+        @property
+        def bits(self) -> int: ...
+        def __new__(cls, track: int, layer: int, bits: int) -> PeerEvent.Bitrate: ...
+
+    @final
     class Rejected(PeerEvent):
         """A description of the server's, or what it has for a track of ours, cannot be used; says why."""
 
@@ -731,6 +744,14 @@ class Frame:
 
     @property
     def data(self) -> bytes: ...
+    @property
+    def codec(self) -> str:
+        """ "vp8", "h264", "opus", …"""
+
+    @property
+    def rotation(self) -> int:
+        """Clockwise degrees that it is to be turned by."""
+
     @property
     def timestamp(self) -> int:
         """RTP time."""
@@ -782,8 +803,8 @@ class Peer:
 
     def remote_candidate(self, target: Target, candidate: str) -> None: ...
     def restart_ice(self, target: Target) -> None:
-        """Fresh credentials: for the publisher connection in an offer that is made at once, in place of one that
-        waits for its answer."""
+        """Fresh credentials: for the publisher connection in an offer that is made at once, in place of one
+        that waits for its answer."""
 
     def open_channels(self) -> None:
         """On the publisher connection, before its first offer."""
@@ -800,7 +821,15 @@ class Peer:
     def send_opus(
         self, track: int, payload: bytes, *, timestamp: int, level: int = 127, voice: bool = False
     ) -> None:
-        """`timestamp` in samples of 48 kHz; `level` in −dBov."""
+        """`timestamp` in samples of 48 kHz; `level` in dB below the loudest."""
+
+    def publish_video(
+        self, track: int, *, cid: str, stream: str, codec: str, layers: Sequence[tuple[str, int]]
+    ) -> None:
+        """`codec`: MIME type; `layers`: rid and highest bitrate of each, by ascending quality."""
+
+    def send_frame(self, track: int, layer: int, frame: bytes, *, timestamp_us: int, key: bool) -> None:
+        """VP8 and VP9 as they are, H.264 as a byte stream (Annex B), AV1 as OBUs with sizes."""
 
     def unpublish(self, track: int) -> None: ...
     def set_muted(self, track: int, muted: bool) -> None: ...

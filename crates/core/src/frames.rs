@@ -1,13 +1,11 @@
 //! Encoded frames on their way to Python.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use roomful_media::client::PacketSink;
+use roomful_media::client::{FrameReader, PacketSink, ReceivedFrame};
 use roomful_media::io::clients::{Inbox, Notifier};
-use roomful_media::track::MediaPacket;
 
 /// A wake-up that Python gave.
 pub(crate) fn waker(wake: Py<PyAny>) -> impl Fn() + Send + Sync + 'static {
@@ -26,8 +24,10 @@ pub(crate) fn waker(wake: Py<PyAny>) -> impl Fn() + Send + Sync + 'static {
 #[pyclass(frozen, module = "roomful._core")]
 pub(crate) struct Frame {
     data: Py<PyBytes>,
+    codec: &'static str,
     timestamp: u32,
     wall_us: i64,
+    rotation: u16,
     key: bool,
 }
 
@@ -36,6 +36,18 @@ impl Frame {
     #[getter]
     fn data(&self, py: Python<'_>) -> Py<PyBytes> {
         self.data.clone_ref(py)
+    }
+
+    /// "vp8", "h264", "opus", …
+    #[getter]
+    fn codec(&self) -> &str {
+        self.codec
+    }
+
+    /// Clockwise degrees that it is to be turned by.
+    #[getter]
+    fn rotation(&self) -> u16 {
+        self.rotation
     }
 
     /// RTP time.
@@ -56,27 +68,19 @@ impl Frame {
     }
 }
 
-/// A frame before Python has it.
-pub(crate) struct Received {
-    data: Vec<u8>,
-    timestamp: u32,
-    wall_us: i64,
-    key: bool,
-}
-
 /// A bounded queue of encoded frames: the oldest is dropped when it is full.
 #[pyclass(frozen, module = "roomful._core")]
 pub(crate) struct FrameSink {
-    inbox: Arc<Inbox<Received>>,
+    inbox: Arc<Inbox<ReceivedFrame>>,
 }
 
 impl FrameSink {
     /// The end of the queue that packets are put in.
-    pub(crate) fn entry(&self, notifier: &Arc<Notifier>) -> Entry {
-        Entry {
-            inbox: Arc::clone(&self.inbox),
-            notifier: Arc::clone(notifier),
-        }
+    pub(crate) fn entry(&self, notifier: Arc<Notifier>) -> Box<dyn PacketSink> {
+        let inbox = Arc::clone(&self.inbox);
+        Box::new(FrameReader::new(move |frame| {
+            notifier.deliver(&inbox, [frame]);
+        }))
     }
 }
 
@@ -91,11 +95,13 @@ impl FrameSink {
     }
 
     fn take(&self, py: Python<'_>) -> Vec<Frame> {
-        let frame = |it: Received| Frame {
-            data: PyBytes::new(py, &it.data).unbind(),
-            timestamp: it.timestamp,
-            wall_us: it.wall_us,
-            key: it.key,
+        let frame = |it: ReceivedFrame| Frame {
+            data: PyBytes::new(py, &it.frame.data).unbind(),
+            codec: it.frame.codec.name(),
+            timestamp: it.frame.timestamp,
+            wall_us: it.wall,
+            rotation: it.rotation,
+            key: it.frame.key,
         };
         self.inbox.take().into_iter().map(frame).collect()
     }
@@ -107,23 +113,5 @@ impl FrameSink {
 
     fn close(&self) {
         self.inbox.close();
-    }
-}
-
-/// See [`FrameSink::entry`].
-pub(crate) struct Entry {
-    inbox: Arc<Inbox<Received>>,
-    notifier: Arc<Notifier>,
-}
-
-impl PacketSink for Entry {
-    fn packet(&mut self, _now: Instant, packet: &Arc<MediaPacket>) {
-        let frame = Received {
-            data: packet.primary().to_vec(),
-            timestamp: packet.timestamp,
-            wall_us: packet.wall,
-            key: packet.meta.keyframe,
-        };
-        self.notifier.deliver(&self.inbox, [frame]);
     }
 }

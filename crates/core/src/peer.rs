@@ -6,9 +6,14 @@ use std::time::Instant;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use roomful_media::api::{MediaKind, TrackId};
-use roomful_media::client::{AudioSpec, Client, ClientEvent, OpusFrame, PacketSink};
+use roomful_media::client::{
+    AudioSpec, Client, ClientEvent, OpusFrame, PacketSink, VideoLayer, VideoSpec,
+};
 use roomful_media::data::Channel;
+use roomful_media::frame::is_supported;
 use roomful_media::io::clients::{ClientHandle, ClientSetup, Inbox};
+use roomful_media::sdp::Codec;
+use roomful_media::track::negotiated::codec_kind;
 
 use crate::event::{kind_name, state_name, target_name, way_name};
 use crate::frames::{FrameSink, waker};
@@ -62,6 +67,11 @@ pub(crate) enum PeerEvent {
     KeyFrame {
         track: u64,
         layer: u8,
+    },
+    Bitrate {
+        track: u64,
+        layer: u8,
+        bits: u64,
     },
     Rejected {
         target: String,
@@ -164,6 +174,11 @@ impl From<ClientEvent> for PeerEvent {
             ClientEvent::KeyFrame { track, layer } => Self::KeyFrame {
                 track: track.0,
                 layer,
+            },
+            ClientEvent::Bitrate { track, layer, bits } => Self::Bitrate {
+                track: track.0,
+                layer,
+                bits,
             },
             ClientEvent::Rejected { target, id, reason } => Self::Rejected {
                 target: target_name(target),
@@ -353,15 +368,53 @@ impl Peer {
         });
     }
 
+    /// `codec`: a MIME type; `layers`: rid and highest bitrate of each, by ascending quality.
+    #[pyo3(signature = (track, *, cid, stream, codec, layers))]
+    fn publish_video(
+        &self,
+        py: Python<'_>,
+        track: u64,
+        cid: String,
+        stream: String,
+        codec: &str,
+        layers: Vec<(String, u64)>,
+    ) -> PyResult<()> {
+        let known = Codec::from_mime(codec).filter(|codec| is_supported(codec_kind(*codec)));
+        let spec = VideoSpec {
+            track: TrackId(track),
+            cid,
+            stream,
+            codec: known.ok_or_else(|| unknown("codec", codec))?,
+            layers: layers
+                .into_iter()
+                .map(|(rid, max_bitrate)| VideoLayer { rid, max_bitrate })
+                .collect(),
+        };
+        self.call(py, move |client, _| client.publish_video(spec));
+        Ok(())
+    }
+
+    #[pyo3(signature = (track, layer, frame, *, timestamp_us, key))]
+    fn send_frame(
+        &self,
+        py: Python<'_>,
+        track: u64,
+        layer: usize,
+        frame: Vec<u8>,
+        timestamp_us: i64,
+        key: bool,
+    ) {
+        self.call(py, move |client, now| {
+            client.send_frame(now, TrackId(track), layer, &frame, timestamp_us, key);
+        });
+    }
+
     /// Gives what is received in a section to a sink instead of whoever had it before.
     fn see(&self, py: Python<'_>, target: &str, mid: String, sink: &FrameSink) -> PyResult<()> {
         let target = parse_target(target)?;
-        let entry = self
-            .handle()
-            .as_ref()
-            .map(|handle| sink.entry(handle.notifier()));
-        if let Some(entry) = entry {
-            let entry: Box<dyn PacketSink> = Box::new(entry);
+        let notifier = self.handle().as_ref().map(|it| Arc::clone(it.notifier()));
+        if let Some(notifier) = notifier {
+            let entry: Box<dyn PacketSink> = sink.entry(notifier);
             self.call(py, move |client, _| {
                 client.set_sink(target, &mid, Some(entry))
             });

@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use super::receiving::Received;
 use super::{Client, ClientEvent};
 use crate::api::{ConnectionState, Target, TrackId};
+use crate::congestion::estimator::Estimator;
 use crate::congestion::{SendQueue, SendQueueConfig};
 use crate::convert;
 use crate::data::{Channel, MAX_MESSAGE_SIZE};
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     pub(super) receiver: Receiver,
     pub(super) queue: SendQueue,
     pub(super) outbox: Outbox,
+    /// What the path takes of what we send.
+    pub(super) estimator: Estimator,
     /// Streams that we send, by their SSRC: the track and which of its layers.
     pub(super) by_ssrc: FxHashMap<u32, (TrackId, usize)>,
     /// What the server sends, by the receiver's tag.
@@ -101,6 +104,7 @@ impl Connection {
             receiver: Receiver::new(clock, random.u32().max(1), cname.into()),
             queue: SendQueue::new(SendQueueConfig::default(), clock),
             outbox: Outbox::default(),
+            estimator: super::bandwidth::estimator(),
             by_ssrc: FxHashMap::default(),
             received: FxHashMap::default(),
             next_tag: 1,
@@ -197,7 +201,7 @@ impl Connection {
 }
 
 impl Client {
-    pub(super) fn take_transport_events(&mut self, now: Instant, at: usize) {
+    pub(super) fn take_transport_events(&mut self, at: usize) {
         while let Some(connection) = self.connections.get_mut(at)
             && let Some(event) = connection.transport.poll_event()
         {
@@ -213,7 +217,7 @@ impl Client {
                     };
                     let way = connection.transport.way();
                     match state {
-                        ConnectionState::Connected => self.connection_up(now, at),
+                        ConnectionState::Connected => self.connection_up(at),
                         ConnectionState::Failed => self.connection_down(at),
                         // It may come back, and what is sent meanwhile may arrive.
                         _ => {}

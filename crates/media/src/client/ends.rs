@@ -41,7 +41,7 @@ pub trait PacketSink: Send {
     fn handle_timeout(&mut self, _now: Instant) {}
 
     /// Whether nothing can be shown until a key frame comes; asked after each call.
-    fn needs_keyframe(&mut self) -> bool {
+    fn needs_keyframe(&mut self, _now: Instant) -> bool {
         false
     }
 }

@@ -5,9 +5,11 @@
 //! a track is made of comes from an [`AudioSource`] or by [`Client::send_frame`], and what is received goes
 //! to a [`PacketSink`]: codecs are the caller's.
 
+mod bandwidth;
 mod connection;
 mod data;
 mod ends;
+mod frames;
 mod negotiation;
 mod receiving;
 mod sending;
@@ -22,6 +24,7 @@ use self::connection::Connection;
 pub use self::data::Backlog;
 use self::data::Outlet;
 pub use self::ends::{AudioSource, OpusFrame, PacketSink};
+pub use self::frames::{FrameReader, ReceivedFrame, VideoLayer, VideoSpec};
 pub use self::sending::AudioSpec;
 use self::sending::Sending;
 use crate::api::{ConnectionState, MediaKind, SdpKind, Target, TrackId};
@@ -93,6 +96,12 @@ pub enum ClientEvent {
     KeyFrame {
         track: TrackId,
         layer: u8,
+    },
+    /// What a layer of a published video track may use, in bits a second; 0: nothing.
+    Bitrate {
+        track: TrackId,
+        layer: u8,
+        bits: u64,
     },
     /// A description of the server, or what it has for a track of ours, cannot be used.
     Rejected {
@@ -236,7 +245,7 @@ impl Client {
     /// Ends a turn: negotiates what waits and hands out all datagrams.
     pub fn drain(&mut self, now: Instant, mut send: impl FnMut(Target, Datagrams<'_>)) {
         for at in 0..self.connections.len() {
-            self.take_transport_events(now, at);
+            self.take_transport_events(at);
             self.offer(at);
             if let Some(connection) = self.connections.get_mut(at) {
                 connection.flush(now);

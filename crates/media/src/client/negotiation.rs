@@ -217,7 +217,7 @@ impl Client {
         }
         for change in negotiated.send {
             match change {
-                SendChange::Ready(section) => self.send_ready(now, &section),
+                SendChange::Ready(section) => self.send_ready(&section),
                 SendChange::Stopped { key } => self.send_stopped(key),
                 SendChange::Unsupported { key } => {
                     self.send_stopped(key);

@@ -144,7 +144,7 @@ impl Client {
             let received = connection.received.get_mut(&tag);
             if let Some(sink) = received.and_then(|it| it.sink.as_mut()) {
                 sink.packet(now, &packet);
-                if sink.needs_keyframe() {
+                if sink.needs_keyframe(now) {
                     connection.receiver.request_keyframe(tag, 0, true);
                 }
             }
@@ -158,7 +158,7 @@ impl Client {
                 let due = received.deadline().is_some_and(|due| due <= now);
                 if let Some(sink) = received.sink.as_mut().filter(|_| due) {
                     sink.handle_timeout(now);
-                    if sink.needs_keyframe() {
+                    if sink.needs_keyframe(now) {
                         connection.receiver.request_keyframe(*tag, 0, true);
                     }
                 }

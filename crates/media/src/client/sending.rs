@@ -9,6 +9,7 @@ use crate::api::{MediaKind, Target, TrackId, TrackSettings};
 use crate::codec::{CodecKind, red};
 use crate::congestion::SendQueue;
 use crate::congestion::pacer::SectionId;
+use crate::frame::Packetizer;
 use crate::random::Random;
 use crate::rtp::rtcp::{ReportBlock, RtcpPacket, parse_compound};
 use crate::sdp::{self, Codec, CodecWish, Fmtp, SendSpec};
@@ -30,19 +31,24 @@ pub struct AudioSpec {
 }
 
 /// One RTP stream of a track: the only one, or a simulcast layer.
-struct Stream {
+pub(super) struct Stream {
     rid: String,
-    ssrc: u32,
-    rtx_ssrc: u32,
+    pub(super) ssrc: u32,
+    pub(super) rtx_ssrc: u32,
     /// Once the server takes it.
-    forward: Option<Subscription>,
+    pub(super) forward: Option<Subscription>,
     section: Option<SectionId>,
     /// Of the next packet.
-    sequence: u64,
+    pub(super) sequence: u64,
+    /// Of video.
+    pub(super) packetizer: Option<Packetizer>,
+    /// Bits a second: the most that is of use, and what was told last.
+    pub(super) max_bitrate: u64,
+    pub(super) bitrate: u64,
 }
 
 impl Stream {
-    fn new(rid: String, random: &mut Random) -> Self {
+    pub(super) fn new(rid: String, random: &mut Random) -> Self {
         Self {
             rid,
             ssrc: random.u32().max(1),
@@ -50,15 +56,19 @@ impl Stream {
             forward: None,
             section: None,
             sequence: 1,
+            packetizer: None,
+            max_bitrate: 0,
+            bitrate: 0,
         }
     }
 }
 
 pub(super) struct Sending {
-    kind: MediaKind,
-    muted: bool,
+    pub(super) kind: MediaKind,
+    pub(super) codec: CodecKind,
+    pub(super) muted: bool,
     source: Option<Box<dyn AudioSource>>,
-    streams: Vec<Stream>,
+    pub(super) streams: Vec<Stream>,
     /// The payload type of the Opus frames within RED, where that was negotiated.
     red: Option<u8>,
     /// What RED repeats.
@@ -66,6 +76,18 @@ pub(super) struct Sending {
 }
 
 impl Sending {
+    pub(super) fn new(kind: MediaKind, codec: CodecKind, streams: Vec<Stream>) -> Self {
+        Self {
+            kind,
+            codec,
+            muted: false,
+            source: None,
+            streams,
+            red: None,
+            previous: None,
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         let reports = self.streams.iter().filter_map(|stream| {
             let forward = stream.forward.as_ref()?;
@@ -76,7 +98,7 @@ impl Sending {
     }
 }
 
-fn wish(codec: Codec) -> CodecWish {
+pub(super) fn wish(codec: Codec) -> CodecWish {
     CodecWish {
         codec,
         fmtp: Fmtp::default(),
@@ -102,18 +124,12 @@ impl Client {
             stereo: spec.stereo,
             rids: Vec::new(),
         };
-        let sending = Sending {
-            kind: MediaKind::Audio,
-            muted: false,
-            source,
-            streams: vec![stream],
-            red: None,
-            previous: None,
-        };
+        let mut sending = Sending::new(MediaKind::Audio, CodecKind::Opus, vec![stream]);
+        sending.source = source;
         self.add_sending(send, sending);
     }
 
-    fn add_sending(&mut self, send: SendSpec, sending: Sending) {
+    pub(super) fn add_sending(&mut self, send: SendSpec, sending: Sending) {
         let track = send.key;
         self.unpublish(track);
         if let Some(connection) = self.connection(Target::Publisher) {
@@ -142,7 +158,7 @@ impl Client {
     }
 
     /// The server takes a track, or takes it otherwise than before.
-    pub(super) fn send_ready(&mut self, now: Instant, section: &sdp::SendSection) {
+    pub(super) fn send_ready(&mut self, section: &sdp::SendSection) {
         let (Some(sending), Some(connection)) = (
             self.sending.get_mut(&section.key),
             self.connections.first_mut(),
@@ -202,7 +218,6 @@ impl Client {
                 forward.connected();
             }
         }
-        let _ = now;
     }
 
     /// The server takes a track no more.
@@ -222,7 +237,7 @@ impl Client {
     }
 
     /// Media can flow on a connection now.
-    pub(super) fn connection_up(&mut self, _now: Instant, at: usize) {
+    pub(super) fn connection_up(&mut self, at: usize) {
         let Some(connection) = self.connections.get_mut(at) else {
             return;
         };
@@ -304,6 +319,9 @@ impl Client {
                     if let Some((forward, connection)) = self.stream_of(nack.media) {
                         forward.handle_nack(now, nack.sequences(), &mut connection.queue);
                     }
+                }
+                RtcpPacket::TransportFeedback(feedback) => {
+                    self.take_transport_feedback(now, &feedback);
                 }
                 RtcpPacket::Pli { media, .. } => self.picture_lost(media),
                 RtcpPacket::Fir(fir) => {

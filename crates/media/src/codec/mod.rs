@@ -64,6 +64,23 @@ impl CodecKind {
             .map_or(Self::Unknown, |(_, kind)| *kind)
     }
 
+    /// In lower case: "vp8"; empty for what has no name of its own.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opus => "opus",
+            Self::Red => "red",
+            Self::Pcmu => "pcmu",
+            Self::Pcma => "pcma",
+            Self::G722 => "g722",
+            Self::Vp8 => "vp8",
+            Self::Vp9 => "vp9",
+            Self::H264 => "h264",
+            Self::H265 => "h265",
+            Self::Av1 => "av1",
+            _ => "",
+        }
+    }
+
     /// The usual RTP clock in Hz; the SDP's rtpmap has the last word.
     pub fn clock_rate(self) -> u32 {
         match self {

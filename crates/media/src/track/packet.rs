@@ -26,6 +26,9 @@ pub const FORWARDED: [ExtensionKind; 9] = [
 /// Where the dependency descriptor stands in [`FORWARDED`].
 pub const DEPENDENCY: u8 = 2;
 
+/// Where the video orientation stands in [`FORWARDED`].
+pub const ORIENTATION: u8 = 1;
+
 /// Where an extension kind stands in [`FORWARDED`].
 #[must_use]
 pub fn forwarded_index(kind: ExtensionKind) -> Option<u8> {
@@ -187,6 +190,11 @@ impl MediaPacket {
 const _: () = assert!(matches!(
     FORWARDED[DEPENDENCY as usize],
     ExtensionKind::DependencyDescriptor
+));
+
+const _: () = assert!(matches!(
+    FORWARDED[ORIENTATION as usize],
+    ExtensionKind::VideoOrientation
 ));
 
 const _: fn() = || {

@@ -1,0 +1,232 @@
+//! Video tracks: encoded frames out, and in.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Client, PacketSink};
+use crate::api::{MediaKind, TrackId};
+use crate::client::sending::{Sending, Stream, wish};
+use crate::codec::CodecKind;
+use crate::frame::{Assembler, Frame, Packetizer, Part};
+use crate::sdp::{Codec, SendSpec};
+use crate::track::MediaPacket;
+use crate::track::clock::WallMicros;
+use crate::track::negotiated::codec_kind;
+use crate::track::packet::{Authored, ORIENTATION};
+
+/// Payload bytes of a packet: with all headers it stays below 1,200 and any path's MTU.
+const PAYLOAD: usize = 1_120;
+
+/// A video track to publish.
+#[derive(Clone, Debug)]
+pub struct VideoSpec {
+    pub track: TrackId,
+    /// Track part of the msid, by which the server knows what was announced.
+    pub cid: String,
+    /// Stream part of the msid.
+    pub stream: String,
+    pub codec: Codec,
+    /// By ascending quality; one without a rid, or simulcast.
+    pub layers: Vec<VideoLayer>,
+}
+
+#[derive(Clone, Debug)]
+pub struct VideoLayer {
+    pub rid: String,
+    /// Bits a second.
+    pub max_bitrate: u64,
+}
+
+impl Client {
+    /// Publishes what comes by [`Client::send_frame`]; [`Client::negotiate`] then offers it.
+    pub fn publish_video(&mut self, spec: VideoSpec) {
+        let codec = codec_kind(spec.codec);
+        let streams: Vec<Stream> = spec
+            .layers
+            .iter()
+            .map(|layer| {
+                let picture_id = self.random.u16();
+                let mut stream = Stream::new(layer.rid.clone(), &mut self.random);
+                stream.max_bitrate = layer.max_bitrate;
+                stream.packetizer = Some(Packetizer::new(codec, PAYLOAD, picture_id));
+                stream
+            })
+            .collect();
+        let Some(first) = streams.first() else {
+            return;
+        };
+        let simulcast = spec.layers.len() > 1;
+        let send = SendSpec {
+            key: spec.track,
+            kind: MediaKind::Video,
+            stream: spec.stream,
+            track: spec.cid,
+            ssrc: first.ssrc,
+            rtx_ssrc: Some(first.rtx_ssrc),
+            codecs: vec![wish(spec.codec)],
+            stereo: false,
+            rids: spec
+                .layers
+                .into_iter()
+                .map(|layer| layer.rid)
+                .filter(|_| simulcast)
+                .collect(),
+        };
+        self.add_sending(send, Sending::new(MediaKind::Video, codec, streams));
+    }
+
+    /// Sends an encoded frame of a layer, captured at `timestamp_us` on any steady clock. Before the server
+    /// takes the layer, and before its first key frame, it is dropped.
+    pub fn send_frame(
+        &mut self,
+        now: Instant,
+        track: TrackId,
+        layer: usize,
+        frame: &[u8],
+        timestamp_us: i64,
+        key: bool,
+    ) {
+        let clock = self.clock;
+        let (Some(sending), Some(connection)) =
+            (self.sending.get_mut(&track), self.connections.first_mut())
+        else {
+            return;
+        };
+        let codec = sending.codec;
+        let muted = sending.muted;
+        let Some(stream) = sending.streams.get_mut(layer) else {
+            return;
+        };
+        let (Some(packetizer), Some(forward)) = (&mut stream.packetizer, &mut stream.forward)
+        else {
+            return;
+        };
+        if muted {
+            return;
+        }
+        let timestamp = (i128::from(timestamp_us) * 9 / 100) as u32;
+        let payloads = packetizer.packetize(frame, key);
+        let last = payloads.len().saturating_sub(1);
+        for (index, payload) in payloads.iter().enumerate() {
+            let packet = MediaPacket::authored(Authored {
+                codec,
+                sequence: stream.sequence,
+                timestamp,
+                marker: index == last,
+                keyframe: key && index == 0,
+                now,
+                wall: clock.micros(now),
+                audio_level: None,
+                payload,
+                primary: payload.len(),
+            });
+            stream.sequence += 1;
+            if let Some(packet) = packet {
+                forward.forward(now, &Arc::new(packet), &mut connection.queue);
+            }
+        }
+    }
+}
+
+/// An encoded frame as it was received.
+#[derive(Clone, Debug)]
+pub struct ReceivedFrame {
+    pub frame: Frame,
+    /// When it was captured.
+    pub wall: WallMicros,
+    /// Clockwise degrees that it is to be turned by: 0, 90, 180 or 270.
+    pub rotation: u16,
+}
+
+/// Puts packets together and gives the frames to `take`.
+pub struct FrameReader<F> {
+    assembler: Option<(CodecKind, u32, Assembler)>,
+    rotation: u16,
+    /// RTP time and wall clock of the newest packet.
+    newest: (u32, WallMicros),
+    take: F,
+}
+
+impl<F: FnMut(ReceivedFrame) + Send> FrameReader<F> {
+    pub fn new(take: F) -> Self {
+        Self {
+            assembler: None,
+            rotation: 0,
+            newest: (0, 0),
+            take,
+        }
+    }
+
+    fn poll(&mut self, now: Instant) {
+        let Some((_, _, assembler)) = &mut self.assembler else {
+            return;
+        };
+        while let Some(frame) = assembler.poll(now) {
+            let (timestamp, wall) = self.newest;
+            let since = i64::from(timestamp.wrapping_sub(frame.timestamp) as i32);
+            (self.take)(ReceivedFrame {
+                wall: wall - since * 100 / 9,
+                rotation: self.rotation,
+                frame,
+            });
+        }
+    }
+}
+
+impl<F: FnMut(ReceivedFrame) + Send> PacketSink for FrameReader<F> {
+    fn packet(&mut self, now: Instant, packet: &Arc<MediaPacket>) {
+        if !packet.codec.is_video() {
+            // Whole as it is; of RED the newest block.
+            if !packet.is_padding() {
+                (self.take)(ReceivedFrame {
+                    frame: Frame {
+                        codec: packet.codec,
+                        timestamp: packet.timestamp,
+                        key: true,
+                        data: packet.primary().to_vec(),
+                    },
+                    wall: packet.wall,
+                    rotation: 0,
+                });
+            }
+            return;
+        }
+        let stream = (packet.codec, packet.epoch);
+        if self
+            .assembler
+            .as_ref()
+            .is_none_or(|(codec, epoch, _)| (*codec, *epoch) != stream)
+        {
+            // Padding before the first frame tells nothing of the codec.
+            if packet.is_padding() {
+                return;
+            }
+            self.assembler = Some((stream.0, stream.1, Assembler::new(packet.codec)));
+        }
+        if let Some((_, value)) = packet.extensions().find(|(index, _)| *index == ORIENTATION)
+            && let Some(value) = value.first()
+        {
+            self.rotation = u16::from(value & 3) * 90;
+        }
+        if packet.newest && !packet.is_padding() {
+            self.newest = (packet.timestamp, packet.wall);
+        }
+        if let Some((_, _, assembler)) = &mut self.assembler {
+            assembler.insert(Part::from(&**packet));
+        }
+        self.poll(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.assembler.as_ref()?.2.deadline()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.poll(now);
+    }
+
+    fn needs_keyframe(&mut self, now: Instant) -> bool {
+        let assembler = self.assembler.as_mut();
+        assembler.is_some_and(|(_, _, assembler)| assembler.wants_key(now))
+    }
+}
