@@ -582,6 +582,7 @@ def aes_gcm_open(key: bytes, iv: bytes, sealed: bytes) -> bytes | None:
     Raises:
         ValueError: another length of key or IV.
     """
+
 Channel: TypeAlias = Literal["reliable", "lossy", "data_track", "unlabelled"]
 
 class PeerEvent:

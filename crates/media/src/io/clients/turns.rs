@@ -137,7 +137,7 @@ impl Turns {
 
     pub(super) fn run(mut self) {
         let mut ready = Events::with_capacity(256);
-        let mut faults = Faults::of("clients' thread");
+        let mut faults = Faults::of("clients' thread", self.bell.clone());
         loop {
             let timeout = self.timeout(Instant::now());
             if let Err(error) = self.poll.poll(&mut ready, timeout)
