@@ -9,11 +9,11 @@ import asyncio
 import time
 
 import pytest
-from peers import two_programs
+from peers import run_python, two_programs
 from python import scenarios  # noqa: F401
 from python.performance import MODES, Record, perform
 from python.stage import SCENARIOS, Scenario
-from servers import REFERENCE, Server, free_port, open_command, open_server
+from servers import REFERENCE, ROOM, Server, free_port, open_command, open_server
 
 PLAYED = {name: one for name, one in SCENARIOS.items() if not (one.alone or (REFERENCE and one.ours))}
 
@@ -38,6 +38,19 @@ def test_two_programs_meet() -> None:
 
     with open_server() as server:
         asyncio.run(meet(server))
+
+
+@pytest.mark.skipif(bool(REFERENCE), reason="of our texts")
+def test_who_is_refused_for_load_is_told_the_status_and_the_limit() -> None:
+    async def crowd(server: Server) -> None:
+        async with run_python("ada") as ada, run_python("eve") as eve:
+            await ada.connect(server.url, server.token(identity="ada", room=ROOM))
+            await ada.publishTone(440)
+            with pytest.raises(AssertionError, match=r"503 .*limit\.num_tracks 1"):
+                await eve.connect(server.url, server.token(identity="eve", room=ROOM))
+
+    with open_server({"limit": {"num_tracks": 1}}) as server:
+        asyncio.run(crowd(server))
 
 
 @pytest.mark.skipif(bool(REFERENCE), reason="livekit-server takes five seconds more")

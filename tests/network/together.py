@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 #: On a machine of two cores.
-AT_ONCE = 4
+AT_ONCE = 3
 
 
 def play_together(plays: Mapping[str, Callable[[], Coroutine[Any, Any, T]]]) -> Callable[[str], T]:

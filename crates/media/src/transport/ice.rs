@@ -25,6 +25,8 @@ const MAX_ADMISSIONS: u32 = 64;
 const TUPLE_IDLE: Duration = Duration::from_secs(30);
 /// A selected 5-tuple is in use as long as it was heard on so lately: peers ask for consent every few seconds (RFC 7675).
 const TUPLE_IN_USE: Duration = Duration::from_secs(8);
+/// Media that comes on another 5-tuple is followed there once none came on the selected one for that long.
+const FOLLOW_AFTER: Duration = Duration::from_secs(1);
 /// Candidates taken from the peer's description and by trickle, until the next restart.
 const MAX_REMOTE_CANDIDATES: usize = 16;
 /// Checks sent to an address that never answered: nobody is flooded on a peer's word.
@@ -59,6 +61,7 @@ struct Validated {
     /// Our candidate's address that the agent knows it by.
     candidate: SocketAddr,
     last_used: Instant,
+    last_media: Option<Instant>,
 }
 
 /// An address that was checked and has not answered.
@@ -93,6 +96,7 @@ pub(super) struct Ice {
     relayed: Vec<SocketAddr>,
     unanswered: Vec<Unanswered>,
     selected: Option<FiveTuple>,
+    selected_at: Instant,
     /// A path was selected since the last (re)start.
     nominated: bool,
     /// When the peer's credentials became known.
@@ -133,6 +137,7 @@ impl Ice {
             relayed: Vec::new(),
             unanswered: Vec::new(),
             selected: None,
+            selected_at: now,
             nominated: false,
             started: None,
             checks_from: None,
@@ -146,7 +151,7 @@ impl Ice {
             ice.add_local(candidate);
         }
         ice.agent.handle_timeout(now);
-        ice.drain();
+        ice.drain(now);
         ice
     }
 
@@ -338,6 +343,36 @@ impl Ice {
         self.last_authenticated = Some(now);
     }
 
+    /// Media came on that 5-tuple. The controlling peer sends it where it has selected a path, and the agent
+    /// would hold to an earlier nomination until its checks fail, which takes half a minute.
+    #[inline]
+    pub(super) fn media(&mut self, now: Instant, index: usize) {
+        self.authenticated(now, index);
+        let Some(known) = self.tuples.get_mut(index) else {
+            return;
+        };
+        known.last_media = Some(now);
+        let tuple = known.tuple;
+        if self.selected != Some(tuple) {
+            self.follow(now, tuple);
+        }
+    }
+
+    fn follow(&mut self, now: Instant, tuple: FiveTuple) {
+        let allowed = !self.tcp_only || tuple.protocol == Protocol::Tcp;
+        let Some(selected) = self.selected else {
+            return;
+        };
+        let quiet = self
+            .find(&selected)
+            .and_then(|index| self.tuples.get(index)?.last_media)
+            .map_or(self.selected_at, |last| last.max(self.selected_at));
+        let over = now.saturating_duration_since(quiet) >= FOLLOW_AFTER;
+        if over && allowed && !self.agent.controlling() {
+            self.select(now, tuple);
+        }
+    }
+
     pub(super) fn handle_stun(
         &mut self,
         now: Instant,
@@ -402,6 +437,7 @@ impl Ice {
                     tuple: *tuple,
                     candidate,
                     last_used: now,
+                    last_media: None,
                 });
                 self.unanswered
                     .retain(|address| address.remote != tuple.remote);
@@ -534,7 +570,7 @@ impl Ice {
         if self.checks_from.is_none_or(|at| at <= now) {
             self.checks_from = None;
             self.agent.handle_timeout(now);
-            self.drain();
+            self.drain(now);
         }
         self.assessed = now;
         if self.assess(now) == Health::Failed {
@@ -542,7 +578,15 @@ impl Ice {
         }
     }
 
-    fn drain(&mut self) {
+    fn select(&mut self, now: Instant, tuple: FiveTuple) {
+        if self.selected != Some(tuple) {
+            self.selected = Some(tuple);
+            self.selected_at = now;
+            self.events.push_back(IceEvent::Selected(tuple));
+        }
+    }
+
+    fn drain(&mut self, now: Instant) {
         while let Some(event) = self.agent.poll_event() {
             let IceAgentEvent::NominatedSend {
                 proto,
@@ -557,10 +601,7 @@ impl Ice {
             };
             let tuple = self.path(protocol, source, destination);
             self.nominated = true;
-            if self.selected != Some(tuple) {
-                self.selected = Some(tuple);
-                self.events.push_back(IceEvent::Selected(tuple));
-            }
+            self.select(now, tuple);
         }
     }
 

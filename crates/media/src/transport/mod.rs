@@ -262,7 +262,7 @@ impl Transport {
         let Ok(length) = opened else {
             return Received::Dropped(DropReason::Srtp);
         };
-        self.ice.authenticated(now, index);
+        self.ice.media(now, index);
         if self.state == TransportState::Disconnected {
             self.advance(now);
         }

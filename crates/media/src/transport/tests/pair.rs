@@ -468,6 +468,46 @@ fn silence_disconnects_then_fails_and_a_restart_brings_it_back() {
 }
 
 #[test]
+fn media_is_answered_where_the_controlling_peer_sends_it() {
+    for lite in [true, false] {
+        let mut link = Link::connected(lite, DtlsRole::Client);
+        let first = link.b.transport.destination().unwrap();
+        let second = FiveTuple {
+            remote: address("192.0.2.1:1001"),
+            ..first
+        };
+        // The peer has another path and checks it.
+        let check = loop {
+            link.now += Duration::from_millis(50);
+            let now = link.now;
+            link.a.transport.handle_timeout(now);
+            let sent = link.a.transport.poll_transmit(now);
+            if let Some(sent) = sent.filter(|it| it.contents.starts_with(&[0, 1])) {
+                break sent.contents;
+            }
+        };
+        let now = link.now;
+        assert_eq!(link.b.receive(now, &second, check), Received::Consumed);
+        let mut sequence = 0;
+        let mut media = |link: &mut Link, tuple: &FiveTuple| {
+            sequence += 1;
+            let mut sealed = rtp(sequence, b"x");
+            link.a.transport.seal_rtp(&mut sealed, 12).unwrap();
+            let now = link.now;
+            link.b.receive(now, tuple, sealed);
+            link.b.transport.destination()
+        };
+        assert_eq!(media(&mut link, &first), Some(first));
+        link.run(Duration::from_millis(500));
+        // A packet that was overtaken, perhaps.
+        assert_eq!(media(&mut link, &second), Some(first));
+        link.run(Duration::from_millis(600));
+        assert_eq!(media(&mut link, &second), Some(second));
+        assert_eq!(media(&mut link, &first), Some(second));
+    }
+}
+
+#[test]
 fn a_short_silence_comes_back_by_itself() {
     let mut link = Link::connected(true, DtlsRole::Client);
     link.cut = true;
