@@ -1,0 +1,33 @@
+"""Data packets, streams, calls and data tracks between roomful.rtc and PyPI's `livekit`, each way.
+
+In a process of its own, since the latter may end its process on a fault.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).parent / "beside.py"
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, Any]:
+    ran = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("encrypted", ["plain", "encrypted"])
+@pytest.mark.parametrize("way", ["roomful to livekit", "livekit to roomful"])
+def test_each_sees_of_the_other_what_it_sees_of_itself(
+    seen: dict[str, Any], way: str, encrypted: str
+) -> None:
+    expected = seen[f"livekit to livekit, {encrypted}"]
+    assert len(expected) > 20
+    assert seen[f"{way}, {encrypted}"] == expected
