@@ -244,6 +244,34 @@ def test_disconnecting_cancels_what_is_being_answered_and_fails_what_was_called(
     run(scenario())
 
 
+def test_disconnecting_does_not_wait_for_a_channel_that_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_rpc, "UNWINDING", 0.01)
+    monkeypatch.setattr(_rpc, "SAYING_SO", 0.01)
+
+    async def scenario() -> None:
+        ben = Hall().enter("ben")
+        started = asyncio.Event()
+
+        async def slow(invocation: RpcInvocationData) -> str:
+            started.set()
+            await asyncio.sleep(60)
+            return ""
+
+        async def full(packet: models.DataPacket, *, reliable: bool = True) -> None:
+            await asyncio.Event().wait()
+
+        ben.rpc.handlers["m"] = slow
+        ben.receive(request(version=1, response_timeout_ms=60_000))
+        await started.wait()
+        ben._send_packet = full  # type: ignore[method-assign]
+        await ben.rpc.close()
+        assert not ben.rpc._answering
+
+    run(scenario())
+
+
 def test_other_versions_are_refused() -> None:
     async def scenario() -> None:
         ben = Hall().enter("ben")

@@ -41,6 +41,8 @@ MAX_ROUND_TRIP = 7.0
 MIN_EFFECTIVE_TIMEOUT = 1.0
 #: Seconds that a cancelled handler has for its `finally`, before its caller is answered without it.
 UNWINDING = 2.0
+#: Seconds for telling that caller, when the connection is about to end.
+SAYING_SO = 0.5
 
 REQUEST_TOPIC = "lk.rpc_request"
 RESPONSE_TOPIC = "lk.rpc_response"
@@ -114,11 +116,12 @@ class Rpc:
         """Before the connection ends: fails the own calls, cancels what is being answered, and says so."""
         for pending in self._pending.values():
             pending.resolve(_built_in(ErrorCode.RECIPIENT_DISCONNECTED))
-        answering = list(self._answering)
-        for task in answering:
-            task.cancel()
-        if answering:
-            await asyncio.wait(answering)
+        for patience in (UNWINDING + SAYING_SO, None):
+            answering = list(self._answering)
+            for task in answering:
+                task.cancel()
+            if answering:
+                await asyncio.wait(answering, timeout=patience)
 
     # Calling.
 
