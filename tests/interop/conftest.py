@@ -21,3 +21,11 @@ async def python_peer(server: Server) -> AsyncIterator[Peer]:
     async with run_python("python") as peer:
         await peer.connect(server.url, server.token(identity="python", room=ROOM))
         yield peer
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def roomful_peer(server: Server) -> AsyncIterator[Peer]:
+    """Somebody on `roomful.rtc`, in the room."""
+    async with run_python("python", "roomful") as peer:
+        await peer.connect(server.url, server.token(identity="python", room=ROOM))
+        yield peer

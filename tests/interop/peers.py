@@ -11,14 +11,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from python.sdk import VARIABLE
 from servers import ROOM, Server
 
 PYTHON_PEER = str(Path(__file__).with_name("python_peer.py"))
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 #: Seconds; above what any method of a client may take.
 CALL_TIMEOUT = 45.0
@@ -46,15 +50,16 @@ class Peer:
 
 
 @asynccontextmanager
-async def run_program(identity: str, *command: str) -> AsyncIterator[Peer]:
+async def run_program(
+    identity: str, *command: str, environment: Mapping[str, str] = EMPTY
+) -> AsyncIterator[Peer]:
     """A client in a process of its own: it reads `{"method", "arguments"}` and answers `{"result"}` or
     `{"error"}`, each a line. It ends when its input does."""
-    environment = {**os.environ, "RUST_LOG": "error"}
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env=environment,
+        env={**os.environ, "RUST_LOG": "error", **environment},
         limit=1 << 20,
         start_new_session=True,
     )
@@ -87,9 +92,9 @@ async def run_program(identity: str, *command: str) -> AsyncIterator[Peer]:
             await process.wait()
 
 
-def run_python(identity: str) -> AbstractAsyncContextManager[Peer]:
-    """A client on PyPI's `livekit`, not connected yet."""
-    return run_program(identity, sys.executable, PYTHON_PEER)
+def run_python(identity: str, sdk: str = "livekit") -> AbstractAsyncContextManager[Peer]:
+    """A client on PyPI's `livekit` or on `roomful`, not connected yet."""
+    return run_program(identity, sys.executable, PYTHON_PEER, environment={VARIABLE: sdk})
 
 
 @asynccontextmanager

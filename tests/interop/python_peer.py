@@ -1,4 +1,4 @@
-"""A participant on PyPI's `livekit`, told what to do by lines on its input (see peers.run_program)."""
+"""A participant on PyPI's `livekit` or on `roomful.rtc`, told what to do by lines (see peers.run_program)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 from lines import answer_lines, methods_of
-from livekit import rtc
-from livekit.rtc._proto import stats_pb2
+from python.sdk import rtc
 
 RATE = 48_000
 WAIT = 20.0  # Seconds.
@@ -244,8 +243,8 @@ class Peer:
             for it in connection:
                 if it.HasField("candidate_pair") and it.candidate_pair.rtc.id in selected:
                     local = own[it.candidate_pair.candidate_pair.local_candidate_id]
-                    relayed = local.candidate_type == stats_pb2.IceCandidateType.RELAY
-                    kind = stats_pb2.IceServerTransportProtocol.Name(local.relay_protocol)
+                    relayed = local.candidate_type == rtc.stats.IceCandidateType.RELAY
+                    kind = rtc.stats.IceServerTransportProtocol.Name(local.relay_protocol)
                     found.add(
                         f"relay {kind.removeprefix('TRANSPORT_').lower()}" if relayed else local.protocol
                     )

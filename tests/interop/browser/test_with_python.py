@@ -42,14 +42,24 @@ async def test_a_browser_and_a_program_see_each_codec(
 async def test_a_browser_and_a_program_exchange_data(
     chromium: Chromium, server: Server, python_peer: Peer, single: bool
 ) -> None:
-    ada = await chromium.join(server, "ada", single=single)
-    for one, other in ((ada, python_peer), (python_peer, ada)):
+    await exchange_data(await chromium.join(server, "ada", single=single), python_peer)
+
+
+async def test_a_browser_and_roomful_rtc_exchange_data(
+    chromium: Chromium, server: Server, roomful_peer: Peer
+) -> None:
+    await exchange_data(await chromium.join(server, "ada"), roomful_peer)
+
+
+async def exchange_data(ada: Peer, program: Peer) -> None:
+    for one, other in ((ada, program), (program, ada)):
         who = one.identity
         await other.meets(who)
         await one.send("a packet")
         await other.receives({"kind": "packet", "from": who, "content": "a packet"})
-        await one.sendText("a text")
-        await other.receives({"kind": "text", "from": who, "content": "a text"})
+        for text in ("a text", "a text of which much is the same, " * 3_000):
+            await one.sendText(text)
+            await other.receives({"kind": "text", "from": who, "content": text})
         await one.sendFile("a.png", 100_000)
         await other.receives({"kind": "file", "from": who, "content": 100_000, "name": "a.png"})
         assert await one.request(other.identity, "shout", "hello") == "HELLO"
