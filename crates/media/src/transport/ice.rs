@@ -34,9 +34,6 @@ const MAX_UNANSWERED_CHECKS: u8 = 12;
 /// What an answer is given before the first check leaves: a peer that gets the check first drops it, or keeps it
 /// until its next tick, and either costs more.
 const ANSWER_FIRST: Duration = Duration::from_millis(10);
-/// Silence of the selected path after which another that carries something takes its place. Above the interval of
-/// libwebrtc's checks of a path that works.
-const FOLLOW_AFTER: Duration = Duration::from_secs(3);
 /// Silence until "disconnected", until "failed", and how long to wait for a first path.
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(10);
 const FAILED_AFTER: Duration = Duration::from_secs(15);
@@ -340,28 +337,10 @@ impl Ice {
     /// Something authenticated came on that 5-tuple.
     #[inline]
     pub(super) fn authenticated(&mut self, now: Instant, index: usize) {
+        if let Some(known) = self.tuples.get_mut(index) {
+            known.last_used = now;
+        }
         self.last_authenticated = Some(now);
-        let Some(known) = self.tuples.get_mut(index) else {
-            return;
-        };
-        known.last_used = now;
-        let tuple = known.tuple;
-        if self.selected.is_some_and(|selected| selected != tuple) {
-            self.follow(now, tuple);
-        }
-    }
-
-    /// A peer whose address changes goes on to send by the path that it has, which comes from elsewhere then, and
-    /// need not nominate it again: what is for it has to go there too.
-    fn follow(&mut self, now: Instant, tuple: FiveTuple) {
-        let silent = |known: &Validated| {
-            Some(known.tuple) != self.selected
-                || now.saturating_duration_since(known.last_used) >= FOLLOW_AFTER
-        };
-        if !self.agent.controlling() && self.tuples.iter().all(silent) {
-            self.selected = Some(tuple);
-            self.events.push_back(IceEvent::Selected(tuple));
-        }
     }
 
     /// Media came on that 5-tuple. The controlling peer sends it where it has selected a path, and the agent

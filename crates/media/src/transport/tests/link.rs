@@ -122,8 +122,6 @@ pub(super) struct Link {
     /// Of 1,000.
     pub(super) loss: u64,
     pub(super) cut: bool,
-    /// Where A is seen now, without its knowledge.
-    pub(super) moved: Option<SocketAddr>,
     /// DTLS datagrams of A that are still to be lost.
     pub(super) lost_handshakes: usize,
     /// Whether damaged copies of A's packets reach B before the packets; counts them.
@@ -195,7 +193,6 @@ impl Link {
             delay: Duration::from_millis(10),
             loss: 0,
             cut: false,
-            moved: None,
             lost_handshakes: 0,
             tamper: None,
             noise: Noise::new(5),
@@ -281,17 +278,11 @@ impl Link {
             transmit.contents.len()
         );
         let to = if from == Side::A { Side::B } else { Side::A };
-        let mut tuple = FiveTuple {
+        let tuple = FiveTuple {
             protocol: transmit.tuple.protocol,
             local: transmit.tuple.remote,
             remote: transmit.tuple.local,
         };
-        match (self.moved, from) {
-            (Some(moved), Side::A) => tuple.remote = moved,
-            (Some(moved), Side::B) if tuple.local == moved => tuple.local = address(A),
-            (Some(_), Side::B) => return,
-            (None, _) => {}
-        }
         if let (Side::B, Some(count)) = (to, &mut self.tamper) {
             // Handshake records without integrity can be forged by whoever sees them: bits are flipped of
             // STUN and of protected records only.

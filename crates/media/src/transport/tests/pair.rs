@@ -559,42 +559,6 @@ fn media_flows_through_a_restart_to_another_network() {
 }
 
 #[test]
-fn a_peer_whose_address_changes_is_followed() {
-    let mut link = Link::connected(true, DtlsRole::Client);
-    let moved = address("198.51.100.5:4000");
-    link.moved = Some(moved);
-    let mut heard_after = None;
-    for sequence in 0..60 {
-        link.send_media(Side::A, &rtp(sequence, b"from elsewhere"), false);
-        link.send_media(Side::B, &rtp(sequence, b"to there"), false);
-        link.run(Duration::from_millis(100));
-        heard_after = heard_after.or((!link.a.rtp.is_empty()).then_some(sequence));
-    }
-    assert_eq!(
-        link.b.transport.destination().map(|it| it.remote),
-        Some(moved)
-    );
-    assert!(heard_after.is_some_and(|tenths| (25..50).contains(&tenths)));
-    assert!(!link.a.rtp.is_empty());
-}
-
-#[test]
-fn a_path_that_works_is_not_left_for_another() {
-    let mut link = Link::connected(true, DtlsRole::Client);
-    let selected = link.b.transport.destination();
-    let elsewhere = address("198.51.100.5:4000");
-    for tenth in 0..150 {
-        // Nearly all the time, but never for so long as to be there for good.
-        link.moved = (tenth % 30 < 27).then_some(elsewhere);
-        link.send_media(Side::A, &rtp(tenth, b"x"), false);
-        link.run(Duration::from_millis(100));
-        assert_eq!(link.b.transport.destination(), selected);
-    }
-    let paths = |event: &&TransportEvent| matches!(event, TransportEvent::TupleAdded(_));
-    assert_eq!(link.b.events.iter().filter(paths).count(), 2);
-}
-
-#[test]
 fn liveness_is_kept_by_media_alone() {
     let mut link = Link::connected(true, DtlsRole::Client);
     let tuple = FiveTuple {
