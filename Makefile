@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-RUST_SOURCES := $(shell find crates/media/src crates/core -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
+RUST_SOURCES := $(shell find crates/media/src crates/audio crates/core -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print 2>/dev/null)
 
 MATRIX := PYTHONPATH=tests/interop:tests/network $(BIN)/python tests/network
@@ -23,6 +23,14 @@ setup: $(VENV)/.dev ## Install roomful and the development tools into .venv
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'maturin>=1.16,<2'
+
+# libopus is built with cmake: PyPI's, where the machine has none.
+ifeq ($(shell command -v cmake),)
+export CMAKE := $(CURDIR)/$(BIN)/cmake
+$(VENV)/.built: $(BIN)/cmake
+$(BIN)/cmake: $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check 'cmake>=3.20'
+endif
 
 # The extension, the page and the package's dependencies; again whenever a source changes.
 $(VENV)/.built: $(BIN)/python pyproject.toml build_backend/roomful_build.py $(RUST_SOURCES) $(WEB_SOURCES)

@@ -838,3 +838,76 @@ class Peer:
         """Gives what is received in a section to a sink instead of whoever had it before."""
 
     def stop(self, target: Target, mid: str) -> None: ...
+
+Samples: TypeAlias = bytes | bytearray | memoryview
+"""Bytes (a memoryview cast to "B") of native 16-bit integers, interleaved by channel."""
+
+@final
+class OpusEncoder:
+    """48 kHz. ValueError where Opus can't do it."""
+
+    def __new__(
+        cls,
+        *,
+        channels: int = 1,
+        frame_samples: int = 960,
+        bitrate: int | None = None,
+        fec: bool = True,
+        expected_loss: int = 0,
+        dtx: bool = False,
+        application: Literal["voip", "audio", "low_delay"] = "voip",
+    ) -> OpusEncoder:
+        """`frame_samples` of one channel; `expected_loss` in percent; `bitrate` in bits per second."""
+
+    def encode(self, data: Samples) -> bytes:
+        """Exactly one frame. A byte or two is silence, with `dtx`."""
+
+    def set_bitrate(self, bitrate: int | None) -> None: ...
+    def set_expected_loss(self, percent: int) -> None: ...
+
+@final
+class OpusDecoder:
+    """48 kHz. ValueError for malformed packets."""
+
+    def __new__(cls, *, channels: int = 1) -> OpusDecoder: ...
+    def decode(self, packet: bytes) -> bytearray: ...
+    def decode_fec(self, next_packet: bytes, samples: int) -> bytearray:
+        """The `samples` (of one channel) before `next_packet`, by the copy that it carries."""
+
+    def conceal(self, samples: int) -> bytearray: ...
+
+@final
+class Resampler:
+    """8 to 192 kHz. In all, `round(input * output_rate / input_rate)` samples come out."""
+
+    def __new__(
+        cls,
+        input_rate: int,
+        output_rate: int,
+        *,
+        channels: int = 1,
+        quality: Literal["quick", "low", "medium", "high", "very_high"] = "medium",
+    ) -> Resampler: ...
+    def push(self, data: Samples) -> bytearray: ...
+    def flush(self) -> bytearray:
+        """The rest; the next push begins anew."""
+
+@final
+class AudioProcessor:
+    """Whole multiples of 10 ms, in place. ValueError for other lengths."""
+
+    def __new__(
+        cls,
+        *,
+        echo_cancellation: bool = False,
+        noise_suppression: bool = False,
+        high_pass_filter: bool = False,
+        auto_gain_control: bool = False,
+    ) -> AudioProcessor: ...
+    def process_stream(self, data: Samples, sample_rate: int, channels: int) -> None: ...
+    def process_reverse_stream(self, data: Samples, sample_rate: int, channels: int) -> None: ...
+    def set_stream_delay_ms(self, delay_ms: int) -> None:
+        """0 to 500; RuntimeError beyond, with the nearest taken."""
+
+def mix(streams: Sequence[Samples]) -> bytearray:
+    """The sums, which saturate; as long as the longest."""

@@ -178,7 +178,7 @@ impl Decoder {
     }
 
     /// Appends the `samples` before `next` by the copy that it carries of its predecessor
-    /// ([`has_fec`]). What the copy does not cover, at the front, is concealed.
+    /// ([`fec_samples`]). What the copy does not cover, at the front, is concealed.
     pub fn decode_fec(
         &mut self,
         next: &[u8],
@@ -226,16 +226,11 @@ pub fn packet_samples(packet: &[u8]) -> Option<usize> {
     Some(Toc::parse(packet)?.samples()? as usize)
 }
 
-/// Whether a packet carries a copy of the one before it: the LBRR flags that speech frames begin with
-/// (RFC 6716 section 4.2.4), bare bits since each is as likely as not.
-pub fn has_fec(packet: &[u8]) -> bool {
-    let Some(toc) = Toc::parse(packet) else {
-        return false;
-    };
+/// Samples of one channel just before a packet that it carries a copy of, if it does: the LBRR flags that
+/// speech frames begin with (RFC 6716 section 4.2.4), bare bits since each is as likely as not.
+pub fn fec_samples(packet: &[u8]) -> Option<usize> {
     // 16 and above are music modes. Only the copy in the first frame is of another packet.
-    if toc.config >= 16 {
-        return false;
-    }
+    let toc = Toc::parse(packet).filter(|toc| toc.config < 16)?;
     let first_frame = match packet.first().map(|toc| toc & 3) {
         Some(0 | 1) => packet.get(1),
         // The length of the first frame is in one byte, or two from 252.
@@ -247,16 +242,14 @@ pub fn has_fec(packet: &[u8]) -> bool {
         // common encoders packs speech so.
         _ => None,
     };
-    let Some(&flags) = first_frame else {
-        return false;
-    };
+    let flags = *first_frame?;
     // Of a channel: one voice flag for each 20 ms, then whether there are copies.
     let voice_flags = (toc.frame_samples() / 960).max(1);
     let copy = |channel: u32| {
         let bit = channel * (voice_flags + 1) + voice_flags;
         flags & (0x80 >> bit) != 0
     };
-    copy(0) || (toc.stereo && copy(1))
+    (copy(0) || (toc.stereo && copy(1))).then_some(toc.frame_samples() as usize)
 }
 
 #[cfg(test)]
@@ -349,9 +342,12 @@ mod tests {
             &pcm,
         );
         // Frames between syllables are not worth a copy.
-        let copies = packets.iter().filter(|packet| has_fec(packet)).count();
-        assert!(copies > 20 && has_fec(&packets[21]), "{copies}");
-        assert!(!plain.iter().any(|packet| has_fec(packet)));
+        let copies = packets.iter().filter(|p| fec_samples(p).is_some()).count();
+        assert!(
+            copies > 20 && fec_samples(&packets[21]) == Some(960),
+            "{copies}"
+        );
+        assert!(plain.iter().all(|packet| fec_samples(packet).is_none()));
 
         // Everything decoded, packet 20 lost and concealed, packet 20 lost and recovered.
         let run = |lost: Option<bool>| {
@@ -449,7 +445,7 @@ mod tests {
         fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>, samples in 0usize..10_000) {
             let mut decoder = Decoder::new(2).unwrap();
             let mut out = Vec::new();
-            let _ = has_fec(&bytes);
+            let _ = fec_samples(&bytes);
             let _ = decoder.decode(&bytes, &mut out);
             let _ = decoder.decode_fec(&bytes, samples, &mut out);
             let concealed = decoder.conceal(samples, &mut out).unwrap();

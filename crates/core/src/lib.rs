@@ -1,5 +1,6 @@
 //! Python bindings of roomful's media plane: commands in, events out, nothing decided here.
 
+mod audio;
 mod cipher;
 mod event;
 mod frames;
@@ -12,6 +13,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use crate::audio::{AudioProcessor, OpusDecoder, OpusEncoder, Resampler, mix};
     #[pymodule_export]
     use crate::cipher::{aes_gcm_open, aes_gcm_seal};
     #[pymodule_export]

@@ -32,7 +32,11 @@ from roomful.rtc._enums import (
     VideoRotation,
 )
 from roomful.rtc._proto import stats_pb2 as stats
+from roomful.rtc.apm import AudioProcessingModule
 from roomful.rtc.audio_filter import AudioFilter
+from roomful.rtc.audio_frame import AudioFrame
+from roomful.rtc.audio_mixer import AudioMixer
+from roomful.rtc.audio_resampler import AudioResampler, AudioResamplerQuality
 from roomful.rtc.data_stream import (
     ByteStreamInfo,
     ByteStreamReader,
@@ -92,11 +96,17 @@ from roomful.rtc.track import (
 )
 from roomful.rtc.track_publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
 from roomful.rtc.transcription import Transcription, TranscriptionSegment
+from roomful.rtc.utils import combine_audio_frames
 from roomful.rtc.version import __version__
 
 __all__ = [
     "AudioDeviceInfo",
     "AudioFilter",
+    "AudioFrame",
+    "AudioMixer",
+    "AudioProcessingModule",
+    "AudioResampler",
+    "AudioResamplerQuality",
     "AudioTrack",
     "ByteStreamInfo",
     "ByteStreamReader",
@@ -185,5 +195,6 @@ __all__ = [
     "VideoRotation",
     "VideoTrack",
     "__version__",
+    "combine_audio_frames",
     "stats",
 ]
