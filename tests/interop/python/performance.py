@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,38 +33,64 @@ UNTOLD = ["participant_disconnected", "UNKNOWN_REASON"]
 ARRIVALS = ("participant_connected", "participant_active")
 
 
-def perform(server: Server, name: str, mode: str, limit: float = LIMIT, sdk: str = "livekit") -> Performance:
+def perform(server: Server, name: str, mode: str, limit: float = LIMIT) -> Performance:
     """Raises AssertionError with all that the client said when the scenario does not come to its end."""
+    outcomes, log = perform_all(server, [name], mode, limit=limit)
+    outcome = outcomes.get(name, "no word of it")
+    if isinstance(outcome, str):
+        raise AssertionError(f"{name} ({mode}) failed\n{outcome}\n--- the client's log\n{log[-3000:]}")
+    return outcome
+
+
+def perform_all(
+    server: Server,
+    names: Sequence[str],
+    mode: str,
+    *,
+    sdk: str = "livekit",
+    limit: float = LIMIT,
+    at_once: int = 1,
+) -> tuple[dict[str, Performance | str], str]:
+    """What was seen in each scenario, or why it failed, and the client's log. All are in one process."""
     key, secret = next(iter(server.keys.items()))
     arguments = {
         "url": server.url,
         "key": key,
         "secret": secret,
         "mode": mode,
-        "scenario": name,
         "limit": limit,
+        "at-once": at_once,
     }
-    command = [sys.executable, "-m", "python.play", *(f"--{k}={v}" for k, v in arguments.items())]
+    given = (f"--{k}={v}" for k, v in arguments.items())
+    command = [sys.executable, "-m", "python.play", *given, "--scenario", *names]
     try:
         done = subprocess.run(
             command,
             cwd=HERE.parent,
             env={**os.environ, VARIABLE: sdk},
             capture_output=True,
-            timeout=limit + ENDING,
+            timeout=limit * len(names) / at_once + ENDING,
             check=False,
         )
-        out, err, code = done.stdout, done.stderr, done.returncode
+        out, err = done.stdout, done.stderr
     except subprocess.TimeoutExpired as expired:
-        out, err, code = expired.stdout or b"", expired.stderr or b"", -1
-    text = out.decode(errors="replace")
-    if code != 0 or "RESULT" not in text:
-        noise = err.decode(errors="replace")[-3000:]
-        raise AssertionError(f"{name} ({mode}) ended with {code}\n{text}\n--- the client's log\n{noise}")
-    result = json.loads(text.split("RESULT", 1)[1].splitlines()[0])
+        out, err = expired.stdout or b"", expired.stderr or b""
+    outcomes: dict[str, Performance | str] = {}
+    for line in out.decode(errors="replace").splitlines():
+        word, _, content = line.partition(" ")
+        if word == "RESULT":
+            result = json.loads(content)
+            outcomes.setdefault(result["scenario"], _performance(result["people"]))
+        elif word == "FAILED":
+            failure = json.loads(content)
+            outcomes[failure["scenario"]] = failure["why"]
+    return outcomes, err.decode(errors="replace")
+
+
+def _performance(people: list[tuple[str, list[Event]]]) -> Performance:
     seen: Counter[str] = Counter()
     performance: Performance = {}
-    for identity, events in result["people"]:
+    for identity, events in people:
         seen[identity] += 1
         performance[identity if seen[identity] == 1 else f"{identity} {seen[identity]}"] = events
     return performance

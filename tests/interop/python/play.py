@@ -1,6 +1,7 @@
-"""Plays one scenario in a process of its own, so that no crash of the client's library ends the tests.
+"""Plays scenarios in a process of their own, so that no crash of the client's library ends the tests.
 
-Its last line of output is `RESULT {"people": [[identity, events], …]}`, or `FAILED` with the reason.
+Of each there is a line of output: `RESULT {"scenario": name, "people": [[identity, events], …]}`, or
+`FAILED {"scenario": name, "why": traceback}`.
 """
 
 from __future__ import annotations
@@ -22,26 +23,47 @@ async def play(name: str, stage: Stage, limit: float) -> None:
         await SCENARIOS[name].play(stage)
         for person in stage.people:
             person.check()
-        print("RESULT", json.dumps({"people": [[one.identity, one.events] for one in stage.people]}))
+        people = [[one.identity, one.events] for one in stage.people]
+        print("RESULT", json.dumps({"scenario": name, "people": people}))
         sys.stdout.flush()
         await stage.close()
 
 
+async def play_all(options: argparse.Namespace) -> bool:
+    """At most so many at once; whether all came to their end."""
+    turns = asyncio.Semaphore(options.at_once)
+
+    async def play_one(name: str) -> bool:
+        async with turns:
+            stage = Stage(
+                options.url,
+                options.key,
+                options.secret,
+                options.mode == "single",
+                f"room-{uuid.uuid4().hex[:8]}",
+            )
+            try:
+                await play(name, stage, options.limit)
+            except Exception:
+                print("FAILED", json.dumps({"scenario": name, "why": traceback.format_exc()}))
+                return False
+            return True
+
+    return all(await asyncio.gather(*map(play_one, options.scenario)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name in ("url", "key", "secret", "mode", "scenario"):
+    for name in ("url", "key", "secret", "mode"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--limit", type=float, required=True, help="seconds")
-    options = parser.parse_args()
-    stage = Stage(
-        options.url, options.key, options.secret, options.mode == "single", f"room-{uuid.uuid4().hex[:8]}"
-    )
-    code = 0
+    parser.add_argument("--scenario", required=True, nargs="+")
+    parser.add_argument("--limit", type=float, required=True, help="seconds, of each scenario")
+    parser.add_argument("--at-once", type=int, default=1)
+    code = 1
     try:
-        asyncio.run(play(options.scenario, stage, options.limit))
+        code = 0 if asyncio.run(play_all(parser.parse_args())) else 1
     except BaseException:
-        print("FAILED", traceback.format_exc())
-        code = 1
+        print(traceback.format_exc())
     sys.stdout.flush()
     # Not through the interpreter's end, where the library may wait for threads of a failed connection.
     os._exit(code)

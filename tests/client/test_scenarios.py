@@ -1,0 +1,81 @@
+"""The scenarios of PyPI's `livekit`, with only its import changed: the same things seen, in the same order."""
+
+from __future__ import annotations
+
+import pytest
+from python import scenarios  # noqa: F401
+from python.performance import MODES, Event, Performance, Record, perform_all
+from python.stage import SCENARIOS
+from servers import REFERENCE, open_server
+
+#: Of pictures, and of encrypted media.
+NOT_YET = {
+    "a_muted_camera_comes_back_at_once",
+    "a_screen_beside_the_camera",
+    "colours_in_av1",
+    "colours_in_h264",
+    "colours_in_vp8",
+    "colours_in_vp9",
+    "everything_both_ways",
+    "many_tracks_of_one_person",
+    "only_the_right_key_hears_and_sees",
+    "publishing_needs_the_right",
+    "simulcast_layers_as_asked",
+    "the_latecomer_sees",
+}
+#: With a server configured for them, or long.
+APART = {name for name, one in SCENARIOS.items() if one.config or one.alone}
+PLAYED = [
+    name
+    for name, one in SCENARIOS.items()
+    if name not in NOT_YET | APART and not (REFERENCE and one.ours)
+]
+AT_ONCE = 4
+
+RECONNECTED: list[Event] = [
+    ["participant_disconnected", "bob", "UNKNOWN_REASON"],
+    ["local_track_unpublished", "microphone"],
+    ["connection_state_changed", 2],
+    ["reconnecting"],
+    ["connection_state_changed", 1],
+    ["reconnected"],
+    ["participant_connected", "bob"],
+    ["participant_active", "bob"],
+    ["local_track_published", "microphone", "audio"],
+    ["local_track_republished", "microphone", "TR"],
+    ["local_track_subscribed", "audio"],
+]
+#: By scenario: what its first person sees from a full reconnect or a resume on, where that is not as with
+#: PyPI's client: as LiveKit's documentation has it.
+OTHERWISE = {
+    "connect_again_when_the_signal_breaks": RECONNECTED,
+    "a_lost_signal_is_found_again": [["reconnected"]],
+}
+
+
+@pytest.fixture(scope="module", params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def played(mode: str) -> tuple[dict[str, Performance | str], str]:
+    """All of them on one server and in one process, some at a time."""
+    with open_server() as server:
+        return perform_all(server, PLAYED, mode, sdk="roomful", at_once=AT_ONCE)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", PLAYED)
+def test_a_program_sees_the_same(
+    name: str, mode: str, played: tuple[dict[str, Performance | str], str]
+) -> None:
+    outcomes, log = played
+    performance = outcomes.get(name, f"no word of it; the log ends with\n{log[-3000:]}")
+    assert not isinstance(performance, str), performance
+    if name in OTHERWISE:
+        first = next(iter(performance.values()))
+        assert first[-len(OTHERWISE[name]) :] == OTHERWISE[name], first
+        assert ["reconnecting"] in first or name == "a_lost_signal_is_found_again"
+    elif SCENARIOS[name].recorded:
+        assert not (differences := Record.load(name).differences(mode, performance)), "\n".join(differences)
