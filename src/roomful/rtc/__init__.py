@@ -97,7 +97,6 @@ from roomful.rtc.track import (
 from roomful.rtc.track_publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
 from roomful.rtc.transcription import Transcription, TranscriptionSegment
 from roomful.rtc.utils import combine_audio_frames
-from roomful.rtc.version import __version__
 
 __all__ = [
     "AudioDeviceInfo",
@@ -198,3 +197,11 @@ __all__ = [
     "combine_audio_frames",
     "stats",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from roomful.rtc.version import __version__  # Looks into the installed packages, which takes time.
+
+    return __version__

@@ -15,16 +15,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import responses
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from roomful.rtc.log import logger
+
+if TYPE_CHECKING:
+    # A quarter of the time that it takes to import a client, and needed by the first connection only.
+    from websockets.asyncio.client import ClientConnection
+    from websockets.exceptions import InvalidStatus
 
 #: Of signalling that this client speaks.
 PROTOCOL = 17
@@ -151,6 +153,8 @@ class Link:
         `within` is in seconds, for the connection and for the message. Raises SignalError.
         """
         socket = await _connect(url, token, join, within)
+        from websockets.exceptions import ConnectionClosed
+
         try:
             async with asyncio.timeout(within):
                 frame = await socket.recv()
@@ -209,6 +213,8 @@ class Link:
                 await asyncio.wait([self._task])
 
     async def _run(self) -> None:
+        from websockets.exceptions import ConnectionClosed
+
         why = "cancelled"
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -265,6 +271,9 @@ async def _connect(url: str, token: str, join: Join, within: float) -> ClientCon
     address = signal_url(url, join.path())
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise SignalError("token", "it is empty or has characters that no token has")
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+
     try:
         return await connect(
             f"{address}?{join.query()}",
@@ -313,9 +322,14 @@ async def _refusal(url: str, token: str, join: Join, error: InvalidStatus) -> Si
     # Some servers repeat the token, which belongs into no log.
     text = text.replace(token, "(the token)")[:500]
     parts: dict[int, Part] = {401: "token", 403: "room", 404: "room"}
-    return SignalError(
-        parts.get(status, "server"), f"{status} {responses.get(status, '')}: {text}", status=status
-    )
+    return SignalError(parts.get(status, "server"), f"{status} {_phrase(status)}: {text}", status=status)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def _authorization(token: str) -> dict[str, str]:
@@ -331,6 +345,6 @@ def _text(error: OSError) -> str:
 
 
 def _why_closed(error: BaseException) -> str:
-    if isinstance(error, ConnectionClosed) and error.rcvd is not None:
-        return f"the server closed signalling: {error.rcvd}"
+    if received := getattr(error, "rcvd", None):
+        return f"the server closed signalling: {received}"
     return f"signalling broke: {_text(error) if isinstance(error, OSError) else 'connection lost'}"

@@ -40,7 +40,6 @@ from roomful.rtc.log import logger
 from roomful.rtc.participant import LocalParticipant, Participant, RemoteParticipant
 from roomful.rtc.track_publication import TrackPublication
 from roomful.rtc.transcription import TranscriptionSegment
-from roomful.rtc.version import __version__
 
 if TYPE_CHECKING:
     from roomful.rtc._data_cipher import DataCipher
@@ -735,6 +734,8 @@ class Room(EventEmitter[EventTypes]):
 
 def _way(options: RoomOptions) -> Way:
     """Raises ConnectError for what is not offered."""
+    from roomful.rtc.version import __version__  # Looks into the installed packages, which takes time.
+
     configuration = options.rtc_config or RtcConfiguration()
     if configuration.ice_transport_type == IceTransportType.TRANSPORT_NOHOST:
         raise ConnectError("ice_transport_type TRANSPORT_NOHOST is not offered: all ways, or relays only")
