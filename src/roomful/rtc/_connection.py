@@ -10,13 +10,14 @@ from typing import Protocol
 from livekit.protocol import models, rtc
 
 from roomful.rtc._enums import SimulateScenarioKind
-from roomful.rtc._presence import HASTE, Interrupted, Presence, Way
+from roomful.rtc._presence import HASTE, MEDIA_TIMEOUT, Interrupted, Presence, Way
 from roomful.rtc._session import Action, Channel, DisconnectReason, Ended, News
 from roomful.rtc._signal import NoSinglePath, SignalError
 from roomful.rtc.log import logger
 
 #: Of a first join, beside the first attempt; and the seconds before each.
 RETRIES = (0.1, 0.3, 1.0)
+NO_MEDIA = f"no connection to the server's media within {MEDIA_TIMEOUT:g} s"
 #: Of a reconnect.
 ATTEMPTS = 10
 #: Seconds before the second attempt, doubled before each further, up to the limit; up to half less by chance.
@@ -100,8 +101,8 @@ class Connection:
                 logger.warning("cannot join, trying again: %s", interrupted)
             except TimeoutError:
                 if delay is None:
-                    raise JoinError("ICE: no connection to the server's media") from None
-                logger.warning("no connection to the server's media, trying again")
+                    raise JoinError(f"ICE: {NO_MEDIA}") from None
+                logger.warning("cannot join, trying again: ICE: %s", NO_MEDIA)
             await asyncio.sleep(delay)
         raise AssertionError
 
@@ -256,7 +257,7 @@ class Connection:
                     raise Left(interrupted.ended.reason) from interrupted
                 fresh = True
             except TimeoutError:
-                why = TimeoutError("no connection to the server's media")
+                why = TimeoutError(f"ICE: {NO_MEDIA}")
                 fresh = True
             logger.warning("reconnecting failed (%d of %d): %s", attempt + 1, ATTEMPTS, why)
         raise Left(ended.reason)

@@ -88,7 +88,7 @@ class Presence:
             session = self.session
             session.prepare()
             if session.single:
-                await self.until(lambda: session.first_offer is not None, OFFER_TIMEOUT)
+                await self._first_offer()
             link, first = await Link.open(
                 url, token, self._request(offer=session.first_offer), within=self._way.signal_timeout
             )
@@ -188,6 +188,12 @@ class Presence:
                 self.session.peer_event(event)
             except Exception:
                 logger.exception("an event of the peer failed: %r", event)
+
+    async def _first_offer(self) -> None:
+        try:
+            await self.until(lambda: self.session.first_offer is not None, OFFER_TIMEOUT)
+        except TimeoutError:
+            raise SignalError("client", f"it could make no offer within {OFFER_TIMEOUT:g} s") from None
 
     def _request(self, *, sid: str = "", offer: rtc.SessionDescription | None = None) -> Join:
         return Join(

@@ -348,7 +348,7 @@ class Session:
         name = (
             DisconnectReason.Name(leave.reason) if leave.reason in DisconnectReason.values() else leave.reason
         )
-        self.end(Ended(action, leave.reason, f"the server said goodbye: {name}"))
+        self.end(Ended(action, leave.reason, f"server: it said goodbye: {name}"))
 
     def _sections_wanted(self, wanted: rtc.MediaSectionsRequirement) -> None:
         if self.single:
@@ -389,7 +389,7 @@ class Session:
     def _connection(self, event: Any) -> None:
         self.connections[event.target].state = event.state
         if event.state in ("failed", "closed"):
-            why = f"the {event.target} connection is {event.state}: {event.detail}"
+            why = f"ICE: the {event.target} connection is {event.state}: {event.detail}"
             ended = Ended(Action.RESUME, DisconnectReason.UNKNOWN_REASON, why)
             if event.state == "closed" and self._transmit is not None:
                 self.suspicion = ended
@@ -429,7 +429,7 @@ class Session:
 
     def _rejected(self, event: Any) -> None:
         """Server and client do not agree on what there is: only a new beginning helps."""
-        why = f"a description of the server cannot be used: {event.reason}"
+        why = f"server: a description of it cannot be used: {event.reason}"
         self.end(Ended(Action.RECONNECT, DisconnectReason.STATE_MISMATCH, why))
 
     def _fault(self, event: Any) -> None:

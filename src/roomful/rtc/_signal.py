@@ -45,7 +45,7 @@ MAX_FRAME = 16 * 1024 * 1024
 NO_SUCH_ROOM = "requested room does not exist"
 
 #: What failed.
-Part = Literal["address", "TLS", "token", "room", "server", "signalling"]
+Part = Literal["address", "TLS", "token", "room", "server", "signalling", "client"]
 
 
 class SignalError(Exception):
