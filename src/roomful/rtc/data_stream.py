@@ -250,7 +250,7 @@ class OutgoingStream:
 
     def __del__(self) -> None:
         """Ends at its receivers what nobody can write to any more."""
-        if self._loop is None or self._closed:
+        if self._loop is None or self._closed or self._loop.is_closed():
             return
         port, packet = self._port, self._packet(stream_trailer=self._trailer())
 
