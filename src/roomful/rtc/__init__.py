@@ -83,6 +83,7 @@ from roomful.rtc.room import (
     SipDTMF,
 )
 from roomful.rtc.rpc import RpcCallInfo, RpcError, RpcInterceptor, RpcInvocationData
+from roomful.rtc.synchronizer import AVSynchronizer
 from roomful.rtc.track import (
     AudioTrack,
     LocalAudioTrack,
@@ -99,6 +100,7 @@ from roomful.rtc.transcription import Transcription, TranscriptionSegment
 from roomful.rtc.utils import combine_audio_frames
 
 __all__ = [
+    "AVSynchronizer",
     "AudioDeviceInfo",
     "AudioFilter",
     "AudioFrame",
