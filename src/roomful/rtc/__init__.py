@@ -37,6 +37,8 @@ from roomful.rtc.audio_filter import AudioFilter
 from roomful.rtc.audio_frame import AudioFrame
 from roomful.rtc.audio_mixer import AudioMixer
 from roomful.rtc.audio_resampler import AudioResampler, AudioResamplerQuality
+from roomful.rtc.audio_source import AudioSource
+from roomful.rtc.audio_stream import AudioFrameEvent, AudioStream, NoiseCancellationOptions
 from roomful.rtc.data_stream import (
     ByteStreamInfo,
     ByteStreamReader,
@@ -104,10 +106,13 @@ __all__ = [
     "AudioDeviceInfo",
     "AudioFilter",
     "AudioFrame",
+    "AudioFrameEvent",
     "AudioMixer",
     "AudioProcessingModule",
     "AudioResampler",
     "AudioResamplerQuality",
+    "AudioSource",
+    "AudioStream",
     "AudioTrack",
     "ByteStreamInfo",
     "ByteStreamReader",
@@ -149,6 +154,7 @@ __all__ = [
     "LocalTrack",
     "LocalTrackPublication",
     "LocalVideoTrack",
+    "NoiseCancellationOptions",
     "Participant",
     "ParticipantKind",
     "ParticipantKindDetail",

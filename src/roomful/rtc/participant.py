@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast, overload
@@ -55,6 +56,7 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=RpcHandler)
+Watcher = Callable[[TrackSource.ValueType | None, Track | None], None]
 
 #: Bytes of a packet; servers and other clients take no more.
 MAX_PACKET = 64_000
@@ -520,17 +522,19 @@ class RemoteParticipant(Participant):
     def __init__(self, owned_info: models.ParticipantInfo) -> None:
         super().__init__(owned_info)
         self._track_publications: dict[str, RemoteTrackPublication] = {}
-        #: Streams that follow the participant: told the source and track of each that comes, and None, None
-        #: at the end.
-        self._watchers: list[Callable[[TrackSource.ValueType | None, Track | None], None]] = []
+        #: Methods of streams that follow the participant: told the source and track of each that comes, and
+        #: None, None at the end.
+        self._watchers: list[weakref.WeakMethod[Watcher]] = []
 
     @property
     def track_publications(self) -> Mapping[str, RemoteTrackPublication]:
         return self._track_publications
 
     def _announce(self, source: TrackSource.ValueType | None, track: Track | None) -> None:
-        for watcher in list(self._watchers):
-            watcher(source, track)
+        self._watchers = [one for one in self._watchers if one() is not None]
+        for watcher in self._watchers:
+            if (method := watcher()) is not None:
+                method(source, track)
 
     def __repr__(self) -> str:
         return f"rtc.RemoteParticipant(sid={self.sid}, identity={self.identity}, name={self.name})"

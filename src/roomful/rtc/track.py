@@ -11,7 +11,7 @@ from roomful.rtc._enums import StreamState, TrackKind
 from roomful.rtc._proto import stats_pb2 as stats
 
 if TYPE_CHECKING:
-    AudioStream = Any
+    from roomful.rtc.audio_stream import AudioStream
     from roomful.rtc.room import Room
 
 #: The sid of a track that is not published.
@@ -154,8 +154,8 @@ class _Remote(Track):
     def __init__(self, owned_info: TrackInfo, received: Received | None = None) -> None:
         super().__init__(owned_info)
         self._received = received
-        #: Called once, when nothing comes any more.
-        self._ends: list[Callable[[], None]] = []
+        #: Streams' methods, called once with the track when nothing comes any more.
+        self._ends: list[weakref.WeakMethod[Callable[[Track], None]]] = []
 
     async def get_stats(self) -> list[stats.RtcStats]:
         return self._received.statistics() if self._received is not None else []
@@ -164,7 +164,8 @@ class _Remote(Track):
         self._received = None
         ends, self._ends = self._ends, []
         for end in ends:
-            end()
+            if (method := end()) is not None:
+                method(self)
 
 
 class LocalAudioTrack(_Local):

@@ -1,0 +1,112 @@
+"""Sound to publish, pushed frame by frame."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from typing import Any
+
+from roomful.rtc.audio_frame import AudioFrame
+
+#: Milliseconds of the queue of a source that asks for none.
+SHORTEST_QUEUE = 20
+#: Bytes of a sample.
+WIDTH = 2
+
+
+class AudioSource:
+    """A queue of sound that plays in real time, whether anybody hears it or not.
+
+    >>> source = rtc.AudioSource(48000, 1)  # doctest: +SKIP
+    >>> track = rtc.LocalAudioTrack.create_audio_track("voice", source)  # doctest: +SKIP
+    >>> await room.local_participant.publish_track(track)  # doctest: +SKIP
+    >>> await source.capture_frame(frame)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        num_channels: int,
+        queue_size_ms: int = 1000,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """
+        Args:
+            sample_rate: in Hz, of every frame.
+            num_channels: of every frame, interleaved.
+            queue_size_ms: sound that may wait to be played.
+            loop: not needed.
+        """
+        core: Any = import_module("roomful._core")
+        self._sample_rate = sample_rate
+        self._num_channels = num_channels
+        size = max(queue_size_ms, SHORTEST_QUEUE)
+        self._queue = core.AudioQueue(sample_rate, num_channels, size)
+        #: Bytes that are queued at once: of longer frames, what fits as there is room.
+        self._piece = max(sample_rate * size // 2000, 1) * num_channels * WIDTH
+        self._turn = asyncio.Lock()
+        #: Set, and replaced, when what waits is dropped.
+        self._cleared = asyncio.Event()
+        self._closed = False
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self._sample_rate
+
+    @property
+    def num_channels(self) -> int:
+        return self._num_channels
+
+    @property
+    def queued_duration(self) -> float:
+        """Seconds of sound that wait to be played."""
+        return 0.0 if self._closed else float(self._queue.queued)
+
+    def clear_queue(self) -> None:
+        """Drops what waits to be played. Those who wait for it go on."""
+        self._queue.clear()
+        cleared, self._cleared = self._cleared, asyncio.Event()
+        cleared.set()
+
+    async def capture_frame(self, frame: AudioFrame) -> None:
+        """Queues sound. Waits while the queue is full.
+
+        Raises:
+            ValueError: the frame has another rate or other channels than the source.
+        """
+        if not frame.samples_per_channel or self._closed:
+            return
+        if (frame.sample_rate, frame.num_channels) != (self._sample_rate, self._num_channels):
+            raise ValueError(
+                f"sample_rate and num_channels don't match: a frame of {frame.sample_rate} Hz and "
+                f"{frame.num_channels} channels for a source of {self._sample_rate} and {self._num_channels}"
+            )
+        content = memoryview(frame.data).cast("B")
+        async with self._turn:
+            cleared = self._cleared
+            while content and not cleared.is_set() and not self._closed:
+                if wait := self._queue.push(content[: self._piece]):
+                    await _at_most(wait, cleared)
+                else:
+                    content = content[self._piece :]
+
+    async def wait_for_playout(self) -> None:
+        """Returns when all that was queued is played, or dropped."""
+        cleared = self._cleared
+        while not cleared.is_set() and (queued := self.queued_duration):
+            await _at_most(queued, cleared)
+
+    async def aclose(self) -> None:
+        """No sound is taken any more. Any number of times."""
+        self._closed = True
+        self.clear_queue()
+
+
+async def _at_most(seconds: float, event: asyncio.Event) -> None:
+    """Until then, or until the event."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
