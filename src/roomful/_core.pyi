@@ -911,3 +911,18 @@ class AudioProcessor:
 
 def mix(streams: Sequence[Samples]) -> bytearray:
     """The sums, which saturate; as long as the longest."""
+
+def convert_video(
+    data: bytes | bytearray | memoryview,
+    width: int,
+    height: int,
+    from_type: int,
+    to_type: int,
+    flip_y: bool = False,
+) -> bytearray:
+    """A picture in another form (numbers of `VideoBufferType`), upside down if `flip_y`."""
+
+def scale_video(
+    data: bytes | bytearray | memoryview, size: tuple[int, int], to_size: tuple[int, int]
+) -> bytearray:
+    """An I420 picture in another size (width, height)."""

@@ -8,6 +8,7 @@ mod logging;
 mod media;
 mod peer;
 mod probe;
+mod video;
 
 use pyo3::prelude::*;
 
@@ -27,4 +28,6 @@ mod _core {
     use crate::peer::{Peer, PeerEvent};
     #[pymodule_export]
     use crate::probe::Probe;
+    #[pymodule_export]
+    use crate::video::{convert_video, scale_video};
 }

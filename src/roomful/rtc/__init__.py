@@ -100,6 +100,7 @@ from roomful.rtc.track import (
 from roomful.rtc.track_publication import LocalTrackPublication, RemoteTrackPublication, TrackPublication
 from roomful.rtc.transcription import Transcription, TranscriptionSegment
 from roomful.rtc.utils import combine_audio_frames
+from roomful.rtc.video_frame import VideoFrame
 
 __all__ = [
     "AVSynchronizer",
@@ -198,6 +199,7 @@ __all__ = [
     "VideoCodec",
     "VideoEncoderBackend",
     "VideoEncoding",
+    "VideoFrame",
     "VideoQuality",
     "VideoRotation",
     "VideoTrack",

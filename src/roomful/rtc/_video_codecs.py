@@ -1,0 +1,203 @@
+"""Video encoders and decoders: FFmpeg's, by PyAV, which comes with `roomful[video]`.
+
+All of one encoder or decoder must happen in one thread at a time; they release the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from roomful.rtc._enums import VideoBufferType
+from roomful.rtc.video_frame import VideoFrame, plane_sizes
+
+#: RTP time of video.
+CLOCK = 90_000
+_DECODERS = {"vp8": "vp8", "vp9": "vp9", "h264": "h264", "av1": "libdav1d"}
+_ENCODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9", "h264": "libx264", "av1": "libsvtav1"}
+#: An open encoder of these follows no other bitrate: it is opened anew, which costs a key frame. So only for
+#: changes of that much, up rarely and down at once.
+_UP, _DOWN, _UP_INTERVAL = 1.3, 0.85, 5.0
+
+
+class VideoUnavailable(RuntimeError):
+    """Pictures can neither be encoded nor decoded here; says what to install."""
+
+
+def _pyav() -> Any:
+    try:
+        import av
+    except ImportError:
+        raise VideoUnavailable(
+            "video is encoded and decoded by PyAV, which is not installed: pip install 'roomful[video]'"
+        ) from None
+    # They tell of each damaged frame, and of each encoder's settings, on the standard error stream.
+    av.logging.set_level(None)
+    os.environ.setdefault("SVT_LOG", "0")
+    return av
+
+
+def check_available() -> None:
+    """Raises VideoUnavailable."""
+    _pyav()
+
+
+class Decoder:
+    """From encoded frames to pictures, of type I420."""
+
+    def __init__(self, codec: str) -> None:
+        """`codec` is vp8, vp9, h264 or av1. Raises VideoUnavailable."""
+        av = _pyav()
+        self._av = av
+        self._context = av.CodecContext.create(_DECODERS[codec], "r")
+        self._context.thread_count = 1
+        self._context.flags |= av.codec.context.Flags.low_delay
+        if codec == "av1":
+            self._context.options = {"max_frame_delay": "1"}
+
+    def decode(self, data: bytes, timestamp: int) -> Iterator[tuple[VideoFrame, int]]:
+        """The pictures that it completes, with their timestamps. Raises ValueError for what is no frame."""
+        packet = self._av.Packet(data)
+        packet.pts = packet.dts = timestamp
+        try:
+            frames = self._context.decode(packet)
+        except self._av.FFmpegError as error:
+            raise ValueError(f"damaged frame: {error}") from error
+        for frame in frames:
+            yield self._picture(frame), frame.pts if frame.pts is not None else timestamp
+
+    @staticmethod
+    def _picture(frame: Any) -> VideoFrame:
+        if frame.format.name not in ("yuv420p", "yuvj420p"):
+            frame = frame.reformat(format="yuv420p")
+        width, height = frame.width, frame.height
+        data = bytearray()
+        for index, plane in enumerate(frame.planes):
+            wide, high = (width, height) if index == 0 else ((width + 1) // 2, (height + 1) // 2)
+            lines, stride = memoryview(plane), plane.line_size
+            if stride == wide:
+                data += lines[: wide * high]
+            else:
+                for start in range(0, stride * high, stride):
+                    data += lines[start : start + wide]
+        return VideoFrame(width, height, VideoBufferType.I420, data)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    data: bytes
+    key: bool
+
+
+class Encoder:
+    """From pictures of one size to encoded frames, without delay."""
+
+    def __init__(self, codec: str, width: int, height: int, *, bitrate: int, frames: float) -> None:
+        """`codec` is vp8, vp9, h264 or av1, `bitrate` in bit/s, `frames` a second.
+
+        Raises VideoUnavailable."""
+        self._av = _pyav()
+        self._codec = codec
+        self._size = width, height
+        self._frames = frames
+        self._bitrate = bitrate
+        self._opened_at = float("-inf")
+        self._context: Any = None
+        self._last_time: int | None = None
+
+    def set_bitrate(self, bitrate: int) -> None:
+        """What it is to take from now on, in bit/s."""
+        if self._context is None:
+            self._bitrate = bitrate
+        elif self._codec == "h264":
+            # x264 reads it again with each frame.
+            self._bitrate = self._context.bit_rate = bitrate
+        else:
+            change = bitrate / self._bitrate
+            may_rise = time.monotonic() - self._opened_at >= _UP_INTERVAL
+            if change < _DOWN or (change > _UP and may_rise):
+                self._bitrate, self._context = bitrate, None
+
+    def encode(self, frame: VideoFrame, timestamp: int, *, key: bool) -> list[Encoded]:
+        """`timestamp` counts `CLOCK` a second. A frame that is not later than the last one is left out."""
+        if self._last_time is not None and timestamp <= self._last_time:
+            return []
+        self._last_time = timestamp
+        if self._context is None:
+            self._context, self._opened_at = self._open(), time.monotonic()
+        picture = self._av.VideoFrame(*self._size, "yuv420p")
+        start = 0
+        for plane, size in zip(picture.planes, plane_sizes(VideoBufferType.I420, *self._size), strict=True):
+            _fill(plane, frame.data[start : start + size])
+            start += size
+        picture.pts, picture.time_base = timestamp, Fraction(1, CLOCK)
+        if key:
+            picture.pict_type = self._av.video.frame.PictureType.I
+        packets = self._context.encode(picture)
+        return [Encoded(bytes(packet), bool(packet.is_keyframe)) for packet in packets]
+
+    def _open(self) -> Any:
+        context = self._av.CodecContext.create(_ENCODERS[self._codec], "w")
+        context.width, context.height = self._size
+        context.pix_fmt = "yuv420p"
+        context.time_base = Fraction(1, CLOCK)
+        context.framerate = Fraction(self._frames).limit_denominator(1000)
+        context.bit_rate = self._bitrate
+        context.gop_size = 3_000
+        # Threads of x264 keep frames back; one is enough for what a connection takes.
+        context.thread_count = 1
+        context.max_b_frames = 0
+        context.options = getattr(self, f"_{self._codec}")()
+        context.open()
+        return context
+
+    def _vp8(self) -> dict[str, str]:
+        return {
+            "deadline": "realtime",
+            "cpu-used": "-8",
+            "lag-in-frames": "0",
+            "auto-alt-ref": "0",
+            "error-resilient": "default",
+            "static-thresh": "1",
+            "undershoot-pct": "100",
+            "overshoot-pct": "15",
+            "qmin": "2",
+            "qmax": "56",
+            "minrate": str(self._bitrate),
+            "maxrate": str(self._bitrate),
+            "bufsize": str(self._bitrate),
+        }
+
+    def _vp9(self) -> dict[str, str]:
+        return {**self._vp8(), "cpu-used": "8", "row-mt": "1", "error-resilient": "0"}
+
+    def _h264(self) -> dict[str, str]:
+        return {
+            "preset": "superfast",
+            "tune": "zerolatency",
+            "profile": "baseline",
+            "forced-idr": "1",
+            "maxrate": str(self._bitrate),
+            "bufsize": str(self._bitrate),
+            "x264-params": "keyint=infinite:scenecut=0:repeat-headers=1:annexb=1:aud=0:sliced-threads=0",
+        }
+
+    def _av1(self) -> dict[str, str]:
+        # Without these it gives nothing before the sixtieth frame.
+        return {"preset": "12", "svtav1-params": "pred-struct=1:rc=2:lookahead=0:lp=1"}
+
+
+def _fill(plane: Any, data: memoryview) -> None:
+    stride, width, height = plane.line_size, plane.width, plane.height
+    if stride != width:
+        padding = bytes(stride - width)
+        lines = (bytes(data[start : start + width]) + padding for start in range(0, width * height, width))
+        data = memoryview(b"".join(lines))
+    size = plane.buffer_size
+    if len(data) < size:
+        data = memoryview(bytes(data) + bytes(size - len(data)))
+    plane.update(data[:size])

@@ -1,0 +1,88 @@
+"""Pictures encoded and decoded again, by each codec."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import numpy as np
+import pytest
+
+from roomful import rtc
+from roomful.rtc._video_codecs import CLOCK, Decoder, Encoder, VideoUnavailable, check_available
+
+CODECS = ["vp8", "vp9", "h264", "av1"]
+WIDTH, HEIGHT = 322, 180
+STEP = CLOCK // 30
+
+
+def picture(index: int) -> rtc.VideoFrame:
+    """A moving pattern."""
+    blocks = np.random.default_rng(index // 12).integers(0, 255, (HEIGHT // 10, WIDTH // 7), dtype=np.uint8)
+    luma = np.roll(blocks.repeat(10, 0).repeat(7, 1), index * 3, 1)
+    chroma = np.full((HEIGHT // 2) * (WIDTH // 2) * 2, 100 + index % 50, np.uint8)
+    data = luma.tobytes() + chroma.tobytes()
+    return rtc.VideoFrame(WIDTH, HEIGHT, rtc.VideoBufferType.I420, data)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_each_picture_comes_back_at_once_and_like_it_was(codec: str) -> None:
+    encoder = Encoder(codec, WIDTH, HEIGHT, bitrate=2_000_000, frames=30)
+    decoder = Decoder(codec)
+    keys = []
+    for index in range(20):
+        encoded = encoder.encode(picture(index), index * STEP, key=index == 11)
+        assert len(encoded) == 1
+        keys += [index] if encoded[0].key else []
+        ((decoded, timestamp),) = decoder.decode(encoded[0].data, index * STEP)
+        assert timestamp == index * STEP
+        assert (decoded.width, decoded.height) == (WIDTH, HEIGHT)
+        before = np.asarray(picture(index).data, dtype=np.int16)
+        difference = np.abs(before - np.asarray(decoded.data, dtype=np.int16))
+        assert difference.mean() < 8, index
+    assert keys == [0, 11]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_bitrate_follows_what_there_is_room_for(codec: str) -> None:
+    encoder = Encoder(codec, WIDTH, HEIGHT, bitrate=900_000, frames=30)
+
+    def rate(start: int, frames: int) -> float:
+        sizes = [
+            len(one.data)
+            for index in range(start, start + frames)
+            for one in encoder.encode(picture(index), index * STEP, key=False)
+        ]
+        return sum(sizes) * 8 * 30 / frames
+
+    before = rate(0, 60)
+    assert 350_000 < before < 1_200_000
+    encoder.set_bitrate(250_000)
+    rate(60, 45)
+    assert 100_000 < rate(105, 60) < 330_000
+
+
+def test_pictures_of_one_time_are_sent_once() -> None:
+    encoder = Encoder("vp8", WIDTH, HEIGHT, bitrate=500_000, frames=30)
+    assert len(encoder.encode(picture(0), 100, key=False)) == 1
+    assert encoder.encode(picture(1), 100, key=True) == []
+    assert encoder.encode(picture(1), 50, key=False) == []
+    assert len(encoder.encode(picture(2), 101, key=False)) == 1
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_damaged_frames_are_refused_and_harm_nothing(codec: str) -> None:
+    encoder = Encoder(codec, WIDTH, HEIGHT, bitrate=500_000, frames=30)
+    decoder = Decoder(codec)
+    (first,) = encoder.encode(picture(0), 0, key=True)
+    for damaged in (b"\xff" * 400, first.data[:40], first.data[20:], b"\0"):
+        with contextlib.suppress(ValueError):
+            list(decoder.decode(damaged, 0))
+    (second,) = encoder.encode(picture(1), STEP, key=True)
+    assert len(list(decoder.decode(second.data, STEP))) == 1
+
+
+def test_without_pyav_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(VideoUnavailable, match=r"pip install 'roomful\[video\]'"):
+        check_available()
