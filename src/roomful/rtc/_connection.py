@@ -195,9 +195,12 @@ class Connection:
         goodbye: DisconnectReason | None = None
         try:
             while True:
-                ended = await self.presence.until_ended()
+                presence = self.presence
+                ended = await presence.until_ended()
                 self._settled.clear()
+                presence.on_change = self._watch_media
                 await self._recover(ended)
+                presence.on_change = lambda: None
                 self._settled.set()
         except Left as left:
             reason = left.reason
@@ -226,6 +229,7 @@ class Connection:
         if ended.action == Action.DISCONNECT:
             raise Left(ended.reason)
         logger.warning("reconnecting: %s", ended.why)
+        self._watch_media()
         loop = asyncio.get_running_loop()
         began = loop.time()
         fresh = ended.action == Action.RECONNECT
@@ -263,20 +267,14 @@ class Connection:
         raise Left(ended.reason)
 
     async def _resume(self) -> None:
-        presence = self.presence
-        assert presence is not None
-
-        def watch() -> None:
-            if presence.session.is_broken:
-                self._room.interrupted()
-
-        presence.on_change = watch
-        watch()
-        try:
-            await presence.resume(self.url, self.token, self._room.sync_state)
-        finally:
-            presence.on_change = lambda: None
+        assert self.presence is not None
+        await self.presence.resume(self.url, self.token, self._room.sync_state)
         self._room.resumed()
+
+    def _watch_media(self) -> None:
+        """A resume is told of only if it can be noticed."""
+        if self.presence is not None and self.presence.session.is_broken:
+            self._room.interrupted()
 
     async def _restart(self) -> None:
         assert self.presence is not None
