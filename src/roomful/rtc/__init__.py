@@ -66,6 +66,7 @@ from roomful.rtc.encoded_video import (
 )
 from roomful.rtc.event_emitter import EventEmitter
 from roomful.rtc.frame_processor import FrameProcessor
+from roomful.rtc.media_devices import MediaDevices
 from roomful.rtc.participant import LocalParticipant, Participant, RemoteParticipant
 from roomful.rtc.platform_audio import (
     AudioDeviceInfo,
@@ -155,6 +156,7 @@ __all__ = [
     "LocalTrack",
     "LocalTrackPublication",
     "LocalVideoTrack",
+    "MediaDevices",
     "NoiseCancellationOptions",
     "Participant",
     "ParticipantKind",

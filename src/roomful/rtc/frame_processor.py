@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-T = TypeVar("T")  # an AudioFrame or a VideoFrame
+if TYPE_CHECKING:
+    from roomful.rtc.audio_frame import AudioFrame
+    from roomful.rtc.video_frame import VideoFrame
+
+T = TypeVar("T", bound="AudioFrame | VideoFrame")
 
 
 class FrameProcessor(Generic[T], ABC):
