@@ -34,6 +34,7 @@ from roomful.rtc._enums import (
     SimulateScenarioKind,
 )
 from roomful.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
+from roomful.rtc.rpc import RpcInvocationData
 from roomful.rtc.room import ConnectError, EventTypes, Room, RoomOptions, RtcConfiguration
 from roomful.rtc.track import LocalAudioTrack, RemoteAudioTrack
 
@@ -716,4 +717,21 @@ async def test_who_was_moved_is_in_another_room_with_the_same_tracks(script: Scr
     await room.simulate_scenario(SimulateScenarioKind.SIMULATE_SIGNAL_RECONNECT)
     await log.sees("reconnected")
     assert script.seat.join.participant_sid == "PA_moved"
+    await room.disconnect()
+
+
+async def test_methods_that_are_registered_are_known_by_name(script: ScriptedServer) -> None:
+    """livekit-agents calls handlers that others have registered."""
+    room, _ = await connected(script)
+    me = room.local_participant
+
+    @me.register_rpc_method("decorated")
+    def decorated(invocation: RpcInvocationData) -> str:
+        return invocation.payload
+
+    assert me.register_rpc_method("given", decorated) is decorated
+    assert me._rpc_handlers == {"decorated": decorated, "given": decorated}
+    me.unregister_rpc_method("given")
+    me.unregister_rpc_method("given")
+    assert list(me._rpc_handlers) == ["decorated"]
     await room.disconnect()

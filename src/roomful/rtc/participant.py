@@ -447,6 +447,11 @@ class LocalParticipant(Participant):
         """Calls under way keep it."""
         self._room._rpc.remove_interceptor(interceptor)
 
+    @property
+    def _rpc_handlers(self) -> dict[str, RpcHandler]:
+        """Under the name by which livekit-agents takes them."""
+        return self._room._rpc.handlers
+
     @overload
     def register_rpc_method(self, method_name: str, handler: F) -> F: ...
     @overload
