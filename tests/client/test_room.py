@@ -34,8 +34,8 @@ from roomful.rtc._enums import (
     SimulateScenarioKind,
 )
 from roomful.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
-from roomful.rtc.rpc import RpcInvocationData
 from roomful.rtc.room import ConnectError, EventTypes, Room, RoomOptions, RtcConfiguration
+from roomful.rtc.rpc import RpcInvocationData
 from roomful.rtc.track import LocalAudioTrack, RemoteAudioTrack
 
 pytestmark = pytest.mark.asyncio
