@@ -233,9 +233,9 @@ class Connection:
         loop = asyncio.get_running_loop()
         began = loop.time()
         fresh = ended.action == Action.RECONNECT
-        told = False
+        told = asked = False
         for attempt in range(ATTEMPTS):
-            if attempt:
+            if attempt and not asked:
                 await asyncio.sleep(_delay(attempt))
             try:
                 if not fresh:
@@ -253,14 +253,16 @@ class Connection:
                 if error.is_forbidden:
                     raise Left(DisconnectReason.JOIN_FAILURE) from error
                 # Who was not reached may know the session still.
+                asked = error.leave is not None and not fresh
                 reached = error.leave is not None or error.status
                 fresh = fresh or bool(reached) or loop.time() - began > RESUME_WITHIN
             except Interrupted as interrupted:
-                why = interrupted
+                why, asked = interrupted, False
                 if interrupted.ended.action == Action.DISCONNECT:
                     raise Left(interrupted.ended.reason) from interrupted
                 fresh = True
             except TimeoutError:
+                asked = False
                 why = TimeoutError(f"ICE: {NO_MEDIA}")
                 fresh = True
             logger.warning("reconnecting failed (%d of %d): %s", attempt + 1, ATTEMPTS, why)
