@@ -21,11 +21,15 @@ from typing import Any
 import faults
 from namespace import Link, open_link
 from peers import Peer, run_program
+from python.sdk import VARIABLE
 from served import OURS, REFERENCE, SIGNAL_PORT, TCP_PORT, TURN_PORT, Served
 
 HERE = Path(__file__).resolve().parent
 RECORD = HERE / "record"
 CLIENTS = {"python": "witness.py", "chromium": "browser_witness.py"}
+#: Our own client is on the same program.
+OWN = "roomful"
+PROGRAMS = {**CLIENTS, OWN: CLIENTS["python"]}
 MODES = ("single", "dual")
 #: Seconds between two numbered messages.
 INTERVAL = 0.1
@@ -35,7 +39,7 @@ BEFORE, AFTER = 2.0, 3.0
 RECOVERY, FLUSH = 90.0, 5.0
 #: What may run at once, and what a cell with that client takes of it.
 AT_ONCE = 6
-WEIGHT = {"python": 1, "chromium": 2}
+WEIGHT = {"python": 1, "chromium": 2, OWN: 1}
 #: Clients that ended without a word: they start, join and hear each other first.
 ATTEMPTS = 2
 
@@ -184,12 +188,13 @@ async def play(server: str, cell: Cell) -> Outcome:
 
 async def break_call(server: Served, link: Link, cell: Cell, fault: Fault, interval: float) -> Outcome:
     """What comes of a fault in a call of two, who number their messages, one in so many seconds."""
-    client_program = link.client.command(sys.executable, str(HERE / CLIENTS[cell.client]), "client")
+    client_program = link.client.command(sys.executable, str(HERE / PROGRAMS[cell.client]), "client")
+    sdk = {VARIABLE: OWN} if cell.client == OWN else {}
     observer_program = link.server.command(sys.executable, str(HERE / CLIENTS["python"]), "observer")
     async with (
         server.running(),
         run_program("observer", *observer_program) as observer,
-        run_program("client", *client_program) as client,
+        run_program("client", *client_program, environment=sdk) as client,
     ):
         single = cell.mode == "single"
         await observer.join(server.url, server.token("observer"), single, False)

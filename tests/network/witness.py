@@ -1,6 +1,6 @@
-"""Whoever plays in the matrix on PyPI's `livekit`: it publishes a tone and numbered messages and notes,
-with times, what comes of the other's. Told what to do by lines on its input (see peers.run_program); diary.js
-is the same for browsers."""
+"""Whoever plays in the matrix on PyPI's `livekit` or on ours: it publishes a tone and numbered messages and
+notes, with times, what comes of the other's. Told what to do by lines on its input (see peers.run_program);
+diary.js is the same for browsers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from livekit import rtc
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "interop"))
 from lines import answer_lines, methods_of
 from python.media import RATE, SOUND, Sound
+from python.sdk import rtc
 from python.stage import Person
 
 TONE = 440
