@@ -268,8 +268,11 @@ impl Peer {
         servers: Vec<(Vec<String>, String, String)>,
         relay_only: bool,
     ) {
-        // Host candidates are the only ways so far.
-        let _ = (py, servers, relay_only);
+        py.detach(|| {
+            if let Some(handle) = &*self.handle() {
+                handle.set_ice_servers(servers, relay_only);
+            }
+        });
     }
 
     fn add_receivers(&self, py: Python<'_>, audio: usize, video: usize) {

@@ -13,12 +13,10 @@ use crate::sdp::{Description, Setup};
 use crate::transport::{
     DtlsRole, Fingerprint, FiveTuple, IceCredentials, IceRole, Identity, Limits, LocalCandidate,
     OutgoingCandidate, Protocol, RemoteParameters, Transmit, Transport, TransportConfig,
-    TransportState, parse_candidate,
+    TransportState,
 };
-use crate::turn::{Client, ClientConfig, Framing};
-
-/// Candidates of the server that are looked at.
-const MAX_WAITING: usize = 16;
+use crate::turn::ClientConfig;
+use crate::turn::relay::Relay;
 
 /// How a probe reaches the server's media.
 #[derive(Clone, Debug)]
@@ -72,16 +70,9 @@ pub enum Failure {
 pub struct Probe {
     way: Way,
     transport: Transport,
-    relay: Option<Client>,
+    relay: Option<Relay>,
     /// The server's side, until checks begin: a relay first has to be had.
     remote: Option<RemoteParameters>,
-    /// The server's candidates that wait for the relay to take them.
-    waiting: Vec<(SocketAddr, String)>,
-    /// Some candidate is reached through the relay.
-    reachable: bool,
-    /// Why one is not.
-    refused: Option<String>,
-    turn_frames: Framing,
     ice_frames: Unframer,
     failure: Option<Failure>,
     outgoing: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
@@ -141,17 +132,13 @@ impl Probe {
             Way::Tcp { local, .. } => {
                 transport.add_outgoing_candidate(now, OutgoingCandidate::ActiveTcp(*local));
             }
-            Way::Relay { turn, .. } => relay = Some(Client::new(turn.clone(), now)),
+            Way::Relay { turn, .. } => relay = Some(Relay::new(turn.clone(), now)),
         }
         let mut probe = Self {
             way,
             transport,
             relay,
             remote: Some(remote),
-            waiting: Vec::new(),
-            reachable: false,
-            refused: None,
-            turn_frames: Framing::default(),
             ice_frames: Unframer::default(),
             failure: None,
             outgoing: VecDeque::new(),
@@ -168,12 +155,9 @@ impl Probe {
 
     /// A `candidate:…` line of the server; those of another way are ignored.
     pub fn add_candidate(&mut self, now: Instant, line: &str) {
-        if self.relay.is_none() {
-            let _ = self.transport.add_remote_candidate(now, line);
-        } else if let Ok(Some(candidate)) = parse_candidate(line)
-            && self.waiting.len() < MAX_WAITING
-        {
-            self.waiting.push((candidate.addr(), line.into()));
+        match &mut self.relay {
+            None => drop(self.transport.add_remote_candidate(now, line)),
+            Some(relay) => relay.add_candidate(line),
         }
         self.settle(now);
     }
@@ -195,22 +179,6 @@ impl Probe {
                     self.failure.get_or_insert(Failure::Stream("ICE over TCP"));
                 }
             }
-            Way::Relay { turn, .. } if turn.stream => {
-                self.turn_frames.push(bytes);
-                loop {
-                    match self.turn_frames.next_packet() {
-                        Ok(Some(packet)) => {
-                            let packet = packet.to_vec();
-                            self.relayed(now, &packet);
-                        }
-                        Ok(None) => break,
-                        Err(_) => {
-                            self.failure.get_or_insert(Failure::Stream("TURN"));
-                            break;
-                        }
-                    }
-                }
-            }
             Way::Relay { .. } => self.relayed(now, bytes),
         }
         self.settle(now);
@@ -223,7 +191,7 @@ impl Probe {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        let relay = self.relay.as_ref().and_then(Client::poll_timeout);
+        let relay = self.relay.as_ref().and_then(Relay::poll_timeout);
         let transport = self.transport.poll_timeout();
         relay.into_iter().chain(transport).min()
     }
@@ -263,7 +231,7 @@ impl Probe {
     /// The address that a TURN server named, once it has.
     #[must_use]
     pub fn relayed_address(&self) -> Option<SocketAddr> {
-        self.relay.as_ref().and_then(Client::relayed)
+        self.relay.as_ref().and_then(Relay::relayed)
     }
 
     /// For people: what was offered, what was tried, what answered.
@@ -289,11 +257,24 @@ impl Probe {
             .handle_datagram(now, &tuple, &mut packet.to_vec());
     }
 
-    fn relayed(&mut self, now: Instant, packet: &[u8]) {
-        let relay = self.relay.as_mut();
-        let data = relay.and_then(|relay| relay.handle(now, packet));
-        if let (Some((peer, data)), Some(relayed)) = (data, self.relayed_address()) {
-            self.receive(now, Protocol::Udp, relayed, peer, data);
+    fn relayed(&mut self, now: Instant, bytes: &[u8]) {
+        let Some(relay) = &mut self.relay else {
+            return;
+        };
+        let relayed = relay.relayed();
+        let transport = &mut self.transport;
+        let whole = relay.receive(now, bytes, |peer, data| {
+            if let Some(local) = relayed {
+                let tuple = FiveTuple {
+                    protocol: Protocol::Udp,
+                    local,
+                    remote: peer,
+                };
+                transport.handle_datagram(now, &tuple, data);
+            }
+        });
+        if whole.is_err() {
+            self.failure.get_or_insert(Failure::Stream("TURN"));
         }
     }
 
@@ -324,7 +305,7 @@ impl Probe {
                 }
                 (Way::Relay { local, server, .. }, Some(relay)) => {
                     let mut bytes = Vec::new();
-                    if relay.send(tuple.remote, &contents, &mut bytes) {
+                    if relay.wrap(tuple.remote, &contents, &mut bytes) {
                         self.outgoing.push_back((*local, *server, bytes));
                     }
                 }
@@ -341,21 +322,7 @@ impl Probe {
             self.failure
                 .get_or_insert(Failure::Turn(failure.to_string()));
         }
-        let mut bound = Vec::new();
-        if let Some(relayed) = relay.relayed() {
-            self.waiting.retain(|(peer, line)| {
-                if peer.is_ipv4() != relayed.is_ipv4() {
-                    return false;
-                }
-                relay.bind(now, *peer);
-                match relay.is_bound(*peer) {
-                    Ok(true) => bound.push(line.clone()),
-                    Ok(false) => return true,
-                    Err(error) => self.refused = Some(format!("{peer}: {error}")),
-                }
-                false
-            });
-        }
+        let bound = relay.advance(now);
         while let Some(packet) = relay.poll_transmit() {
             self.outgoing.push_back((*local, *server, packet));
         }
@@ -366,14 +333,12 @@ impl Probe {
             self.transport.add_outgoing_candidate(now, outgoing);
             self.begin_checks(now);
         }
-        self.reachable |= !bound.is_empty();
         for line in bound {
             let _ = self.transport.add_remote_candidate(now, &line);
         }
-        if let (Some(refused), true, false) =
-            (&self.refused, self.waiting.is_empty(), self.reachable)
-        {
-            self.failure.get_or_insert(Failure::Peer(refused.clone()));
+        if let Some(refused) = self.relay.as_ref().and_then(Relay::refused) {
+            self.failure
+                .get_or_insert(Failure::Peer(refused.to_owned()));
         }
     }
 }
@@ -415,7 +380,7 @@ fn remote_parameters(answer: &str) -> Result<(RemoteParameters, Vec<String>), Fa
 mod tests {
     use super::*;
     use crate::turn::{
-        Leg, LegTransport, MediaAddresses, Route, Server, ServerConfig, credentials,
+        Framing, Leg, LegTransport, MediaAddresses, Route, Server, ServerConfig, credentials,
     };
 
     const OURS: &str = "198.51.100.20:50000";

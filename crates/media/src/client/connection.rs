@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
+use super::paths::{Outgoing, Paths};
 use super::receiving::Received;
 use super::{Client, ClientEvent};
 use crate::api::{ConnectionState, Target, TrackId};
@@ -21,7 +22,7 @@ use crate::track::clock::WallClock;
 use crate::track::receiver::Receiver;
 use crate::transport::{
     ChannelId, IceCredentials, IceRole, Identity, Limits, LocalCandidate, Transport,
-    TransportConfig, TransportEvent, parse_candidate,
+    TransportConfig, TransportEvent, TransportState,
 };
 
 /// Candidates that came before the description they belong to.
@@ -48,8 +49,9 @@ pub(super) struct Connection {
     pub(super) early_candidates: Vec<String>,
     /// Addresses that wait until the server has one of its own of that kind.
     pub(super) loopback: Vec<LocalCandidate>,
-    /// Candidates that the server was told.
-    pub(super) told: Vec<String>,
+    /// Beside datagrams of our own.
+    pub(super) paths: Paths,
+    pub(super) relay_only: bool,
     /// Number of our last offer.
     pub(super) offer_id: u32,
     pub(super) wants_negotiation: bool,
@@ -113,7 +115,8 @@ impl Connection {
             described: false,
             early_candidates: Vec::new(),
             loopback: Vec::new(),
-            told: Vec::new(),
+            paths: Paths::default(),
+            relay_only: false,
             offer_id: 0,
             wants_negotiation: false,
             reports: Vec::new(),
@@ -145,20 +148,6 @@ impl Connection {
         }
     }
 
-    /// Takes a candidate of the server's.
-    pub(super) fn add_candidate(&mut self, now: Instant, candidate: &str) {
-        if let Ok(Some(parsed)) = parse_candidate(candidate)
-            && parsed.addr().ip().is_loopback()
-        {
-            for own in self.loopback.drain(..) {
-                self.transport.add_local_candidate(now, own);
-            }
-        }
-        if let Err(error) = self.transport.add_remote_candidate(now, candidate) {
-            log::debug!("candidate ignored: {error}");
-        }
-    }
-
     pub(super) fn deadline(&mut self, now: Instant) -> Option<Instant> {
         let sinks = self.received.values().filter_map(Received::deadline).min();
         [
@@ -166,6 +155,7 @@ impl Connection {
             self.queue.deadline(now),
             self.receiver.deadline(now),
             sinks,
+            self.paths.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -181,8 +171,9 @@ impl Connection {
         }
     }
 
-    /// Writes what is to be sent into the outbox.
-    pub(super) fn flush(&mut self, now: Instant) {
+    /// Hands out what is to be sent.
+    pub(super) fn drain(&mut self, now: Instant, mut send: impl FnMut(Outgoing<'_>)) {
+        self.settle_paths(now);
         if let Some(tuple) = self.transport.destination().filter(|_| self.connected) {
             self.outbox.write_media(
                 now,
@@ -196,6 +187,13 @@ impl Connection {
         self.reports.clear();
         while let Some(transmit) = self.transport.poll_transmit(now) {
             self.outbox.push(transmit.tuple, &transmit.contents);
+        }
+        let paths = &self.paths;
+        self.outbox
+            .drain(|datagrams| paths.route(datagrams, &mut send));
+        self.paths.flush(&mut send);
+        if self.transport.state() == TransportState::Closed {
+            self.close_paths(&mut send);
         }
     }
 }

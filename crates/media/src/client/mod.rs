@@ -11,6 +11,7 @@ mod data;
 mod ends;
 mod frames;
 mod negotiation;
+mod paths;
 mod receiving;
 mod sending;
 
@@ -25,15 +26,15 @@ pub use self::data::Backlog;
 use self::data::Outlet;
 pub use self::ends::{AudioSource, OpusFrame, PacketSink};
 pub use self::frames::{FrameReader, ReceivedFrame, VideoLayer, VideoSpec};
+pub use self::paths::{LinkId, Outgoing, Request, TurnServer, TurnTransport};
 pub use self::sending::AudioSpec;
 use self::sending::Sending;
 use crate::api::{ConnectionState, MediaKind, SdpKind, Target, TrackId};
 use crate::data::Channel;
-use crate::outbox::Datagrams;
 use crate::random::Random;
 use crate::track::clock::WallClock;
 use crate::track::receiver::Ingress;
-use crate::transport::{FiveTuple, Identity, LocalCandidate, Way};
+use crate::transport::{FiveTuple, Identity, LocalCandidate, Received, Way};
 
 /// How a client is set up.
 #[derive(Clone)]
@@ -123,6 +124,7 @@ pub struct Client {
     connections: Vec<Connection>,
     sending: BTreeMap<TrackId, Sending>,
     outlets: [Outlet; 3],
+    turn: Vec<TurnServer>,
     events: VecDeque<ClientEvent>,
     ingress: Vec<Ingress>,
 }
@@ -158,6 +160,7 @@ impl Client {
             connections,
             sending: BTreeMap::new(),
             outlets: Outlet::all(),
+            turn: Vec::new(),
             events: VecDeque::new(),
             ingress: Vec::new(),
         }
@@ -199,11 +202,19 @@ impl Client {
         tuple: &FiveTuple,
         datagram: &mut [u8],
     ) {
-        use crate::transport::Received;
+        if self.take_relayed(now, target, tuple.remote, datagram) {
+            return;
+        }
         let Some(connection) = self.connection(target) else {
             return;
         };
-        match connection.transport.handle_datagram(now, tuple, datagram) {
+        let received = connection.transport.handle_datagram(now, tuple, datagram);
+        self.take_received(now, target, received, datagram);
+    }
+
+    /// Takes what a datagram turned out to be.
+    fn take_received(&mut self, now: Instant, target: Target, received: Received, datagram: &[u8]) {
+        match received {
             Received::Rtp(range) => {
                 if let Some(packet) = datagram.get(range) {
                     self.take_rtp(now, target, packet);
@@ -223,6 +234,7 @@ impl Client {
         for connection in &mut self.connections {
             connection.handle_timeout(now);
         }
+        self.paths_due(now);
         self.send_due(now);
         self.play_due(now);
     }
@@ -243,14 +255,13 @@ impl Client {
     }
 
     /// Ends a turn: negotiates what waits and hands out all datagrams.
-    pub fn drain(&mut self, now: Instant, mut send: impl FnMut(Target, Datagrams<'_>)) {
+    pub fn drain(&mut self, now: Instant, mut send: impl FnMut(Target, Outgoing<'_>)) {
         for at in 0..self.connections.len() {
             self.take_transport_events(at);
             self.offer(at);
             if let Some(connection) = self.connections.get_mut(at) {
-                connection.flush(now);
                 let target = connection.target;
-                connection.outbox.drain(|datagrams| send(target, datagrams));
+                connection.drain(now, |outgoing| send(target, outgoing));
             }
         }
         self.tell_room();

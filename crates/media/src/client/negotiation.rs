@@ -87,7 +87,7 @@ impl Client {
         let identity = Arc::clone(&self.identity);
         if let Some(connection) = self.connection(target) {
             connection.transport.restart_ice(now, credentials);
-            connection.told.clear();
+            connection.forget_candidates();
             connection.described = false;
             let local = connection.local(&identity);
             connection.negotiator.set_local(local);
@@ -188,7 +188,9 @@ impl Client {
             .transport
             .set_remote(now, &parameters)
             .map_err(|error| error.to_string())?;
-        connection.described = true;
+        if !std::mem::replace(&mut connection.described, true) {
+            connection.begin_paths(now);
+        }
         let early = std::mem::take(&mut connection.early_candidates);
         for candidate in remote.candidates.iter().chain(&early) {
             connection.add_candidate(now, candidate);
@@ -231,7 +233,7 @@ impl Client {
         }
     }
 
-    /// Hands out a local description, and after it the candidates that it does not hold.
+    /// Hands out a local description. It holds our candidates: other ways are ours alone to try.
     fn tell(&mut self, at: usize, kind: SdpKind, description: LocalDescription, id: u32) {
         let Some(connection) = self.connections.get_mut(at) else {
             return;
@@ -243,6 +245,5 @@ impl Client {
             sdp: description.sdp,
             id,
         });
-        connection.told = connection.transport.local_candidates();
     }
 }

@@ -8,6 +8,7 @@ mod external;
 mod faults;
 pub(crate) mod gate;
 mod socket;
+mod stream;
 mod worker;
 
 use std::io;

@@ -16,6 +16,12 @@ pub fn parse_remote(line: &str) -> Result<Option<Candidate>, TransportError> {
     parse(line, false)
 }
 
+/// The address of a passive TCP candidate (RFC 6544), which somebody may connect to; `None` for any other line.
+pub fn parse_passive(line: &str) -> Option<SocketAddr> {
+    let candidate = parse(line, true).ok()??;
+    (candidate.proto() == is::Protocol::Tcp).then(|| candidate.addr())
+}
+
 /// [`parse_remote`] for who may also connect to passive TCP candidates.
 pub(super) fn parse(line: &str, connects: bool) -> Result<Option<Candidate>, TransportError> {
     let line = line.trim();

@@ -88,6 +88,10 @@ pub(super) struct Ice {
     connects: bool,
     /// Only TCP candidates are offered and taken.
     tcp_only: bool,
+    /// Nothing but our own relays is used.
+    relay_only: bool,
+    /// Addresses that TURN servers relay for us.
+    relays: Vec<SocketAddr>,
     credentials: IceCredentials,
     tuples: Vec<Validated>,
     admissions: u32,
@@ -130,6 +134,8 @@ impl Ice {
             candidates: Vec::with_capacity(candidates.len()),
             connects: false,
             tcp_only: false,
+            relay_only: false,
+            relays: Vec::new(),
             credentials,
             tuples: Vec::new(),
             admissions: 0,
@@ -199,7 +205,7 @@ impl Ice {
                 .candidates
                 .iter()
                 .any(|local| local.address == candidate.addr() && Some(local.protocol) == protocol);
-            let offered = !self.tcp_only || protocol == Some(Protocol::Tcp);
+            let offered = !self.relay_only && (!self.tcp_only || protocol == Some(Protocol::Tcp));
             if ours && offered && candidate.kind() == is::CandidateKind::Host {
                 lines.push(candidate.to_sdp_string());
             }
@@ -236,12 +242,24 @@ impl Ice {
             return false;
         }
         self.connects |= protocol == Protocol::Tcp;
+        if let OutgoingCandidate::Relayed(address) = candidate {
+            self.relays.push(address);
+        }
         self.candidates.push(LocalCandidate {
             protocol,
             address,
             base: None,
         });
         true
+    }
+
+    pub(super) fn set_relay_only(&mut self, relay_only: bool) {
+        self.relay_only = relay_only;
+    }
+
+    /// Whether a way of ours may be used.
+    fn allows(&self, local: SocketAddr) -> bool {
+        !self.relay_only || self.relays.contains(&local)
     }
 
     /// Nothing that is not there can be insisted on: without TCP candidates nothing changes.
@@ -395,7 +413,7 @@ impl Ice {
         tuple: &FiveTuple,
         datagram: &[u8],
     ) -> Result<(), DropReason> {
-        if self.failed {
+        if self.failed || !self.allows(tuple.local) {
             return Err(DropReason::Stun);
         }
         let message = StunMessage::parse(datagram).map_err(|_| DropReason::Stun)?;
@@ -493,7 +511,9 @@ impl Ice {
         let selected = self.selected?;
         // Told by the address: a peer's check may come before its candidate, or that may not have been taken.
         let remote = selected.remote;
-        let relayed = is_relayed(remote) || self.relayed.contains(&remote);
+        let relayed = is_relayed(remote)
+            || self.relayed.contains(&remote)
+            || self.relays.contains(&selected.local);
         Some(match selected.protocol {
             _ if relayed => Way::Relay,
             Protocol::Udp => Way::Udp,
@@ -530,11 +550,14 @@ impl Ice {
             };
             let contents: Vec<u8> = transmit.contents.into();
             let tuple = self.path(protocol, transmit.source, transmit.destination);
-            if self.failed {
+            if self.failed || !self.allows(tuple.local) {
                 continue;
             }
             let check = contents.starts_with(&[0, 1]);
-            if check && !self.may_check(tuple.remote) {
+            // Over ways that we opened we ask whom we like.
+            let own = self.relays.contains(&tuple.local)
+                || self.connects && tuple.protocol == Protocol::Tcp;
+            if check && !own && !self.may_check(tuple.remote) {
                 self.counters.checks_withheld += 1;
                 continue;
             }

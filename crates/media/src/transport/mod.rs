@@ -34,7 +34,7 @@ use dtls::Session;
 use ice::{Health, Ice, IceEvent, earliest};
 use sctp::{Sctp, SctpEvent};
 
-pub use candidate::parse_remote as parse_candidate;
+pub use candidate::{parse_passive, parse_remote as parse_candidate};
 pub use dcep::{Dcep, DcepError, parse as parse_dcep, write as write_dcep};
 pub use dtls::{Fingerprint, Identity};
 pub use tuple::{FiveTuple, Protocol, Transmit};
@@ -135,6 +135,11 @@ impl Transport {
     /// Whether that is the selected path, and the peer was heard on it in the last seconds.
     pub fn holds(&self, now: Instant, tuple: &FiveTuple) -> bool {
         self.ice.holds(now, tuple)
+    }
+
+    /// From now on only relayed candidates of our own are used, or all again.
+    pub fn set_relay_only(&mut self, relay_only: bool) {
+        self.ice.set_relay_only(relay_only);
     }
 
     /// How the selected path goes, or the last one that was: `None` before there was any.

@@ -21,6 +21,7 @@ mod client;
 mod credentials;
 mod framing;
 mod message;
+pub(crate) mod relay;
 mod server;
 #[cfg(test)]
 mod tests;

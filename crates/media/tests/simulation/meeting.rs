@@ -13,7 +13,7 @@ use roomful_media::api::{
     TrackSpec,
 };
 use roomful_media::client::{
-    AudioSource, AudioSpec, Client, ClientConfig, ClientEvent, OpusFrame, PacketSink,
+    AudioSource, AudioSpec, Client, ClientConfig, ClientEvent, OpusFrame, Outgoing, PacketSink,
 };
 use roomful_media::data::Channel;
 use roomful_media::track::MediaPacket;
@@ -411,7 +411,10 @@ impl Meeting {
         let now = self.now;
         let guest = &mut self.guests[index];
         let mut datagrams = Vec::new();
-        guest.client.drain(now, |_, batch| {
+        guest.client.drain(now, |_, outgoing| {
+            let Outgoing::Datagrams(batch) = outgoing else {
+                return;
+            };
             for contents in batch.contents.chunks(batch.segment.max(1)) {
                 datagrams.push(Datagram {
                     source: batch.tuple.local,

@@ -4,6 +4,7 @@
 //! of its parent's is touched.
 
 mod inbox;
+mod lines;
 mod turns;
 
 use std::io;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use mio::Poll;
 
 pub use self::inbox::{Inbox, Notifier};
+pub use self::lines::IceServer;
 use self::turns::{Turns, Visitor};
 use super::bell::Bell;
 use super::socket::UdpSocket;
@@ -218,6 +220,32 @@ impl ClientHandle {
         self.hub.send(Message::Call(self.id, Box::new(act)));
     }
 
+    /// The servers that may relay for it, and whether nothing else is to be used. Names are asked for on a thread
+    /// of its own.
+    pub fn set_ice_servers(&self, servers: Vec<IceServer>, relay_only: bool) {
+        self.call(move |client, now| client.set_turn_servers(now, Vec::new(), relay_only));
+        let caller = self.caller();
+        let resolve = move || {
+            let turn = lines::resolve(&servers);
+            if !turn.is_empty() {
+                caller.call(move |client, now| client.set_turn_servers(now, turn, relay_only));
+            }
+        };
+        let thread = std::thread::Builder::new().name("roomful-rtc-dns".into());
+        if let Err(error) = thread.spawn(resolve) {
+            log::warn!("cannot ask for TURN servers' addresses: {error}");
+        }
+    }
+
+    /// A way to the client that does not keep it.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller {
+            id: self.id,
+            hub: Arc::downgrade(&self.hub),
+        }
+    }
+
     fn backlog(&self, channel: Channel) -> Option<&Arc<Backlog>> {
         let mut backlogs = self.backlogs.iter();
         backlogs
@@ -242,6 +270,22 @@ impl ClientHandle {
     #[must_use]
     pub fn buffered(&self, channel: Channel) -> u64 {
         self.backlog(channel).map_or(0, |it| it.waiting())
+    }
+}
+
+/// See [`ClientHandle::caller`].
+#[derive(Clone)]
+pub struct Caller {
+    id: u64,
+    hub: Weak<Hub>,
+}
+
+impl Caller {
+    /// As [`ClientHandle::call`]; nothing happens when the client is gone.
+    pub fn call(&self, act: impl FnOnce(&mut Client, Instant) + Send + 'static) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.send(Message::Call(self.id, Box::new(act)));
+        }
     }
 }
 

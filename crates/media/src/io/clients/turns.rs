@@ -11,8 +11,9 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::Message;
 use super::inbox::{Inbox, Notifier};
+use super::lines::{Line, Progress};
 use crate::api::Target;
-use crate::client::{Client, ClientEvent};
+use crate::client::{Client, ClientEvent, Outgoing, Request};
 use crate::io::bell::{Bell, WAKE};
 use crate::io::faults::Faults;
 use crate::io::socket::{ReceiveBuffers, UdpSocket};
@@ -20,13 +21,18 @@ use crate::transport::{FiveTuple, Protocol};
 
 /// Batches read from a socket before others have their turn.
 const BATCHES_A_TURN: usize = 16;
-/// Sockets a client may have.
-const SOCKETS: usize = 16;
+/// Sockets a client may have: the first few are UDP's, the others streams'.
+const SOCKETS: usize = 32;
+const UDP_SOCKETS: usize = 4;
+/// Reads of a stream before others have their turn.
+const READS_A_TURN: usize = 16;
 
 /// A client on the thread.
 pub(super) struct Visitor {
     client: Client,
     sockets: Vec<(Target, UdpSocket)>,
+    /// By the number of their token.
+    lines: BTreeMap<usize, Line>,
     inbox: Arc<Inbox<ClientEvent>>,
     deadline: Option<Instant>,
     /// Something happened to it in this turn.
@@ -42,6 +48,7 @@ impl Visitor {
         Self {
             client,
             sockets,
+            lines: BTreeMap::new(),
             inbox,
             deadline: None,
             touched: true,
@@ -49,7 +56,7 @@ impl Visitor {
     }
 
     fn register(&mut self, registry: &Registry, id: u64) -> io::Result<()> {
-        for (index, (_, socket)) in self.sockets.iter_mut().enumerate().take(SOCKETS) {
+        for (index, (_, socket)) in self.sockets.iter_mut().enumerate().take(UDP_SOCKETS) {
             let token = Token(id as usize * SOCKETS + index);
             registry.register(socket.source(), token, Interest::READABLE)?;
         }
@@ -58,6 +65,76 @@ impl Visitor {
 
     fn is_readable(&self) -> bool {
         self.sockets.iter().any(|(_, socket)| socket.readable)
+            || self.lines.values().any(|line| line.ready)
+    }
+
+    /// Something happened to the socket with that number.
+    fn wake(&mut self, index: usize) {
+        if let Some(line) = self.lines.get_mut(&index) {
+            line.ready = true;
+        } else if let Some((_, socket)) = self.sockets.get_mut(index) {
+            socket.readable = true;
+        }
+    }
+
+    /// Opens and closes streams, as the client wants.
+    fn follow_requests(&mut self, registry: &Registry, id: u64) {
+        while let Some(request) = self.client.poll_request() {
+            match request {
+                Request::Connect {
+                    target,
+                    link,
+                    remote,
+                    tls,
+                } => {
+                    let free = (UDP_SOCKETS..SOCKETS).find(|index| !self.lines.contains_key(index));
+                    let line = free.map(|index| {
+                        let token = Token(id as usize * SOCKETS + index);
+                        let to = (target, link);
+                        Line::connect(registry, token, to, remote, tls.as_deref())
+                            .map(|line| (index, line))
+                    });
+                    match line {
+                        Some(Ok((index, line))) => drop(self.lines.insert(index, line)),
+                        Some(Err(error)) => {
+                            log::debug!("no stream to {remote}: {error}");
+                            self.client.link_closed(target, link);
+                        }
+                        None => self.client.link_closed(target, link),
+                    }
+                }
+                Request::Close { target, link } => self
+                    .lines
+                    .retain(|_, line| (line.target, line.link) != (target, link)),
+            }
+        }
+    }
+
+    fn read_lines(&mut self, now: Instant) {
+        let Self { client, lines, .. } = self;
+        let mut buffer = [0; 16 << 10];
+        lines.retain(|_, line| {
+            for _ in 0..READS_A_TURN {
+                if !line.ready {
+                    break;
+                }
+                self.touched = true;
+                let (target, link) = (line.target, line.link);
+                match line.poll(&mut buffer) {
+                    Progress::Open(local) => client.link_open(now, target, link, local),
+                    Progress::Read(count) => {
+                        let read = buffer.get(..count).unwrap_or_default();
+                        client.link_read(now, target, link, read);
+                    }
+                    Progress::Nothing => {}
+                    Progress::Ended => {
+                        client.link_closed(target, link);
+                        return false;
+                    }
+                }
+            }
+            true
+        });
     }
 
     /// Reads what came, and does what is due.
@@ -84,6 +161,7 @@ impl Visitor {
                 }
             }
         }
+        self.read_lines(now);
         if self.deadline.is_some_and(|at| at <= now) {
             self.touched = true;
             self.client.handle_timeout(now);
@@ -92,14 +170,22 @@ impl Visitor {
 
     /// Sends what is to be sent and tells what happened.
     fn settle(&mut self, now: Instant, notifier: &Notifier) {
-        let sockets = &self.sockets;
-        self.client.drain(now, |target, datagrams| {
-            let FiveTuple { local, remote, .. } = datagrams.tuple;
-            let socket = sockets.iter().find(|(of, socket)| {
-                *of == target && socket.address().is_ipv4() == remote.is_ipv4()
-            });
-            if let Some((_, socket)) = socket {
-                socket.send(local.ip(), remote, datagrams.contents, datagrams.segment);
+        let (sockets, lines) = (&self.sockets, &mut self.lines);
+        self.client.drain(now, |target, outgoing| match outgoing {
+            Outgoing::Datagrams(datagrams) => {
+                let FiveTuple { local, remote, .. } = datagrams.tuple;
+                let socket = sockets.iter().find(|(of, socket)| {
+                    *of == target && socket.address().is_ipv4() == remote.is_ipv4()
+                });
+                if let Some((_, socket)) = socket {
+                    socket.send(local.ip(), remote, datagrams.contents, datagrams.segment);
+                }
+            }
+            Outgoing::Stream { link, bytes } => {
+                let is = |line: &&mut Line| (line.target, line.link) == (target, link);
+                if let Some(line) = lines.values_mut().find(is) {
+                    line.send(bytes);
+                }
             }
         });
         let events = std::iter::from_fn(|| self.client.poll_event());
@@ -148,9 +234,8 @@ impl Turns {
             }
             for event in ready.iter().filter(|event| event.token() != WAKE) {
                 let (id, index) = (event.token().0 / SOCKETS, event.token().0 % SOCKETS);
-                let visitor = self.visitors.get_mut(&(id as u64));
-                if let Some((_, socket)) = visitor.and_then(|it| it.sockets.get_mut(index)) {
-                    socket.readable = true;
+                if let Some(visitor) = self.visitors.get_mut(&(id as u64)) {
+                    visitor.wake(index);
                 }
             }
             if !faults.guard(|| self.turn()) {
@@ -173,10 +258,12 @@ impl Turns {
         let open = self.take_messages();
         let now = Instant::now();
         let (buffers, notifier) = (&mut self.buffers, &self.notifier);
-        self.visitors.retain(|_, visitor| {
+        let registry = self.poll.registry();
+        self.visitors.retain(|id, visitor| {
             let turn = || {
                 visitor.turn(now, buffers);
                 if visitor.touched {
+                    visitor.follow_requests(registry, *id);
                     visitor.settle(now, notifier);
                 }
             };

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use super::framing::Unframer;
-use super::stream::Stream;
+use crate::io::stream::Stream;
 use crate::transport::{FiveTuple, Protocol};
 use crate::turn::bucket::{Rate, Shares};
 use crate::turn::{Framing, Leg, LegTransport};

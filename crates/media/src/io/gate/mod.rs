@@ -9,7 +9,6 @@ pub(crate) mod framing;
 mod listener;
 mod members;
 mod relay;
-mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -29,9 +28,9 @@ use self::connections::{Connections, Speech};
 use self::listener::{Door, Listener, listen};
 use self::members::{Members, Membership};
 use self::relay::Relay;
-use self::stream::Stream;
 use super::bell::{Bell, Mailbox, WAKE};
 use super::faults::Faults;
+use super::stream::Stream;
 use super::worker::{Arrival, Sockets};
 use crate::api::Command;
 use crate::transport::{FiveTuple, Protocol};

@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::sync::Arc;
 
 use mio::net::TcpStream;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 /// A second or two of video.
 const MOST_UNWRITTEN: usize = 256 << 10;
@@ -14,7 +15,7 @@ const READS: usize = 16;
 
 pub(super) struct Stream {
     socket: TcpStream,
-    tls: Option<Box<ServerConnection>>,
+    tls: Option<Box<Connection>>,
     /// For the socket, as it is to be sent.
     unwritten: Vec<u8>,
 }
@@ -31,9 +32,27 @@ impl Stream {
     pub(super) fn tls(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
         let tls = ServerConnection::new(config).map_err(io::Error::other)?;
         Ok(Self {
-            tls: Some(Box::new(tls)),
+            tls: Some(Box::new(tls.into())),
             ..Self::plain(socket)
         })
+    }
+
+    /// The client's end, towards a server whose certificate is for `name`.
+    pub(super) fn tls_to(
+        socket: TcpStream,
+        config: Arc<ClientConfig>,
+        name: &str,
+    ) -> io::Result<Self> {
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        let tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(Self {
+            tls: Some(Box::new(tls.into())),
+            ..Self::plain(socket)
+        })
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
     }
 
     pub(super) fn source(&mut self) -> &mut impl mio::event::Source {

@@ -1,0 +1,553 @@
+//! The ways of a connection to the server beside datagrams of our own: TURN servers, and ICE over TCP.
+//!
+//! They are tried where datagrams bring nothing within a moment, or alone where that is wanted. Whoever drives
+//! the client opens the streams: [`Client::poll_request`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::Client;
+use super::connection::Connection;
+use crate::api::Target;
+use crate::io::gate::framing::{Unframer, frame};
+use crate::outbox::Datagrams;
+use crate::transport::{
+    FiveTuple, OutgoingCandidate, Protocol, Transport, parse_candidate, parse_passive,
+};
+use crate::turn::ClientConfig;
+use crate::turn::relay::Relay;
+
+/// How long datagrams of our own are given, before other ways are tried too.
+const HEAD_START: Duration = Duration::from_millis(600);
+/// Candidates of the server that are kept for ways that open later.
+const MOST_CANDIDATES: usize = 16;
+/// Streams that a connection opens at once.
+const MOST_LINKS: usize = 8;
+
+/// How a TURN server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnTransport {
+    Udp,
+    Tcp,
+    /// With the name that its certificate is for.
+    Tls(String),
+}
+
+/// A TURN server, by an address.
+#[derive(Clone, Debug)]
+pub struct TurnServer {
+    pub address: SocketAddr,
+    pub transport: TurnTransport,
+    pub username: String,
+    pub password: String,
+}
+
+/// A stream of a connection, by a number of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u32);
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Open a stream; then [`Client::link_open`], or [`Client::link_closed`] when it cannot be.
+    Connect {
+        target: Target,
+        link: LinkId,
+        remote: SocketAddr,
+        /// TLS, with a certificate for that name.
+        tls: Option<String>,
+    },
+    Close {
+        target: Target,
+        link: LinkId,
+    },
+}
+
+/// What a connection sends.
+#[derive(Debug)]
+pub enum Outgoing<'a> {
+    Datagrams(Datagrams<'a>),
+    /// To the end of a stream.
+    Stream {
+        link: LinkId,
+        bytes: &'a [u8],
+    },
+}
+
+/// What a stream is for.
+enum Link {
+    /// A passive candidate of the server, as its line has it. Our end is known once it is open.
+    Ice {
+        remote: SocketAddr,
+        line: String,
+        local: Option<SocketAddr>,
+        frames: Unframer,
+    },
+    /// The TURN server with that number.
+    Turn(usize),
+}
+
+enum Leg {
+    /// By datagrams of the connection's own sockets.
+    Datagrams(SocketAddr),
+    Stream(LinkId),
+}
+
+struct RelayPath {
+    relay: Relay,
+    leg: Leg,
+    /// The transport knows of it.
+    used: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Paths {
+    links: BTreeMap<LinkId, Link>,
+    next_link: u32,
+    relays: Vec<RelayPath>,
+    /// The server's candidates, as their lines have them.
+    candidates: Vec<String>,
+    /// Those that the transport has.
+    given: Vec<String>,
+    /// When other ways than datagrams are tried.
+    widen_at: Option<Instant>,
+    widened: bool,
+    pub(super) requests: VecDeque<Request>,
+}
+
+impl Paths {
+    /// The relay that a datagram of the connection's sockets is of.
+    fn relay_at(&mut self, remote: SocketAddr) -> Option<&mut RelayPath> {
+        self.relays
+            .iter_mut()
+            .find(|it| matches!(it.leg, Leg::Datagrams(server) if server == remote))
+    }
+
+    fn link_for(&self, tuple: &FiveTuple) -> Option<LinkId> {
+        let mut links = self.links.iter();
+        let is = |link: &Link| match link {
+            Link::Ice { remote, local, .. } => {
+                *remote == tuple.remote && *local == Some(tuple.local)
+            }
+            Link::Turn(_) => false,
+        };
+        links.find(|(_, link)| is(link)).map(|(id, _)| *id)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let relays = self.relays.iter().filter_map(|it| it.relay.poll_timeout());
+        relays.chain(self.widen_at).min()
+    }
+
+    /// Sends datagrams the way that their 5-tuple names.
+    pub(super) fn route(&self, datagrams: Datagrams<'_>, send: &mut impl FnMut(Outgoing<'_>)) {
+        let tuple = datagrams.tuple;
+        let packets = || datagrams.contents.chunks(datagrams.segment.max(1));
+        if tuple.protocol == Protocol::Tcp {
+            if let Some(link) = self.link_for(&tuple) {
+                let mut bytes = Vec::new();
+                for packet in packets() {
+                    // A packet that fits no frame is lost.
+                    let _ = frame(packet, &mut bytes);
+                }
+                send(Outgoing::Stream {
+                    link,
+                    bytes: &bytes,
+                });
+            }
+            return;
+        }
+        let mut relays = self.relays.iter();
+        let Some(path) = relays.find(|it| it.relay.relayed() == Some(tuple.local)) else {
+            return send(Outgoing::Datagrams(datagrams));
+        };
+        for packet in packets() {
+            let mut bytes = Vec::new();
+            if path.relay.wrap(tuple.remote, packet, &mut bytes) {
+                path.leg.send(&bytes, send);
+            }
+        }
+    }
+
+    /// What relays have to say to their servers.
+    pub(super) fn flush(&mut self, send: &mut impl FnMut(Outgoing<'_>)) {
+        for RelayPath { relay, leg, .. } in &mut self.relays {
+            while let Some(packet) = relay.poll_transmit() {
+                leg.send(&packet, send);
+            }
+        }
+    }
+}
+
+impl Leg {
+    fn send(&self, bytes: &[u8], send: &mut impl FnMut(Outgoing<'_>)) {
+        match self {
+            Self::Stream(link) => send(Outgoing::Stream { link: *link, bytes }),
+            Self::Datagrams(server) => {
+                let local: IpAddr = match server {
+                    SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                send(Outgoing::Datagrams(Datagrams {
+                    tuple: FiveTuple {
+                        protocol: Protocol::Udp,
+                        local: (local, 0).into(),
+                        remote: *server,
+                    },
+                    contents: bytes,
+                    segment: bytes.len(),
+                }));
+            }
+        }
+    }
+}
+
+/// Hands a packet that a relay unwrapped to the transport.
+fn relayed(
+    now: Instant,
+    transport: &mut Transport,
+    local: Option<SocketAddr>,
+    peer: SocketAddr,
+    data: &mut [u8],
+) -> Option<crate::transport::Received> {
+    let tuple = FiveTuple {
+        protocol: Protocol::Udp,
+        local: local?,
+        remote: peer,
+    };
+    Some(transport.handle_datagram(now, &tuple, data))
+}
+
+impl Connection {
+    /// Takes a candidate of the server's.
+    pub(super) fn add_candidate(&mut self, now: Instant, candidate: &str) {
+        if let Ok(Some(parsed)) = parse_candidate(candidate)
+            && parsed.addr().ip().is_loopback()
+        {
+            for own in self.loopback.drain(..) {
+                self.transport.add_local_candidate(now, own);
+            }
+        }
+        let known = self.paths.candidates.iter().any(|it| it == candidate);
+        if known || self.paths.candidates.len() >= MOST_CANDIDATES {
+            return;
+        }
+        self.paths.candidates.push(candidate.to_owned());
+        for path in &mut self.paths.relays {
+            path.relay.add_candidate(candidate);
+        }
+        if !self.relay_only {
+            self.give(now, candidate);
+            if self.paths.widened {
+                self.connect_passive(candidate.to_owned());
+            }
+        }
+    }
+
+    /// Gives the transport a candidate once.
+    fn give(&mut self, now: Instant, candidate: &str) {
+        if self.paths.given.iter().any(|it| it == candidate) {
+            return;
+        }
+        match self.transport.add_remote_candidate(now, candidate) {
+            Ok(true) => self.paths.given.push(candidate.to_owned()),
+            Ok(false) => {}
+            Err(error) => log::debug!("candidate ignored: {error}"),
+        }
+    }
+
+    /// Checks begin, at first or after an ICE restart: other ways wait for their turn.
+    pub(super) fn begin_paths(&mut self, now: Instant) {
+        let wait = if self.relay_only {
+            Duration::ZERO
+        } else {
+            HEAD_START
+        };
+        self.paths.widen_at = Some(now + wait);
+    }
+
+    /// What the server said of itself is void.
+    pub(super) fn forget_candidates(&mut self) {
+        self.paths.candidates.clear();
+        self.paths.given.clear();
+    }
+
+    fn widen(&mut self, now: Instant, servers: &[TurnServer], seed: u64) {
+        self.paths.widen_at = None;
+        if self.paths.widened || self.connected && self.transport.destination().is_some() {
+            return;
+        }
+        self.paths.widened = true;
+        for (number, server) in servers.iter().enumerate() {
+            if server.transport == TurnTransport::Udp {
+                let leg = Leg::Datagrams(server.address);
+                self.open_relay(now, server, leg, seed.wrapping_add(number as u64));
+            } else {
+                let tls = match &server.transport {
+                    TurnTransport::Tls(name) => Some(name.clone()),
+                    _ => None,
+                };
+                self.request(server.address, tls, Link::Turn(number));
+            }
+        }
+        if !self.relay_only {
+            for line in self.paths.candidates.clone() {
+                self.connect_passive(line);
+            }
+        }
+    }
+
+    fn open_relay(&mut self, now: Instant, server: &TurnServer, leg: Leg, seed: u64) {
+        let config = ClientConfig {
+            username: server.username.clone(),
+            password: server.password.clone(),
+            stream: matches!(leg, Leg::Stream(_)),
+            ipv6: false,
+            seed,
+        };
+        let mut relay = Relay::new(config, now);
+        for line in &self.paths.candidates {
+            relay.add_candidate(line);
+        }
+        self.paths.relays.push(RelayPath {
+            relay,
+            leg,
+            used: false,
+        });
+    }
+
+    fn connect_passive(&mut self, line: String) {
+        let Some(remote) = parse_passive(&line) else {
+            return;
+        };
+        let same =
+            |link: &Link| matches!(link, Link::Ice { remote: known, .. } if *known == remote);
+        if !self.paths.links.values().any(same) {
+            let link = Link::Ice {
+                remote,
+                line,
+                local: None,
+                frames: Unframer::default(),
+            };
+            self.request(remote, None, link);
+        }
+    }
+
+    fn request(&mut self, remote: SocketAddr, tls: Option<String>, link: Link) {
+        if self.paths.links.len() >= MOST_LINKS {
+            return;
+        }
+        let id = LinkId(self.paths.next_link);
+        self.paths.next_link += 1;
+        self.paths.links.insert(id, link);
+        self.paths.requests.push_back(Request::Connect {
+            target: self.target,
+            link: id,
+            remote,
+            tls,
+        });
+    }
+
+    /// Uses what relays have found.
+    pub(super) fn settle_paths(&mut self, now: Instant) {
+        let mut reached = Vec::new();
+        for path in &mut self.paths.relays {
+            let bound = path.relay.advance(now);
+            if !bound.is_empty()
+                && !path.used
+                && let Some(relayed) = path.relay.relayed()
+            {
+                path.used = true;
+                let candidate = OutgoingCandidate::Relayed(relayed);
+                self.transport.add_outgoing_candidate(now, candidate);
+            }
+            reached.extend(bound);
+        }
+        for line in reached {
+            self.give(now, &line);
+        }
+        self.paths.relays.retain(|path| match path.relay.failure() {
+            Some(failure) => {
+                log::info!("a TURN server is of no use: {failure}");
+                false
+            }
+            None => true,
+        });
+    }
+
+    /// Says goodbye to the relays.
+    pub(super) fn close_paths(&mut self, send: &mut impl FnMut(Outgoing<'_>)) {
+        for path in self.paths.relays.drain(..) {
+            if let Some(packet) = path.relay.close() {
+                path.leg.send(&packet, send);
+            }
+        }
+    }
+
+    fn handle_relay_timeouts(&mut self, now: Instant) {
+        for RelayPath { relay, .. } in &mut self.paths.relays {
+            if relay.poll_timeout().is_some_and(|due| due <= now) {
+                relay.handle_timeout(now);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// TURN servers to be tried, for connections that have no way yet. With `relay_only` nothing but relays is
+    /// used, from now on.
+    pub fn set_turn_servers(&mut self, now: Instant, servers: Vec<TurnServer>, relay_only: bool) {
+        self.turn = servers;
+        for connection in &mut self.connections {
+            connection.relay_only = relay_only;
+            connection.transport.set_relay_only(relay_only);
+            // They came late.
+            if std::mem::take(&mut connection.paths.widened) {
+                connection.paths.widen_at = Some(now);
+            }
+        }
+    }
+
+    /// What the driver is to do next.
+    pub fn poll_request(&mut self) -> Option<Request> {
+        let mut connections = self.connections.iter_mut();
+        connections.find_map(|it| it.paths.requests.pop_front())
+    }
+
+    pub(super) fn paths_due(&mut self, now: Instant) {
+        for at in 0..self.connections.len() {
+            let seed = self.random.u64();
+            let Some(connection) = self.connections.get_mut(at) else {
+                continue;
+            };
+            connection.handle_relay_timeouts(now);
+            if connection.paths.widen_at.is_some_and(|due| due <= now) {
+                connection.widen(now, &self.turn, seed);
+            }
+        }
+    }
+
+    /// A stream is open, and `local` our end of it.
+    pub fn link_open(&mut self, now: Instant, target: Target, link: LinkId, local: SocketAddr) {
+        let seed = self.random.u64();
+        let turn = &self.turn;
+        let Some(connection) = self.connections.get_mut(super::index(target)) else {
+            return;
+        };
+        match connection.paths.links.get_mut(&link) {
+            Some(Link::Ice {
+                local: end, line, ..
+            }) => {
+                *end = Some(local);
+                let line = line.clone();
+                let candidate = OutgoingCandidate::ActiveTcp(local);
+                connection.transport.add_outgoing_candidate(now, candidate);
+                connection.give(now, &line);
+            }
+            Some(Link::Turn(number)) => {
+                if let Some(server) = turn.get(*number).cloned() {
+                    connection.open_relay(now, &server, Leg::Stream(link), seed);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Takes what was read of a stream.
+    pub fn link_read(&mut self, now: Instant, target: Target, link: LinkId, bytes: &[u8]) {
+        let Some(connection) = self.connection(target) else {
+            return;
+        };
+        let mut media = Vec::new();
+        let Connection {
+            paths, transport, ..
+        } = connection;
+        let whole = match paths.links.get_mut(&link) {
+            Some(Link::Ice {
+                remote,
+                local: Some(local),
+                frames,
+                ..
+            }) => {
+                let tuple = FiveTuple {
+                    protocol: Protocol::Tcp,
+                    local: *local,
+                    remote: *remote,
+                };
+                let whole = frames.push(bytes, |packet| {
+                    let mut packet = packet.to_vec();
+                    let received = transport.handle_datagram(now, &tuple, &mut packet);
+                    media.push((received, packet));
+                });
+                whole.is_ok()
+            }
+            Some(Link::Turn(_)) => {
+                let mut relays = paths.relays.iter_mut();
+                let path = relays.find(|it| matches!(it.leg, Leg::Stream(known) if known == link));
+                path.is_none_or(|path| {
+                    let local = path.relay.relayed();
+                    let whole = path.relay.receive(now, bytes, |peer, data| {
+                        if let Some(received) = relayed(now, transport, local, peer, data) {
+                            media.push((received, data.to_vec()));
+                        }
+                    });
+                    whole.is_ok()
+                })
+            }
+            _ => true,
+        };
+        for (received, packet) in media {
+            self.take_received(now, target, received, &packet);
+        }
+        if !whole {
+            self.link_closed(target, link);
+            if let Some(connection) = self.connection(target) {
+                let close = Request::Close { target, link };
+                connection.paths.requests.push_back(close);
+            }
+        }
+    }
+
+    /// A stream could not be opened, or has ended.
+    pub fn link_closed(&mut self, target: Target, link: LinkId) {
+        if let Some(connection) = self.connection(target) {
+            connection.paths.links.remove(&link);
+            connection
+                .paths
+                .relays
+                .retain(|it| !matches!(it.leg, Leg::Stream(known) if known == link));
+        }
+    }
+
+    /// Takes a datagram that came from a TURN server; `false` when it is none.
+    pub(super) fn take_relayed(
+        &mut self,
+        now: Instant,
+        target: Target,
+        remote: SocketAddr,
+        datagram: &[u8],
+    ) -> bool {
+        let Some(connection) = self.connection(target) else {
+            return false;
+        };
+        let Connection {
+            paths, transport, ..
+        } = connection;
+        let Some(path) = paths.relay_at(remote) else {
+            return false;
+        };
+        let local = path.relay.relayed();
+        let mut media = Vec::new();
+        // Datagrams need no framing.
+        let _ = path.relay.receive(now, datagram, |peer, data| {
+            if let Some(received) = relayed(now, transport, local, peer, data) {
+                media.push((received, data.to_vec()));
+            }
+        });
+        for (received, packet) in media {
+            self.take_received(now, target, received, &packet);
+        }
+        true
+    }
+}
