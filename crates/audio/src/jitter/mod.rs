@@ -1,0 +1,686 @@
+//! The jitter buffer: packets of one stream of Opus in as they come, sound out at a steady pace.
+//!
+//! **How long it waits.** A packet's lateness is how much later it comes than the fastest packets of the last
+//! three seconds, by its timestamp. The delay that is aimed at covers the latest packet of 19 in 20 half
+//! seconds, of which older ones count less and less. The delay that is had is exact at each moment: the time
+//! since the fastest packet with what is played now could have been here. No level is smoothed or guessed,
+//! and losses don't disturb it.
+//!
+//! **How it gets there.** By cutting or repeating a period of the voice's pitch, at most one each 50 ms, or
+//! unheard in silence and at the beginning of what follows it.
+//!
+//! **What it does for a packet that isn't there at its time**, in this order: the copy in a later packet's
+//! redundancy (RED); the copy in the next packet (in-band FEC); concealment by libopus. Where nothing has
+//! come at all it conceals without counting the time, so that what is late is played late rather than lost.
+//! A pause in which no packet was sent (DTX) is no loss; comfort noise fills it.
+//!
+//! TODO
+
+mod delay;
+mod stats;
+mod stretch;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use roomful_media::codec::opus::is_dtx;
+use roomful_media::codec::red::Red;
+use roomful_media::rtp::{SequenceExtender, TimestampExtender};
+
+use crate::opus::{Decoder, GRAIN, OpusError, SAMPLE_RATE, fec_samples, packet_samples};
+use delay::DelayEstimator;
+pub use stats::JitterStats;
+use stretch::{MAX_LAG, MIN_LAG, Period};
+
+/// Samples of one channel in what is pulled: 10 ms.
+pub const BLOCK: usize = 480;
+/// Four seconds of the usual packets; the oldest go first.
+const MAX_PACKETS: usize = 200;
+const MAX_PACKET_BYTES: usize = 2_000;
+/// More than this from the line of the others, a packet is not late but from another time.
+const LEAP: i64 = 2_000_000;
+/// So many such packets in a row, and the stream begins anew.
+const LEAPS: u32 = 3;
+/// Microseconds over and under the target at which nothing is done. A period is cut only if so much is left
+/// over, so that it does not call for another to be put in.
+const EXCESS: i64 = 3_000;
+const LACK: i64 = 2_000;
+/// So many packets lost in ten seconds, and it waits for the packet after a lost one too, if packets lately
+/// carried copies.
+const LOSSES: f32 = 3.0;
+const COPIES: f32 = 0.5;
+/// What each pull multiplies those by: a third is left after ten seconds.
+const MEMORY: f32 = 0.999;
+/// A gap in the numbers counts for no more than so many.
+const LOSSES_AT_ONCE: u64 = 5;
+/// Microseconds.
+const COPY_DELAY: i64 = 20_000;
+/// Microseconds over the target from which periods are cut as fast as can be.
+const RUSH: i64 = 100_000;
+/// Microseconds over the target from which sound is skipped: nobody listened, or the path stood still.
+const SKIP: i64 = 1_000_000;
+/// Blocks between two changes of the length.
+const STRETCH_PAUSE: u32 = 5;
+/// How alike two stretches must be to be joined: as much when there is little to gain, as little at
+/// [`RUSH`].
+const LIKENESS: (f32, f32) = (0.9, 0.6);
+/// After so much concealment in one piece nothing of the voice is left; what follows is plain silence.
+const FADED: usize = SAMPLE_RATE as usize / 2;
+/// A sample up to this is silence.
+const SILENT: u16 = 8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JitterConfig {
+    /// 1 or 2, whatever the packets have.
+    pub channels: u8,
+    /// Aim at no less, as a video track may need it.
+    pub minimum_delay: Duration,
+    /// Aim at no more, at most a second.
+    pub maximum_delay: Duration,
+}
+
+impl Default for JitterConfig {
+    fn default() -> Self {
+        Self {
+            channels: 1,
+            minimum_delay: Duration::ZERO,
+            maximum_delay: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A packet as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    pub ssrc: u32,
+    pub sequence: u16,
+    pub timestamp: u32,
+    pub payload: &'a [u8],
+    /// The payload is redundant audio (RFC 2198) with Opus in it.
+    pub red: bool,
+}
+
+/// What a pulled block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing has come yet.
+    Nothing,
+    /// What was sent.
+    Sound,
+    /// Comfort noise in a pause.
+    Pause,
+    /// Made up for what is missing.
+    Concealed,
+}
+
+#[derive(Debug)]
+struct Packet {
+    number: u64,
+    arrived: Instant,
+    /// From another packet's redundancy.
+    rebuilt: bool,
+    samples: usize,
+    payload: Vec<u8>,
+}
+
+/// Where the next samples come from.
+enum Step {
+    /// It has not begun.
+    Wait,
+    /// Nothing is here, or it is held back to have the delay that is aimed at.
+    Bridge,
+    Decode {
+        timestamp: u64,
+    },
+    /// `gap` samples from the copy in the packet after them, at `timestamp`.
+    Recover {
+        timestamp: u64,
+        gap: usize,
+    },
+    /// Samples that are lost, up to the timestamp `until`.
+    Conceal {
+        until: u64,
+        samples: usize,
+    },
+}
+
+/// The stream that is being played.
+struct Stream {
+    ssrc: u32,
+    numbers: SequenceExtender,
+    timestamps: TimestampExtender,
+    delay: DelayEstimator,
+    /// By timestamp.
+    packets: BTreeMap<u64, Packet>,
+    /// Timestamp of the first sample that was not made yet; `None` until it begins.
+    next: Option<u64>,
+    /// Number of the last packet that was played.
+    last: u64,
+    /// Samples made since anything came, whose time is not counted yet.
+    bridged: usize,
+    /// The sender is silent: nothing is expected.
+    pause: bool,
+    leaps: u32,
+    /// How lately a packet came that holds a copy of one before it: 1, and fading.
+    copies: f32,
+    /// Packets that had not come at their time, lately, without those that came later.
+    losses: f32,
+}
+
+impl Stream {
+    fn new(now: Instant, arrival: &Arrival<'_>) -> Self {
+        let mut timestamps = TimestampExtender::default();
+        let timestamp = timestamps.extend(arrival.timestamp);
+        Self {
+            ssrc: arrival.ssrc,
+            numbers: SequenceExtender::default(),
+            timestamps,
+            delay: DelayEstimator::new(now, timestamp),
+            packets: BTreeMap::new(),
+            next: None,
+            last: 0,
+            bridged: 0,
+            pause: true,
+            leaps: 0,
+            copies: 0.0,
+            losses: 0.0,
+        }
+    }
+}
+
+pub struct JitterBuffer {
+    config: JitterConfig,
+    decoder: Decoder,
+    stream: Option<Stream>,
+    /// Samples made and not played, interleaved.
+    ready: Vec<i16>,
+    /// The last [`MAX_LAG`] that were played.
+    played: Vec<i16>,
+    /// What the sample at the end of `ready` is.
+    heard: Heard,
+    /// Mean distance from the target in microseconds, as long as it is played from packets.
+    excess: Option<i64>,
+    stretch_pause: u32,
+    stats: JitterStats,
+}
+
+impl JitterBuffer {
+    pub fn new(config: JitterConfig) -> Result<Self, OpusError> {
+        Ok(Self {
+            decoder: Decoder::new(config.channels)?,
+            config,
+            stream: None,
+            ready: Vec::new(),
+            played: Vec::new(),
+            heard: Heard::Nothing,
+            excess: None,
+            stretch_pause: 0,
+            stats: JitterStats::default(),
+        })
+    }
+
+    pub fn stats(&self) -> &JitterStats {
+        &self.stats
+    }
+
+    pub fn channels(&self) -> u8 {
+        self.config.channels
+    }
+
+    /// Aims at no less from now on.
+    pub fn set_minimum_delay(&mut self, delay: Duration) {
+        self.config.minimum_delay = delay;
+    }
+
+    /// What it aims at: the time that the slowest packets take longer than the fastest.
+    pub fn target_delay(&self) -> Duration {
+        self.stream.as_ref().map_or(Duration::ZERO, |stream| {
+            Duration::from_micros(self.target(stream).max(0) as u64)
+        })
+    }
+
+    /// The RTP timestamp of the next sample that is pulled, to keep a video track in step.
+    pub fn playout_timestamp(&self) -> Option<u32> {
+        let next = self.stream.as_ref()?.next?;
+        Some(next.wrapping_sub(self.ready_samples() as u64) as u32)
+    }
+
+    /// Takes a packet in. Malformed ones are counted and dropped.
+    pub fn insert(&mut self, now: Instant, arrival: &Arrival<'_>) {
+        self.stats.packets_received += 1;
+        let red = if arrival.red {
+            let Ok(red) = Red::parse(arrival.payload) else {
+                self.stats.malformed_packets += 1;
+                return;
+            };
+            Some(red)
+        } else {
+            None
+        };
+        let payload = red.map_or(arrival.payload, |red| red.primary);
+        let Some(samples) = packet_samples(payload).filter(|_| payload.len() <= MAX_PACKET_BYTES)
+        else {
+            self.stats.malformed_packets += 1;
+            return;
+        };
+        if !self.belongs(now, arrival) {
+            return;
+        }
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        let timestamp = stream.timestamps.extend(arrival.timestamp);
+        let number = stream.numbers.extend(arrival.sequence);
+        stream.delay.arrived(now, timestamp);
+        if red.is_some_and(|red| red.redundant().next().is_some()) || fec_samples(payload).is_some()
+        {
+            stream.copies = 1.0;
+        }
+        if let Some(red) = red {
+            let after = (stream.last, stream.next.unwrap_or(0).saturating_sub(1));
+            for earlier in red.recover(number, timestamp, after) {
+                let samples = packet_samples(earlier.data);
+                if let Some(samples) = samples.filter(|_| earlier.data.len() <= MAX_PACKET_BYTES)
+                    && !stream.packets.contains_key(&earlier.timestamp)
+                {
+                    let packet = Packet {
+                        number: earlier.number,
+                        arrived: now,
+                        rebuilt: true,
+                        samples,
+                        payload: earlier.data.to_vec(),
+                    };
+                    stream.packets.insert(earlier.timestamp, packet);
+                } else {
+                    self.stats.fec_packets_discarded += 1;
+                }
+            }
+        }
+        if stream.next.is_some_and(|next| timestamp < next) {
+            stream.losses = (stream.losses - 1.0).max(0.0);
+            self.stats.late_packets += 1;
+            self.stats.packets_discarded += 1;
+            return;
+        }
+        let packet = Packet {
+            number,
+            arrived: now,
+            rebuilt: false,
+            samples,
+            payload: payload.to_vec(),
+        };
+        if let Some(before) = stream.packets.insert(timestamp, packet) {
+            if before.rebuilt {
+                self.stats.fec_packets_discarded += 1;
+            } else {
+                self.stats.packets_discarded += 1;
+            }
+        }
+        while stream.packets.len() > MAX_PACKETS {
+            stream.packets.pop_first();
+            self.stats.packets_discarded += 1;
+        }
+    }
+
+    /// Begins anew for another source and for a leap in time; false for a packet that is out of time.
+    fn belongs(&mut self, now: Instant, arrival: &Arrival<'_>) -> bool {
+        let Some(stream) = &mut self.stream else {
+            self.stream = Some(Stream::new(now, arrival));
+            return true;
+        };
+        if stream.ssrc == arrival.ssrc {
+            let timestamp = stream.timestamps.peek(arrival.timestamp);
+            let number = stream.numbers.peek(arrival.sequence);
+            if stream.delay.lateness(now, timestamp).abs() < LEAP {
+                stream.leaps = 0;
+                return true;
+            }
+            // The next packet by its number is no stray one.
+            let follows = stream
+                .numbers
+                .highest()
+                .is_none_or(|last| number == last + 1);
+            stream.leaps += 1;
+            if !follows && stream.leaps < LEAPS {
+                self.stats.packets_discarded += 1;
+                return false;
+            }
+        }
+        self.stats.restarts += 1;
+        self.stream = Some(Stream::new(now, arrival));
+        true
+    }
+
+    /// Appends the next 10 ms, interleaved. `now` is when they begin to be heard; it should be called each
+    /// 10 ms, and where it isn't, what is too old is skipped.
+    pub fn pull(&mut self, now: Instant, out: &mut Vec<i16>) -> Heard {
+        let channels = usize::from(self.config.channels);
+        self.skip(now);
+        self.stretch(now);
+        let mut rounds = 0;
+        while self.ready.len() < BLOCK * channels {
+            rounds += 1;
+            // Each round makes at least one grain.
+            if rounds > BLOCK / GRAIN + 1 {
+                self.ready.resize(BLOCK * channels, 0);
+                break;
+            }
+            self.produce(now);
+        }
+        let start = out.len();
+        out.extend(self.ready.drain(..BLOCK * channels));
+        let block = out.get(start..).unwrap_or_default();
+        self.played.extend_from_slice(block);
+        let surplus = self.played.len().saturating_sub(MAX_LAG * channels);
+        self.played.drain(..surplus);
+        if self.heard != Heard::Nothing {
+            let loudest = block.iter().map(|s| s.unsigned_abs()).max().unwrap_or(0);
+            let level = f64::from(loudest.min(i16::MAX as u16)) / f64::from(i16::MAX);
+            let seconds = BLOCK as f64 / f64::from(SAMPLE_RATE);
+            self.stats.audio_level = level;
+            self.stats.total_audio_energy += level * level * seconds;
+            self.stats.total_samples_duration += seconds;
+            self.stats.total_samples_received += BLOCK as u64;
+        }
+        self.heard
+    }
+
+    fn ready_samples(&self) -> usize {
+        self.ready.len() / usize::from(self.config.channels)
+    }
+
+    fn measured_target(&self, stream: &Stream) -> i64 {
+        let most = self.config.maximum_delay.as_micros() as i64;
+        let for_copies = if stream.copies > COPIES && stream.losses > LOSSES {
+            COPY_DELAY
+        } else {
+            0
+        };
+        (stream.delay.target() + for_copies).min(most)
+    }
+
+    fn target(&self, stream: &Stream) -> i64 {
+        let least = self.config.minimum_delay.as_micros() as i64;
+        self.measured_target(stream).max(least)
+    }
+
+    /// Microseconds over the target at which the sample after those that are ready would be played, if it
+    /// came next.
+    fn excess_of(&self, now: Instant, stream: &Stream, timestamp: u64) -> i64 {
+        let ahead = (self.ready_samples() * 1_000_000) as i64 / i64::from(SAMPLE_RATE);
+        stream.delay.lateness(now, timestamp) + ahead - self.target(stream)
+    }
+
+    /// Leaves out what is far too old to be worth hearing.
+    fn skip(&mut self, now: Instant) {
+        let Some(stream) = &self.stream else { return };
+        let Some(next) = stream.next else { return };
+        if stream.packets.is_empty() || self.excess_of(now, stream, next) < SKIP {
+            return;
+        }
+        let newer = stream
+            .packets
+            .keys()
+            .copied()
+            .find(|&timestamp| self.excess_of(now, stream, timestamp) <= 0);
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        // What came in one burst is old to its end: then the newest is the best there is.
+        let from = newer.or_else(|| stream.packets.keys().next_back().copied());
+        let kept = from.map_or_else(BTreeMap::new, |from| stream.packets.split_off(&from));
+        self.stats.packets_discarded += stream.packets.len() as u64;
+        stream.packets = kept;
+        if let Some((&timestamp, packet)) = stream.packets.first_key_value() {
+            stream.next = Some(timestamp);
+            stream.last = packet.number.saturating_sub(1);
+            stream.bridged = 0;
+        }
+        self.excess = None;
+    }
+
+    /// Cuts or repeats a period if the delay is not what it should be.
+    fn stretch(&mut self, now: Instant) {
+        let channels = usize::from(self.config.channels);
+        self.stretch_pause = self.stretch_pause.saturating_sub(1);
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        stream.losses *= MEMORY;
+        stream.copies *= MEMORY;
+        let Some(stream) = &self.stream else { return };
+        let Some(next) = stream.next else { return };
+        if stream.bridged > 0 || stream.pause {
+            self.excess = None;
+            return;
+        }
+        let current = self.excess_of(now, stream, next);
+        let target = self.target(stream);
+        let spare =
+            |excess: i64| (excess - EXCESS).max(0) as usize * SAMPLE_RATE as usize / 1_000_000;
+        // Over about 100 ms: the caller's clock is not even.
+        let excess = self
+            .excess
+            .map_or(current, |mean| mean + (current - mean) / 8);
+        self.excess = Some(excess);
+        if self.stretch_pause > 0 && excess < RUSH {
+            return;
+        }
+        let (strict, loose) = LIKENESS;
+        let urgency = (excess.abs() as f32 / RUSH as f32).min(1.0);
+        let wanted = strict - (strict - loose) * urgency;
+        let alike = |period: &Period| period.likeness >= wanted;
+        if spare(excess) >= MIN_LAG {
+            while self.ready_samples() < 2 * MAX_LAG && self.decode_next(now) {}
+            if let Some(Period { lag, .. }) =
+                stretch::period_ahead(&self.ready, channels, spare(excess)).filter(alike)
+            {
+                stretch::shorten(&mut self.ready, lag, channels);
+                self.stats.removed_samples_for_acceleration += lag as u64;
+                self.stretched(-(lag as i64));
+            }
+        } else if excess < -LACK.max(target / 8) {
+            if self.ready_samples() < MAX_LAG {
+                self.decode_next(now);
+            }
+            if let Some(Period { lag, .. }) =
+                stretch::period_behind(&self.played, &self.ready, channels).filter(alike)
+            {
+                stretch::lengthen(&self.played, &mut self.ready, lag, channels);
+                self.stats.inserted_samples_for_deceleration += lag as u64;
+                self.stretched(lag as i64);
+            }
+        }
+    }
+
+    fn stretched(&mut self, samples: i64) {
+        self.stretch_pause = STRETCH_PAUSE;
+        if let Some(excess) = &mut self.excess {
+            *excess += samples * 1_000_000 / i64::from(SAMPLE_RATE);
+        }
+    }
+
+    /// Makes some samples: at least one grain, of whatever can be had.
+    fn produce(&mut self, now: Instant) {
+        match self.next_step(now) {
+            Step::Wait => self.silence(BLOCK, Heard::Nothing),
+            Step::Bridge => self.bridge(),
+            Step::Decode { timestamp } => {
+                self.begin_at(timestamp);
+                self.decode_next(now);
+            }
+            Step::Recover { timestamp, gap } => {
+                self.begin_at(timestamp);
+                self.recover(timestamp, gap);
+            }
+            Step::Conceal { until, samples } => {
+                self.begin_at(until);
+                self.conceal(samples);
+            }
+        }
+    }
+
+    fn next_step(&self, now: Instant) -> Step {
+        let Some(stream) = &self.stream else {
+            return Step::Wait;
+        };
+        let Some((&timestamp, packet)) = stream.packets.first_key_value() else {
+            return if stream.next.is_some() {
+                Step::Bridge
+            } else {
+                Step::Wait
+            };
+        };
+        let missing = packet.number > stream.last + 1;
+        let Some(next) = stream.next.filter(|_| missing && !stream.pause) else {
+            // Nothing is missing. After a pause, and at first, the delay can be chosen.
+            let begins = stream.next != Some(timestamp);
+            return if !begins || self.excess_of(now, stream, timestamp) >= 0 {
+                Step::Decode { timestamp }
+            } else if stream.next.is_some() {
+                Step::Bridge
+            } else {
+                Step::Wait
+            };
+        };
+        // What was bridged stands for what is missing.
+        let gap = (timestamp.saturating_sub(next) as usize).saturating_sub(stream.bridged);
+        let gap = gap / GRAIN * GRAIN;
+        let copy = fec_samples(&packet.payload).unwrap_or(0);
+        if gap == 0 {
+            Step::Decode { timestamp }
+        } else if gap == copy {
+            Step::Recover { timestamp, gap }
+        } else {
+            let samples = BLOCK.min(if gap > copy { gap - copy } else { gap });
+            let until = timestamp - (gap - samples) as u64;
+            Step::Conceal { until, samples }
+        }
+    }
+
+    /// Makes what is missing before a packet from the copy in it.
+    fn recover(&mut self, timestamp: u64, gap: usize) {
+        let Some(packet) = self
+            .stream
+            .as_ref()
+            .and_then(|stream| stream.packets.get(&timestamp))
+        else {
+            return self.conceal(gap);
+        };
+        match self
+            .decoder
+            .decode_fec(&packet.payload, gap, &mut self.ready)
+        {
+            Ok(_) => {
+                self.heard = Heard::Sound;
+                self.stats.fec_packets_received += 1;
+                self.stats.jitter_buffer_emitted_count += gap as u64;
+            }
+            Err(_) => self.conceal(gap),
+        }
+    }
+
+    fn begin_at(&mut self, timestamp: u64) {
+        if let Some(stream) = &mut self.stream {
+            stream.next = Some(timestamp);
+            stream.bridged = 0;
+        }
+    }
+
+    /// Decodes the packet that comes next, if it is here and nothing is missing before it.
+    fn decode_next(&mut self, now: Instant) -> bool {
+        let ready = self.ready_samples();
+        let Some(stream) = &mut self.stream else {
+            return false;
+        };
+        let Some((next, packet)) = stream
+            .next
+            .and_then(|next| Some((next, stream.packets.remove(&next)?)))
+        else {
+            return false;
+        };
+        let missing = packet.number.saturating_sub(stream.last + 1);
+        if !stream.pause {
+            stream.losses += missing.min(LOSSES_AT_ONCE) as f32;
+        }
+        stream.losses += f32::from(u8::from(packet.rebuilt));
+        stream.next = Some(next + packet.samples as u64);
+        stream.last = packet.number;
+        stream.bridged = 0;
+        stream.pause = is_dtx(&packet.payload);
+        let decoded = self.decoder.decode(&packet.payload, &mut self.ready);
+        if decoded.is_err() {
+            self.conceal(packet.samples);
+            return true;
+        }
+        self.heard = if stream.pause {
+            Heard::Pause
+        } else {
+            Heard::Sound
+        };
+        let waited = now.saturating_duration_since(packet.arrived).as_secs_f64()
+            + ready as f64 / f64::from(SAMPLE_RATE);
+        let (samples, stats) = (packet.samples as f64, &mut self.stats);
+        stats.jitter_buffer_emitted_count += packet.samples as u64;
+        stats.jitter_buffer_delay += waited * samples;
+        stats.fec_packets_received += u64::from(packet.rebuilt);
+        let seconds = |micros: i64| micros as f64 / 1e6 * samples;
+        if let Some(stream) = &self.stream {
+            let (target, measured) = (self.target(stream), self.measured_target(stream));
+            self.stats.jitter_buffer_target_delay += seconds(target);
+            self.stats.jitter_buffer_minimum_delay += seconds(measured);
+        }
+        true
+    }
+
+    /// Fills the time until something comes.
+    fn bridge(&mut self) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        stream.bridged = stream.bridged.saturating_add(BLOCK);
+        let faded = stream.bridged > FADED;
+        match (stream.pause, faded) {
+            (true, false) => {
+                if self.decoder.conceal(BLOCK, &mut self.ready).is_err() {
+                    self.silence(BLOCK, Heard::Pause);
+                }
+                self.heard = Heard::Pause;
+            }
+            (true, true) => self.silence(BLOCK, Heard::Pause),
+            (false, false) => self.conceal(BLOCK),
+            (false, true) => {
+                self.count_concealed(BLOCK, true);
+                self.silence(BLOCK, Heard::Concealed);
+            }
+        }
+    }
+
+    fn silence(&mut self, samples: usize, heard: Heard) {
+        let len = self.ready.len() + samples * usize::from(self.config.channels);
+        self.ready.resize(len, 0);
+        self.heard = heard;
+    }
+
+    fn conceal(&mut self, samples: usize) {
+        let start = self.ready.len();
+        let result = self.decoder.conceal(samples, &mut self.ready);
+        let made = self.ready.get(start..).unwrap_or_default();
+        let silent = made.iter().all(|sample| sample.unsigned_abs() <= SILENT);
+        self.count_concealed(samples, silent);
+        if result.is_err() {
+            self.silence(samples, Heard::Concealed);
+        }
+    }
+
+    fn count_concealed(&mut self, samples: usize, silent: bool) {
+        if self.heard != Heard::Concealed {
+            self.stats.concealment_events += 1;
+        }
+        self.heard = Heard::Concealed;
+        self.stats.concealed_samples += samples as u64;
+        if silent {
+            self.stats.silent_concealed_samples += samples as u64;
+        }
+    }
+}
