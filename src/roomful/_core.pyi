@@ -740,40 +740,47 @@ class PeerEvent:
         def __new__(cls, detail: str) -> PeerEvent.Fault: ...
 
 @final
-class Frame:
-    """An encoded frame as it was received."""
-
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def codec(self) -> str:
-        """ "vp8", "h264", "opus", …"""
-
-    @property
-    def rotation(self) -> int:
-        """Clockwise degrees that it is to be turned by."""
-
-    @property
-    def timestamp(self) -> int:
-        """RTP time."""
-
-    @property
-    def wall_us(self) -> int:
-        """When it was captured, in microseconds since the Unix epoch."""
-
-    @property
-    def key(self) -> bool: ...
-
-@final
 class FrameSink:
-    """A bounded queue of encoded frames; the oldest is dropped when it is full."""
+    """A bounded queue of encoded frames. When it is full, what lies before the newest key frame is dropped;
+    without one everything, and a key frame is asked for."""
 
-    def __new__(cls, wake: Callable[[], object], capacity: int) -> FrameSink:
+    def __new__(cls, capacity: int, wake: Callable[[], object]) -> FrameSink:
         """`wake` is called from another thread, once per batch of frames."""
 
-    def take(self) -> list[Frame]: ...
+    def take(self) -> list[tuple[bytes, int, bool, str]]:
+        """Frame, RTP time that does not wrap, whether it is a key frame, codec ("vp8", "opus", …) of each."""
+
+    def close(self) -> None: ...
+
+@final
+class AudioQueue:
+    """Samples to be sent by a published track. It drains by the clock, whether somebody sends from it or
+    not."""
+
+    def __new__(cls, sample_rate: int, channels: int, capacity_ms: int) -> AudioQueue: ...
+    def push(self, data: bytes | bytearray | memoryview) -> float:
+        """Native 16-bit samples, interleaved; taken as a whole. Seconds to wait before trying again when they
+        do not fit, else 0."""
+
     @property
-    def dropped(self) -> int: ...
+    def queued(self) -> float:
+        """Seconds of what waits."""
+
+    def clear(self) -> None: ...
+
+@final
+class AudioSink:
+    """A bounded queue of frames of samples that were heard; the oldest is dropped when it is full."""
+
+    def __new__(
+        cls, wake: Callable[[], object], sample_rate: int, channels: int, capacity: int, frame_ms: int = 10
+    ) -> AudioSink:
+        """`wake` is called from another thread, once per batch of frames. Raises ValueError for a rate or
+        channels that cannot be had."""
+
+    def take(self) -> list[bytes]:
+        """Frames of native 16-bit samples, interleaved."""
+
     def close(self) -> None: ...
 
 @final
@@ -814,6 +821,20 @@ class Peer:
         """False: the channel is full, and `BufferLow` follows."""
 
     def buffered(self, channel: Channel) -> int: ...
+    def publish_audio(
+        self,
+        track: int,
+        source: AudioQueue,
+        *,
+        cid: str,
+        stream: str,
+        bitrate: int | None = None,
+        dtx: bool = True,
+        red: bool = True,
+        stereo: bool = False,
+    ) -> None:
+        """The track that publishes from a queue last has it."""
+
     def publish_opus(
         self, track: int, *, cid: str, stream: str, red: bool = True, stereo: bool = False
     ) -> None:
@@ -827,7 +848,8 @@ class Peer:
     def publish_video(
         self, track: int, *, cid: str, stream: str, codec: str, layers: Sequence[tuple[str, int]]
     ) -> None:
-        """`codec`: MIME type; `layers`: rid and highest bitrate of each, by ascending quality."""
+        """`codec`: MIME type, with or without "video/"; `layers`: rid and highest bitrate, by ascending
+        quality."""
 
     def send_frame(self, track: int, layer: int, frame: bytes, *, timestamp_us: int, key: bool) -> None:
         """VP8 and VP9 as they are, H.264 as a byte stream (Annex B), AV1 as OBUs with sizes."""
@@ -837,7 +859,14 @@ class Peer:
     def see(self, target: Target, mid: str, sink: FrameSink) -> None:
         """Gives what is received in a section to a sink instead of whoever had it before."""
 
-    def stop(self, target: Target, mid: str) -> None: ...
+    def hear(self, target: Target, mid: str, sink: AudioSink) -> None:
+        """Plays what is received in a section to a sink, beside others that hear it. It is decoded once, and
+        only while somebody hears it."""
+
+    def stop(self, target: Target, mid: str, sink: AudioSink | FrameSink | None = None) -> None:
+        """Ends what `see` or `hear` began; without a sink for all of a section's."""
+
+    def want_key_frame(self, target: Target, mid: str) -> None: ...
 
 Samples: TypeAlias = bytes | bytearray | memoryview
 """Bytes (a memoryview cast to "B") of native 16-bit integers, interleaved by channel."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
+from array import array
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count, pairwise
 from typing import Literal, TypeVar
 
 import pytest
@@ -14,7 +17,7 @@ from livekit.protocol import models, rtc
 from websockets.asyncio.client import ClientConnection, connect
 
 import roomful
-from roomful._core import Frame, FrameSink, Peer, PeerEvent
+from roomful._core import AudioQueue, AudioSink, FrameSink, Peer, PeerEvent
 
 T = TypeVar("T", bound=PeerEvent)
 #: Seconds that anything may take on a loaded machine.
@@ -87,7 +90,7 @@ class Member:
     async def ready(self) -> None:
         await self.until(lambda: len(self.of(PeerEvent.ChannelOpen)) == 3)
 
-    async def publish(self, track: int) -> None:
+    def announce(self, track: int) -> None:
         request = rtc.AddTrackRequest(
             cid=f"cid-{track}",
             name="voice",
@@ -95,21 +98,36 @@ class Member:
             source=models.TrackSource.MICROPHONE,
         )
         self.outbox.put_nowait(rtc.SignalRequest(add_track=request))
-        self.peer.publish_opus(track, cid=f"cid-{track}", stream="voice", red=False)
-        self.peer.negotiate()
 
-    async def frames(self, track: PeerEvent.Track, count: int) -> list[Frame]:
-        """The first frames of a received track."""
-        loop, frames = asyncio.get_running_loop(), list[Frame]()
+    async def frames(self, track: PeerEvent.Track, count: int) -> list[bytes]:
+        """The first frames of a received track, as they were encoded."""
+        loop, frames = asyncio.get_running_loop(), list[bytes]()
 
         def take() -> None:
-            frames.extend(sink.take())
+            frames.extend(data for data, *_ in sink.take())
             self.changed.set()
 
-        sink = FrameSink(lambda: loop.call_soon_threadsafe(take), 100)
+        sink = FrameSink(100, lambda: loop.call_soon_threadsafe(take))
         self.peer.see(track.target, track.mid, sink)
         await self.until(lambda: len(frames) >= count)
+        self.peer.stop(track.target, track.mid, sink)
         return frames
+
+    async def listen(self, track: PeerEvent.Track, seconds: float, rate: int) -> array[int]:
+        """What is heard of a track from its first sound on."""
+        loop, heard = asyncio.get_running_loop(), array("h")
+
+        def take() -> None:
+            for frame in sink.take():
+                if heard or any(frame):
+                    heard.frombytes(frame)
+            self.changed.set()
+
+        sink = AudioSink(lambda: loop.call_soon_threadsafe(take), rate, 1, 500)
+        self.peer.hear(track.target, track.mid, sink)
+        await self.until(lambda: len(heard) >= seconds * rate)
+        self.peer.stop(track.target, track.mid, sink)
+        return heard
 
 
 @asynccontextmanager
@@ -152,7 +170,9 @@ async def meet(server: roomful.Server, single: bool) -> None:
         received = models.DataPacket.FromString(message.data)
         assert (received.user.payload, received.participant_identity) == (b"hello", "alice")
 
-        await alice.publish(7)
+        alice.announce(7)
+        alice.peer.publish_opus(7, cid="cid-7", stream="voice", red=False)
+        alice.peer.negotiate()
         async with asyncio.TaskGroup() as tasks:
             speaking = tasks.create_task(speak(alice, 7))
             await bob.until(lambda: bob.of(PeerEvent.Track))
@@ -160,7 +180,7 @@ async def meet(server: roomful.Server, single: bool) -> None:
             assert (track.kind, track.mime) == ("audio", "audio/opus")
             frames = await bob.frames(track, 10)
             speaking.cancel()
-        numbers = [int.from_bytes(frame.data[1:5]) for frame in frames]
+        numbers = [int.from_bytes(frame[1:5]) for frame in frames]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
         alice.peer.unpublish(7)
@@ -184,6 +204,43 @@ async def speak(member: Member, track: int) -> None:
 async def test_two_clients_hear_each_other_and_exchange_data(single: bool) -> None:
     async with roomful.Server() as server:
         await meet(server, single)
+
+
+@pytest.mark.asyncio
+async def test_queued_sound_is_heard_in_the_time_that_it_takes() -> None:
+    async with roomful.Server() as server, AsyncExitStack() as stack:
+        alice = await stack.enter_async_context(join(server, "alice", True))
+        bob = await stack.enter_async_context(join(server, "bob", True))
+        await alice.ready()
+        await bob.ready()
+        queue = AudioQueue(24_000, 1, 1_000)
+        alice.announce(3)
+        alice.peer.publish_audio(3, queue, cid="cid-3", stream="voice")
+        alice.peer.negotiate()
+        async with asyncio.TaskGroup() as tasks:
+            whistling = tasks.create_task(whistle(queue, 24_000))
+            await bob.until(lambda: bob.of(PeerEvent.Track))
+            (track,) = bob.of(PeerEvent.Track)
+            began = asyncio.get_running_loop().time()
+            heard = await bob.listen(track, 1.0, 16_000)
+            took = asyncio.get_running_loop().time() - began
+            whistling.cancel()
+        assert 0.9 < took < 3.0
+        # The tone crosses zero twice a period; the beginning may be soft.
+        settled = heard[4_000:14_000]
+        crossings = sum((a < 0) != (b < 0) for a, b in pairwise(settled))
+        assert abs(crossings / 2 / (len(settled) / 16_000) - 440) < 20
+        assert max(settled) > 4_000
+
+
+async def whistle(queue: AudioQueue, rate: int) -> None:
+    """440 Hz, as fast as the queue takes it."""
+    period = [int(8_000 * math.sin(math.tau * 440 * index / rate)) for index in range(rate)]
+    piece = rate // 50
+    for start in count(0, piece):
+        samples = array("h", (period[(start + index) % rate] for index in range(piece)))
+        while (wait := queue.push(samples.tobytes())) > 0:  # noqa: ASYNC110 - it says how long
+            await asyncio.sleep(wait)
 
 
 @pytest.mark.asyncio

@@ -5,8 +5,11 @@
 //! is an argument, so that a simulation can run hours of a call in a second.
 #![forbid(unsafe_code)]
 
+pub mod jitter;
 pub mod mix;
 pub mod opus;
+pub mod playout;
 pub mod processing;
 pub mod red;
 pub mod resample;
+pub mod source;

@@ -17,7 +17,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A trailing odd byte is left out.
-fn samples(py: Python<'_>, data: &PyBuffer<u8>) -> PyResult<Vec<i16>> {
+pub(crate) fn samples(py: Python<'_>, data: &PyBuffer<u8>) -> PyResult<Vec<i16>> {
     let bytes = data.to_vec(py)?;
     let pairs = bytes.as_chunks().0.iter();
     Ok(pairs.map(|pair| i16::from_ne_bytes(*pair)).collect())

@@ -1,5 +1,6 @@
 //! Encoded frames on their way to Python.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -20,55 +21,8 @@ pub(crate) fn waker(wake: Py<PyAny>) -> impl Fn() + Send + Sync + 'static {
     }
 }
 
-/// An encoded frame as it was received.
-#[pyclass(frozen, module = "roomful._core")]
-pub(crate) struct Frame {
-    data: Py<PyBytes>,
-    codec: &'static str,
-    timestamp: u32,
-    wall_us: i64,
-    rotation: u16,
-    key: bool,
-}
-
-#[pymethods]
-impl Frame {
-    #[getter]
-    fn data(&self, py: Python<'_>) -> Py<PyBytes> {
-        self.data.clone_ref(py)
-    }
-
-    /// "vp8", "h264", "opus", …
-    #[getter]
-    fn codec(&self) -> &str {
-        self.codec
-    }
-
-    /// Clockwise degrees that it is to be turned by.
-    #[getter]
-    fn rotation(&self) -> u16 {
-        self.rotation
-    }
-
-    /// RTP time.
-    #[getter]
-    fn timestamp(&self) -> u32 {
-        self.timestamp
-    }
-
-    /// When it was captured, in microseconds since the Unix epoch.
-    #[getter]
-    fn wall_us(&self) -> i64 {
-        self.wall_us
-    }
-
-    #[getter]
-    fn key(&self) -> bool {
-        self.key
-    }
-}
-
-/// A bounded queue of encoded frames: the oldest is dropped when it is full.
+/// A bounded queue of encoded frames. When it is full, what lies before the newest key frame is dropped; without
+/// one everything, and a key frame is asked for.
 #[pyclass(frozen, module = "roomful._core")]
 pub(crate) struct FrameSink {
     inbox: Arc<Inbox<ReceivedFrame>>,
@@ -78,37 +32,66 @@ impl FrameSink {
     /// The end of the queue that packets are put in.
     pub(crate) fn entry(&self, notifier: Arc<Notifier>) -> Box<dyn PacketSink> {
         let inbox = Arc::clone(&self.inbox);
+        let capacity = inbox.capacity();
+        let mut starved = false;
         Box::new(FrameReader::new(move |frame| {
-            notifier.deliver(&inbox, [frame]);
+            notifier.change(&inbox, |queue| {
+                starved = !enqueue(queue, capacity, starved, frame)
+            });
+            !starved
         }))
     }
+
+    /// Tells sinks apart.
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.inbox) as usize
+    }
+}
+
+/// Whether decoding can go on after it.
+fn enqueue(
+    queue: &mut VecDeque<ReceivedFrame>,
+    capacity: usize,
+    starved: bool,
+    frame: ReceivedFrame,
+) -> bool {
+    let key = frame.frame.key;
+    if starved && !key {
+        return false;
+    }
+    if queue.len() >= capacity {
+        let newest = queue.iter().rposition(|it| it.frame.key);
+        match newest.filter(|at| *at > 0 && !key) {
+            Some(at) => drop(queue.drain(..at)),
+            None => queue.clear(),
+        }
+        if queue.is_empty() && !key {
+            return false;
+        }
+    }
+    queue.push_back(frame);
+    true
 }
 
 #[pymethods]
 impl FrameSink {
     #[new]
-    fn new(wake: Py<PyAny>, capacity: usize) -> Self {
+    fn new(capacity: usize, wake: Py<PyAny>) -> Self {
         let inbox = Inbox::new(capacity.max(1), waker(wake));
         Self {
             inbox: Arc::new(inbox),
         }
     }
 
-    fn take(&self, py: Python<'_>) -> Vec<Frame> {
-        let frame = |it: ReceivedFrame| Frame {
-            data: PyBytes::new(py, &it.frame.data).unbind(),
-            codec: it.frame.codec.name(),
-            timestamp: it.frame.timestamp,
-            wall_us: it.wall,
-            rotation: it.rotation,
-            key: it.frame.key,
-        };
-        self.inbox.take().into_iter().map(frame).collect()
-    }
-
-    #[getter]
-    fn dropped(&self) -> u64 {
-        self.inbox.dropped()
+    /// (frame, RTP time without wraps, whether it is a key frame, codec) of each.
+    fn take<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, u64, bool, &'static str)> {
+        let frames = self.inbox.take().into_iter();
+        frames
+            .map(|it| {
+                let data = PyBytes::new(py, &it.frame.data);
+                (data, it.timestamp, it.frame.key, it.frame.codec.name())
+            })
+            .collect()
     }
 
     fn close(&self) {

@@ -8,6 +8,7 @@ mod logging;
 mod media;
 mod peer;
 mod probe;
+mod sound;
 mod video;
 
 use pyo3::prelude::*;
@@ -21,13 +22,15 @@ mod _core {
     #[pymodule_export]
     use crate::event::Event;
     #[pymodule_export]
-    use crate::frames::{Frame, FrameSink};
+    use crate::frames::FrameSink;
     #[pymodule_export]
     use crate::media::{Codec, ExternalAddresses, Layer, Media};
     #[pymodule_export]
     use crate::peer::{Peer, PeerEvent};
     #[pymodule_export]
     use crate::probe::Probe;
+    #[pymodule_export]
+    use crate::sound::{AudioQueue, AudioSink};
     #[pymodule_export]
     use crate::video::{convert_video, scale_video};
 }

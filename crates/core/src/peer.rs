@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use roomful_media::api::{MediaKind, TrackId};
-use roomful_media::client::{
-    AudioSpec, Client, ClientEvent, OpusFrame, PacketSink, VideoLayer, VideoSpec,
-};
+use roomful_audio::opus::{Application, EncoderConfig};
+use roomful_audio::playout::{Audience, Listener, Playout};
+use roomful_audio::source::Source;
+use roomful_media::api::{MediaKind, Target, TrackId};
+use roomful_media::client::{AudioSpec, Client, ClientEvent, OpusFrame, VideoLayer, VideoSpec};
 use roomful_media::data::Channel;
 use roomful_media::frame::is_supported;
 use roomful_media::io::clients::{ClientHandle, ClientSetup, Inbox};
@@ -18,6 +19,10 @@ use roomful_media::track::negotiated::codec_kind;
 use crate::event::{kind_name, state_name, target_name, way_name};
 use crate::frames::{FrameSink, waker};
 use crate::media::{parse_kind, parse_target, unknown};
+use crate::sound::{AudioQueue, AudioSink};
+
+/// Percent of packets that in-band FEC is made for, until reports say better.
+const EXPECTED_LOSS: u8 = 5;
 
 /// A client's media → its session.
 #[pyclass(frozen, module = "roomful._core")]
@@ -205,9 +210,44 @@ pub(crate) struct Peer {
     /// Beside the handle: taking events, which holds the interpreter, must not wait for a close that waits for
     /// the thread.
     inbox: Arc<Inbox<ClientEvent>>,
+    hearing: Mutex<Vec<Hearing>>,
+}
+
+/// Who hears a section.
+struct Hearing {
+    target: Target,
+    mid: String,
+    audience: Audience,
+    /// By their sinks' identities.
+    listeners: Vec<(usize, Arc<Listener>)>,
+}
+
+impl Hearing {
+    fn is_of(&self, target: Target, mid: &str) -> bool {
+        self.target == target && self.mid == mid
+    }
+
+    /// Whether somebody is left.
+    fn remove(&mut self, sink: usize) -> bool {
+        for (_, listener) in self.listeners.extract_if(.., |(id, _)| *id == sink) {
+            self.audience.remove(&listener);
+        }
+        !self.listeners.is_empty()
+    }
+}
+
+/// Either kind of sink.
+#[derive(FromPyObject)]
+enum Sink<'py> {
+    Audio(Bound<'py, AudioSink>),
+    Frames(Bound<'py, FrameSink>),
 }
 
 impl Peer {
+    fn hearing(&self) -> MutexGuard<'_, Vec<Hearing>> {
+        self.hearing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn handle(&self) -> MutexGuard<'_, Option<ClientHandle>> {
         self.handle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,11 +287,19 @@ impl Peer {
         Ok(Self {
             inbox: Arc::clone(handle.inbox()),
             handle: Mutex::new(Some(handle)),
+            hearing: Mutex::default(),
         })
     }
 
     fn take_events(&self) -> Vec<PeerEvent> {
-        self.inbox.take().into_iter().map(PeerEvent::from).collect()
+        let events = self.inbox.take();
+        for event in &events {
+            // The name of its section may be another track's soon.
+            if let ClientEvent::TrackEnded { target, mid } = event {
+                self.hearing().retain(|it| !it.is_of(*target, mid));
+            }
+        }
+        events.into_iter().map(PeerEvent::from).collect()
     }
 
     fn close(&self, py: Python<'_>) {
@@ -329,6 +377,53 @@ impl Peer {
         Ok(py.detach(|| self.handle().as_ref().map_or(0, |it| it.buffered(channel))))
     }
 
+    /// Sends what comes through a queue.
+    #[pyo3(signature = (
+        track, source, *, cid, stream, bitrate = None, dtx = true, red = true, stereo = false
+    ))]
+    fn publish_audio(
+        &self,
+        py: Python<'_>,
+        track: u64,
+        source: &AudioQueue,
+        cid: String,
+        stream: String,
+        bitrate: Option<u32>,
+        dtx: bool,
+        red: bool,
+        stereo: bool,
+    ) -> PyResult<()> {
+        let caller = self.handle().as_ref().map(ClientHandle::caller);
+        let Some(caller) = caller else {
+            return Ok(());
+        };
+        let config = EncoderConfig {
+            bitrate,
+            dtx,
+            expected_loss: EXPECTED_LOSS,
+            application: if stereo {
+                Application::Audio
+            } else {
+                Application::Voip
+            },
+            ..EncoderConfig::default()
+        };
+        let ring = move || caller.call(|_, _| ());
+        let source = Source::new(Instant::now(), Arc::clone(&source.0), config, ring)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let spec = AudioSpec {
+            track: TrackId(track),
+            cid,
+            stream,
+            red,
+            stereo,
+        };
+        self.call(py, move |client, _| {
+            client.publish_audio(spec, Some(Box::new(source)));
+        });
+        Ok(())
+    }
+
     #[pyo3(signature = (track, *, cid, stream, red = true, stereo = false))]
     fn publish_opus(
         &self,
@@ -382,7 +477,11 @@ impl Peer {
         codec: &str,
         layers: Vec<(String, u64)>,
     ) -> PyResult<()> {
-        let known = Codec::from_mime(codec).filter(|codec| is_supported(codec_kind(*codec)));
+        let mime = match codec.contains('/') {
+            true => codec.to_owned(),
+            false => format!("video/{codec}"),
+        };
+        let known = Codec::from_mime(&mime).filter(|codec| is_supported(codec_kind(*codec)));
         let spec = VideoSpec {
             track: TrackId(track),
             cid,
@@ -417,17 +516,78 @@ impl Peer {
         let target = parse_target(target)?;
         let notifier = self.handle().as_ref().map(|it| Arc::clone(it.notifier()));
         if let Some(notifier) = notifier {
-            let entry: Box<dyn PacketSink> = sink.entry(notifier);
+            let (id, entry) = (sink.identity(), sink.entry(notifier));
             self.call(py, move |client, _| {
-                client.set_sink(target, &mid, Some(entry))
+                client.set_sink(target, &mid, id, entry);
             });
         }
         Ok(())
     }
 
-    fn stop(&self, py: Python<'_>, target: &str, mid: String) -> PyResult<()> {
+    /// Plays what is received in a section to a sink, beside others that hear it already.
+    fn hear(&self, py: Python<'_>, target: &str, mid: String, sink: &AudioSink) -> PyResult<()> {
         let target = parse_target(target)?;
-        self.call(py, move |client, _| client.set_sink(target, &mid, None));
+        let notifier = self.handle().as_ref().map(|it| Arc::clone(it.notifier()));
+        let Some(notifier) = notifier else {
+            return Ok(());
+        };
+        let listener = sink.listener(notifier)?;
+        let mut hearing = self.hearing();
+        let known = hearing.iter_mut().find(|it| it.is_of(target, &mid));
+        if let Some(known) = known {
+            known.audience.add(Arc::clone(&listener));
+            known.listeners.push((sink.identity(), listener));
+            return Ok(());
+        }
+        let audience = Audience::default();
+        audience.add(Arc::clone(&listener));
+        let playout = Playout::new(audience.clone(), listener.channels())
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        hearing.push(Hearing {
+            target,
+            mid: mid.clone(),
+            audience,
+            listeners: vec![(sink.identity(), listener)],
+        });
+        drop(hearing);
+        self.call(py, move |client, _| {
+            client.set_sink(target, &mid, 0, Box::new(playout));
+        });
+        Ok(())
+    }
+
+    /// Asks for a key frame of a video section.
+    fn want_key_frame(&self, py: Python<'_>, target: &str, mid: String) -> PyResult<()> {
+        let target = parse_target(target)?;
+        self.call(py, move |client, _| client.request_keyframe(target, &mid));
+        Ok(())
+    }
+
+    /// Ends what `hear` or `see` began; without a sink for all of a section's.
+    #[pyo3(signature = (target, mid, sink = None))]
+    fn stop(
+        &self,
+        py: Python<'_>,
+        target: &str,
+        mid: String,
+        sink: Option<Sink<'_>>,
+    ) -> PyResult<()> {
+        let target = parse_target(target)?;
+        let id = match &sink {
+            Some(Sink::Audio(sink)) => {
+                let mut hearing = self.hearing();
+                if let Some(known) = hearing.iter_mut().find(|it| it.is_of(target, &mid))
+                    && known.remove(sink.get().identity())
+                {
+                    return Ok(());
+                }
+                Some(0)
+            }
+            Some(Sink::Frames(sink)) => Some(sink.get().identity()),
+            None => None,
+        };
+        self.hearing().retain(|it| !it.is_of(target, &mid));
+        self.call(py, move |client, _| client.remove_sink(target, &mid, id));
         Ok(())
     }
 

@@ -132,26 +132,34 @@ impl Client {
 #[derive(Clone, Debug)]
 pub struct ReceivedFrame {
     pub frame: Frame,
+    /// Its RTP time, which never wraps.
+    pub timestamp: u64,
     /// When it was captured.
     pub wall: WallMicros,
     /// Clockwise degrees that it is to be turned by: 0, 90, 180 or 270.
     pub rotation: u16,
 }
 
-/// Puts packets together and gives the frames to `take`.
+/// Puts packets together and gives the frames to `take`, which answers whether it can go on: otherwise a key
+/// frame is asked for.
 pub struct FrameReader<F> {
     assembler: Option<(CodecKind, u32, Assembler)>,
     rotation: u16,
+    /// RTP time of the last frame.
+    last: Option<u64>,
+    stuck: bool,
     /// RTP time and wall clock of the newest packet.
     newest: (u32, WallMicros),
     take: F,
 }
 
-impl<F: FnMut(ReceivedFrame) + Send> FrameReader<F> {
+impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
     pub fn new(take: F) -> Self {
         Self {
             assembler: None,
             rotation: 0,
+            last: None,
+            stuck: false,
             newest: (0, 0),
             take,
         }
@@ -161,33 +169,47 @@ impl<F: FnMut(ReceivedFrame) + Send> FrameReader<F> {
         let Some((_, _, assembler)) = &mut self.assembler else {
             return;
         };
+        let mut frames = Vec::new();
         while let Some(frame) = assembler.poll(now) {
+            frames.push(frame);
+        }
+        for frame in frames {
             let (timestamp, wall) = self.newest;
             let since = i64::from(timestamp.wrapping_sub(frame.timestamp) as i32);
-            (self.take)(ReceivedFrame {
-                wall: wall - since * 100 / 9,
-                rotation: self.rotation,
-                frame,
-            });
+            self.give(frame, wall - since * 100 / 9);
         }
+    }
+
+    fn give(&mut self, frame: Frame, wall: WallMicros) {
+        let timestamp = match self.last {
+            Some(last) => {
+                let step = frame.timestamp.wrapping_sub(last as u32) as i32;
+                last.saturating_add_signed(step.into())
+            }
+            None => frame.timestamp.into(),
+        };
+        self.last = Some(timestamp);
+        self.stuck |= !(self.take)(ReceivedFrame {
+            frame,
+            timestamp,
+            wall,
+            rotation: self.rotation,
+        });
     }
 }
 
-impl<F: FnMut(ReceivedFrame) + Send> PacketSink for FrameReader<F> {
+impl<F: FnMut(ReceivedFrame) -> bool + Send> PacketSink for FrameReader<F> {
     fn packet(&mut self, now: Instant, packet: &Arc<MediaPacket>) {
         if !packet.codec.is_video() {
             // Whole as it is; of RED the newest block.
             if !packet.is_padding() {
-                (self.take)(ReceivedFrame {
-                    frame: Frame {
-                        codec: packet.codec,
-                        timestamp: packet.timestamp,
-                        key: true,
-                        data: packet.primary().to_vec(),
-                    },
-                    wall: packet.wall,
-                    rotation: 0,
-                });
+                let frame = Frame {
+                    codec: packet.codec,
+                    timestamp: packet.timestamp,
+                    key: true,
+                    data: packet.primary().to_vec(),
+                };
+                self.give(frame, packet.wall);
             }
             return;
         }
@@ -227,6 +249,7 @@ impl<F: FnMut(ReceivedFrame) + Send> PacketSink for FrameReader<F> {
 
     fn needs_keyframe(&mut self, now: Instant) -> bool {
         let assembler = self.assembler.as_mut();
-        assembler.is_some_and(|(_, _, assembler)| assembler.wants_key(now))
+        let wants = assembler.is_some_and(|(_, _, assembler)| assembler.wants_key(now));
+        std::mem::take(&mut self.stuck) || wants
     }
 }

@@ -14,6 +14,8 @@ pub(super) struct Received {
     mid: String,
     kind: MediaKind,
     sink: Option<Box<dyn PacketSink>>,
+    /// The caller's name for it.
+    sink_id: usize,
 }
 
 impl Received {
@@ -23,18 +25,40 @@ impl Received {
 }
 
 impl Client {
-    /// Gives what is received in a section to `sink` instead of whoever had it before, or to nobody.
-    pub fn set_sink(&mut self, target: Target, mid: &str, sink: Option<Box<dyn PacketSink>>) {
-        let Some(connection) = self.connection(target) else {
-            return;
-        };
-        let known = connection.received.iter_mut().find(|(_, it)| it.mid == mid);
-        if let Some((tag, received)) = known {
-            received.sink = sink;
-            if received.sink.is_some() && received.kind == MediaKind::Video {
-                connection.receiver.request_keyframe(*tag, 0, true);
-            }
+    /// Gives what is received in a section to `sink` instead of whoever had it before. `id` is the caller's
+    /// name for it.
+    pub fn set_sink(&mut self, target: Target, mid: &str, id: usize, sink: Box<dyn PacketSink>) {
+        if let Some((_, received)) = self.received(target, mid) {
+            received.sink = Some(sink);
+            received.sink_id = id;
         }
+        self.request_keyframe(target, mid);
+    }
+
+    /// Nobody gets what is received in a section, unless another sink has it than that with the name.
+    pub fn remove_sink(&mut self, target: Target, mid: &str, id: Option<usize>) {
+        if let Some((_, received)) = self.received(target, mid)
+            && id.is_none_or(|id| id == received.sink_id)
+        {
+            received.sink = None;
+        }
+    }
+
+    /// Asks for a key frame of a video section.
+    pub fn request_keyframe(&mut self, target: Target, mid: &str) {
+        if let Some((tag, received)) = self.received(target, mid)
+            && received.kind == MediaKind::Video
+            && let Some(connection) = self.connection(target)
+        {
+            connection.receiver.request_keyframe(tag, 0, true);
+        }
+    }
+
+    fn received(&mut self, target: Target, mid: &str) -> Option<(u32, &mut Received)> {
+        let mut received = self.connection(target)?.received.iter_mut();
+        received
+            .find(|(_, it)| it.mid == mid)
+            .map(|(tag, it)| (*tag, it))
     }
 
     pub(super) fn section_started(
@@ -53,6 +77,7 @@ impl Client {
                 mid: section.mid.clone(),
                 kind: section.kind,
                 sink: None,
+                sink_id: 0,
             },
         );
         let codecs = || section.payloads.iter().map(|format| format.codec);
@@ -79,12 +104,7 @@ impl Client {
         target: Target,
         section: &sdp::ReceiveSection,
     ) {
-        let known = self.connection(target).and_then(|connection| {
-            let mut received = connection.received.iter();
-            received
-                .find(|(_, it)| it.mid == section.mid)
-                .map(|(tag, _)| *tag)
-        });
+        let known = self.received(target, &section.mid).map(|(tag, _)| tag);
         if let Some(tag) = known {
             self.set_section(now, target, tag, section);
         }

@@ -454,7 +454,7 @@ impl Meeting {
                 } => {
                     let heard = guest.heard.entry(track.clone()).or_default();
                     let ear = Box::new(Ear(Arc::clone(heard)));
-                    guest.client.set_sink(*target, mid, Some(ear));
+                    guest.client.set_sink(*target, mid, 0, ear);
                 }
                 _ => {}
             }

@@ -14,7 +14,6 @@ pub struct Inbox<T> {
 
 struct State<T> {
     items: VecDeque<T>,
-    dropped: u64,
     /// The reader was woken, or will be, and has not taken the items yet.
     notified: bool,
     closed: bool,
@@ -26,7 +25,6 @@ impl<T> Inbox<T> {
         Self {
             state: Mutex::new(State {
                 items: VecDeque::new(),
-                dropped: 0,
                 notified: false,
                 closed: false,
             }),
@@ -42,18 +40,30 @@ impl<T> Inbox<T> {
 
     /// Whether the reader is to be woken for these.
     fn push(&self, items: impl IntoIterator<Item = T>) -> bool {
+        let capacity = self.capacity;
+        self.change(|queue| {
+            for item in items {
+                if queue.len() >= capacity {
+                    queue.pop_front();
+                }
+                queue.push_back(item);
+            }
+        })
+    }
+
+    /// Whether the reader is to be woken after a change of what is queued.
+    fn change(&self, change: impl FnOnce(&mut VecDeque<T>)) -> bool {
         let mut state = self.lock();
         if state.closed {
             return false;
         }
-        for item in items {
-            if state.items.len() >= self.capacity {
-                state.items.pop_front();
-                state.dropped += 1;
-            }
-            state.items.push_back(item);
-        }
+        change(&mut state.items);
         !state.items.is_empty() && !std::mem::replace(&mut state.notified, true)
+    }
+
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Everything that came, in order.
@@ -61,11 +71,6 @@ impl<T> Inbox<T> {
         let mut state = self.lock();
         state.notified = false;
         std::mem::take(&mut state.items)
-    }
-
-    /// Items that were dropped so far.
-    pub fn dropped(&self) -> u64 {
-        self.lock().dropped
     }
 
     /// What is there can still be taken; nothing follows.
@@ -112,10 +117,25 @@ impl Notifier {
         items: impl IntoIterator<Item = T>,
     ) {
         if inbox.push(items) {
-            let reader: Arc<dyn Reader> = Arc::<Inbox<T>>::clone(inbox);
-            self.lock().readers.push(reader);
-            self.changed.notify_one();
+            self.wake(inbox);
         }
+    }
+
+    /// Changes what is queued, whatever the capacity, and has its reader woken.
+    pub fn change<T: Send + 'static>(
+        &self,
+        inbox: &Arc<Inbox<T>>,
+        change: impl FnOnce(&mut VecDeque<T>),
+    ) {
+        if inbox.change(change) {
+            self.wake(inbox);
+        }
+    }
+
+    fn wake<T: Send + 'static>(&self, inbox: &Arc<Inbox<T>>) {
+        let reader: Arc<dyn Reader> = Arc::<Inbox<T>>::clone(inbox);
+        self.lock().readers.push(reader);
+        self.changed.notify_one();
     }
 
     pub(super) fn close(&self) {

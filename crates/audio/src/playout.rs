@@ -1,0 +1,246 @@
+//! What is heard of a received track: one jitter buffer and decoder, and everybody who listens to it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use roomful_media::client::PacketSink;
+use roomful_media::codec::CodecKind;
+use roomful_media::track::MediaPacket;
+
+use crate::jitter::{Arrival, BLOCK, Heard, JitterBuffer, JitterConfig, JitterStats};
+use crate::opus::{OpusError, SAMPLE_RATE};
+use crate::resample::{Quality, ResampleError, Resampler};
+
+/// Of a block.
+const STEP: Duration = Duration::from_millis(10);
+/// A thread that was held up for longer does not make up for it.
+const LONGEST_DELAY: Duration = Duration::from_millis(200);
+
+/// Somebody who listens, with rate, channels and frame length of their own.
+pub struct Listener {
+    conversion: Mutex<Conversion>,
+    channels: usize,
+    /// Samples of all channels in a frame.
+    frame: usize,
+    take: Box<dyn Fn(Vec<i16>) + Send + Sync>,
+}
+
+struct Conversion {
+    resampler: Option<Resampler>,
+    /// In the listener's channels, before and after the other rate.
+    mapped: Vec<i16>,
+    ready: Vec<i16>,
+}
+
+impl Listener {
+    /// `take` gets each frame, on the thread that plays.
+    ///
+    /// # Errors
+    /// When there is no conversion to that rate or those channels.
+    pub fn new(
+        rate: u32,
+        channels: usize,
+        frame: Duration,
+        take: impl Fn(Vec<i16>) + Send + Sync + 'static,
+    ) -> Result<Self, ResampleError> {
+        let resampler = (rate != SAMPLE_RATE)
+            .then(|| Resampler::new(SAMPLE_RATE, rate, channels, Quality::Medium))
+            .transpose()?;
+        let samples = u128::from(rate) * frame.as_micros() / 1_000_000;
+        Ok(Self {
+            conversion: Mutex::new(Conversion {
+                resampler,
+                mapped: Vec::new(),
+                ready: Vec::new(),
+            }),
+            channels,
+            frame: (samples as usize).max(1) * channels,
+            take: Box::new(take),
+        })
+    }
+
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Takes samples of 48 kHz in `from` channels.
+    fn hear(&self, pcm: &[i16], from: usize) {
+        let mut conversion = self
+            .conversion
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Conversion {
+            resampler,
+            mapped,
+            ready,
+        } = &mut *conversion;
+        mapped.clear();
+        map_channels(pcm, from, self.channels, mapped);
+        match resampler {
+            // It fails for no input that is left.
+            Some(resampler) => drop(resampler.push(mapped, ready)),
+            None => ready.extend_from_slice(mapped),
+        }
+        while ready.len() >= self.frame {
+            (self.take)(ready.drain(..self.frame).collect());
+        }
+    }
+}
+
+/// Mixes stereo down, and repeats what there are too few of.
+fn map_channels(pcm: &[i16], from: usize, to: usize, out: &mut Vec<i16>) {
+    if from == to {
+        return out.extend_from_slice(pcm);
+    }
+    for frame in pcm.chunks_exact(from.max(1)) {
+        if to == 1 {
+            let sum: i32 = frame.iter().map(|&sample| i32::from(sample)).sum();
+            out.push((sum / from.max(1) as i32) as i16);
+        } else {
+            out.extend(frame.iter().copied().cycle().take(to));
+        }
+    }
+}
+
+/// Those who listen to a track, shared with whoever adds and removes them.
+#[derive(Clone, Default)]
+pub struct Audience(Arc<Mutex<Vec<Arc<Listener>>>>);
+
+impl Audience {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Listener>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn add(&self, listener: Arc<Listener>) {
+        let mut listeners = self.lock();
+        if !listeners.iter().any(|known| Arc::ptr_eq(known, &listener)) {
+            listeners.push(listener);
+        }
+    }
+
+    /// Whether somebody is left.
+    pub fn remove(&self, listener: &Arc<Listener>) -> bool {
+        let mut listeners = self.lock();
+        listeners.retain(|known| !Arc::ptr_eq(known, listener));
+        !listeners.is_empty()
+    }
+}
+
+/// Decodes a track for its audience, 10 ms at a time.
+pub struct Playout {
+    audience: Audience,
+    buffer: JitterBuffer,
+    channels: usize,
+    /// When the next block is; `None` before the first packet.
+    due: Option<Instant>,
+    pcm: Vec<i16>,
+    stats: Arc<Mutex<JitterStats>>,
+}
+
+impl Playout {
+    /// Decodes to that many channels, 1 or 2.
+    ///
+    /// # Errors
+    /// When the decoder takes no such number.
+    pub fn new(audience: Audience, channels: usize) -> Result<Self, OpusError> {
+        let channels = channels.clamp(1, 2);
+        let config = JitterConfig {
+            channels: channels as u8,
+            ..JitterConfig::default()
+        };
+        Ok(Self {
+            audience,
+            buffer: JitterBuffer::new(config)?,
+            channels,
+            due: None,
+            pcm: Vec::with_capacity(BLOCK * channels),
+            stats: Arc::default(),
+        })
+    }
+
+    /// What it has been through, as of the last block.
+    #[must_use]
+    pub fn stats(&self) -> Arc<Mutex<JitterStats>> {
+        Arc::clone(&self.stats)
+    }
+}
+
+impl PacketSink for Playout {
+    fn packet(&mut self, now: Instant, packet: &Arc<MediaPacket>) {
+        let red = packet.codec == CodecKind::Red;
+        if packet.is_padding() || !red && packet.codec != CodecKind::Opus {
+            return;
+        }
+        self.buffer.insert(
+            now,
+            &Arrival {
+                ssrc: packet.epoch,
+                sequence: packet.sequence as u16,
+                timestamp: packet.timestamp,
+                payload: packet.payload(),
+                red,
+            },
+        );
+        self.due.get_or_insert(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(due) = self.due.filter(|due| *due <= now) {
+            let late = now.saturating_duration_since(due) > LONGEST_DELAY;
+            self.due = Some(if late { now + STEP } else { due + STEP });
+            self.pcm.clear();
+            if self.buffer.pull(now, &mut self.pcm) == Heard::Nothing {
+                continue;
+            }
+            let listeners = self.audience.lock().clone();
+            for listener in &listeners {
+                listener.hear(&self.pcm, self.channels);
+            }
+        }
+        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        *stats = *self.buffer.stats();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(rate: u32, channels: usize, frame_ms: u64, from: usize) -> Vec<Vec<i16>> {
+        let frames = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::clone(&frames);
+        let frame = Duration::from_millis(frame_ms);
+        let take = move |frame| taken.lock().unwrap().push(frame);
+        let listener = Listener::new(rate, channels, frame, take).unwrap();
+        // Left is quiet, right is loud.
+        let block: Vec<i16> = [1_000, 3_000]
+            .into_iter()
+            .cycle()
+            .take(BLOCK * from)
+            .collect();
+        for _ in 0..10 {
+            listener.hear(&block, from);
+        }
+        let frames = frames.lock().unwrap();
+        frames.clone()
+    }
+
+    #[test]
+    fn listeners_get_frames_of_their_own_length_channels_and_rate() {
+        let frames = heard(48_000, 2, 10, 2);
+        assert_eq!(frames.len(), 10);
+        assert_eq!(frames[0][..4], [1_000, 3_000, 1_000, 3_000]);
+        let mixed = heard(48_000, 1, 50, 2);
+        assert_eq!((mixed.len(), mixed[0].len()), (2, 2_400));
+        assert!(mixed[0].iter().all(|sample| *sample == 2_000));
+        let slower = heard(16_000, 1, 20, 2);
+        assert!((4..=5).contains(&slower.len()), "{}", slower.len());
+        assert_eq!(slower[0].len(), 320);
+        assert!((1_900..2_100).contains(&slower[2][100]));
+    }
+}

@@ -1,0 +1,460 @@
+//! What a published audio track is made of: samples that a program queues, sent in the time that they take.
+//!
+//! A [`Queue`] drains by the clock whether or not somebody sends from it, so that who fills it always knows how
+//! long to wait. Its [`Source`] encodes; the two sides may be on different threads.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use roomful_media::client::{AudioSource, OpusFrame};
+
+use crate::opus::{Encoder, EncoderConfig, OpusError, SAMPLE_RATE};
+use crate::resample::{Quality, ResampleError, Resampler};
+
+/// Of a packet.
+const FRAME: Duration = Duration::from_millis(20);
+/// Samples of one channel in it.
+const FRAME_SAMPLES: usize = 960;
+/// Samples that come later than this leave a gap; what is late by less is sent at once.
+const LATEST: Duration = Duration::from_millis(80);
+/// Packets of that size and below are silence in discontinuous transmission.
+const SILENCE: usize = 2;
+/// The quietest level that is told, in −dBov.
+const QUIETEST: u8 = 127;
+/// Louder than that counts as voice.
+const VOICE: u8 = 60;
+
+type Ring = Box<dyn Fn() + Send + Sync>;
+
+/// Samples on their way to a track: interleaved, of any rate.
+pub struct Queue {
+    rate: u32,
+    channels: usize,
+    /// Samples of all channels.
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    samples: VecDeque<i16>,
+    /// Up to when the clock has taken samples away while nobody sent.
+    drained: Option<Instant>,
+    /// Tells the sender that there is something again; `None` without one.
+    ring: Option<Ring>,
+    /// Which sender has it: the one that came last.
+    sender: u64,
+}
+
+impl Queue {
+    /// Takes up to `capacity` of samples ahead.
+    #[must_use]
+    pub fn new(rate: u32, channels: usize, capacity: Duration) -> Arc<Self> {
+        let frames = capacity.as_micros() * u128::from(rate) / 1_000_000;
+        let channels = channels.max(1);
+        Arc::new(Self {
+            rate: rate.max(1),
+            channels,
+            capacity: frames as usize * channels,
+            state: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while samples are moved leaves a queue of samples.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn duration(&self, samples: usize) -> Duration {
+        let frames = (samples / self.channels) as u64;
+        Duration::from_micros(frames * 1_000_000 / u64::from(self.rate))
+    }
+
+    fn samples_in(&self, time: Duration) -> usize {
+        let frames = time.as_micros() * u128::from(self.rate) / 1_000_000;
+        frames as usize * self.channels
+    }
+
+    /// Without a sender time goes on all the same.
+    fn drain(&self, now: Instant, state: &mut State) {
+        if state.ring.is_some() {
+            return;
+        }
+        let since = *state.drained.get_or_insert(now);
+        let gone = self.samples_in(now.saturating_duration_since(since));
+        if gone >= state.samples.len() {
+            state.samples.clear();
+            state.drained = None;
+        } else if gone > 0 {
+            state.samples.drain(..gone);
+            state.drained = Some(since + self.duration(gone));
+        }
+    }
+
+    /// Queues samples; when they do not fit, says how long it takes until there is room. They are taken as a
+    /// whole, and however many they are when nothing waits.
+    ///
+    /// # Errors
+    /// Holds the time to wait.
+    pub fn push(&self, now: Instant, samples: &[i16]) -> Result<(), Duration> {
+        let mut state = self.lock();
+        self.drain(now, &mut state);
+        let waiting = state.samples.len();
+        if waiting > 0 && waiting + samples.len() > self.capacity {
+            let over = (waiting + samples.len() - self.capacity).min(waiting);
+            return Err(self.duration(over).max(Duration::from_millis(1)));
+        }
+        state.samples.extend(samples);
+        if waiting == 0 {
+            state.drained = Some(now);
+        }
+        if let Some(ring) = &state.ring
+            && waiting < self.samples_in(FRAME)
+        {
+            ring();
+        }
+        Ok(())
+    }
+
+    /// How long what waits takes to be sent.
+    pub fn queued(&self, now: Instant) -> Duration {
+        let mut state = self.lock();
+        self.drain(now, &mut state);
+        self.duration(state.samples.len())
+    }
+
+    /// Drops what waits.
+    pub fn clear(&self) {
+        self.lock().samples.clear();
+    }
+}
+
+/// Encodes what comes through a queue.
+pub struct Source {
+    queue: Arc<Queue>,
+    number: u64,
+    encoder: Encoder,
+    channels: usize,
+    resampler: Option<Resampler>,
+    /// 48 kHz, interleaved in the channels that are sent.
+    pcm: Vec<i16>,
+    taken: Vec<i16>,
+    timestamp: u32,
+    began: Instant,
+    /// When the next packet is due; `None` before the first.
+    due: Option<Instant>,
+    /// The end of the last packet.
+    ended: Option<Instant>,
+    /// Nothing was sent of the time before the next packet.
+    silent: bool,
+}
+
+/// Why a queue cannot be sent from.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Opus(#[from] OpusError),
+    #[error(transparent)]
+    Resample(#[from] ResampleError),
+}
+
+impl Source {
+    /// Sends from `queue` from `now` on, in place of whoever did before. `ring` is called when samples come after a pause:
+    /// then [`AudioSource::poll_timeout`] is to be asked again. The configuration's channels and frame length
+    /// do not count: it sends 20 ms, in stereo where the queue has two channels or more.
+    ///
+    /// # Errors
+    /// When the encoder or the resampler takes no such configuration.
+    pub fn new(
+        now: Instant,
+        queue: Arc<Queue>,
+        config: EncoderConfig,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, SourceError> {
+        let channels = queue.channels.min(2);
+        let encoder = Encoder::new(EncoderConfig {
+            channels: channels as u8,
+            frame_samples: FRAME_SAMPLES,
+            ..config
+        })?;
+        let resampler = (queue.rate != SAMPLE_RATE)
+            .then(|| Resampler::new(queue.rate, SAMPLE_RATE, channels, Quality::Medium))
+            .transpose()?;
+        let number = {
+            let mut state = queue.lock();
+            state.ring = Some(Box::new(ring));
+            state.sender += 1;
+            state.sender
+        };
+        Ok(Self {
+            queue,
+            number,
+            encoder,
+            channels,
+            resampler,
+            pcm: Vec::new(),
+            taken: Vec::new(),
+            timestamp: 0,
+            began: now,
+            due: None,
+            ended: None,
+            silent: true,
+        })
+    }
+
+    /// Moves the samples of about one packet out of the queue.
+    fn take(&mut self) {
+        let wanted = self.queue.samples_in(FRAME);
+        let mut state = self.queue.lock();
+        if state.sender != self.number || state.samples.len() < wanted {
+            return;
+        }
+        self.taken.clear();
+        let from = self.queue.channels;
+        let mut frame = 0;
+        for (index, sample) in state.samples.drain(..wanted).enumerate() {
+            // Of more than two channels the first two.
+            if index % from < self.channels {
+                self.taken.push(sample);
+                frame += 1;
+            }
+        }
+        drop(state);
+        debug_assert!(frame % self.channels == 0);
+        match &mut self.resampler {
+            Some(resampler) => {
+                // Fails for no input that is left.
+                let _ = resampler.push(&self.taken, &mut self.pcm);
+            }
+            None => self.pcm.extend_from_slice(&self.taken),
+        }
+    }
+
+    fn has_frame(&self) -> bool {
+        self.pcm.len() >= FRAME_SAMPLES * self.channels
+    }
+}
+
+impl AudioSource for Source {
+    fn poll_timeout(&self) -> Option<Instant> {
+        let ready = {
+            let state = self.queue.lock();
+            state.sender == self.number && state.samples.len() >= self.queue.samples_in(FRAME)
+        };
+        if !ready && !self.has_frame() {
+            return None;
+        }
+        // In the past: at once.
+        Some(self.due.unwrap_or(self.began))
+    }
+
+    fn poll_frame(&mut self, now: Instant) -> Option<OpusFrame> {
+        if self.due.is_some_and(|due| now < due) {
+            return None;
+        }
+        while !self.has_frame() {
+            let before = self.pcm.len();
+            self.take();
+            if self.pcm.len() == before {
+                return None;
+            }
+        }
+        let due = match self.due {
+            Some(due) if now.saturating_duration_since(due) < LATEST => due,
+            _ => {
+                // A gap: what is sent goes on where the clock is.
+                if let Some(ended) = self.ended {
+                    let gap = now.saturating_duration_since(ended).as_micros() as u64;
+                    let samples = gap * u64::from(SAMPLE_RATE) / 1_000_000;
+                    self.timestamp = self.timestamp.wrapping_add(samples as u32);
+                }
+                self.silent = true;
+                now
+            }
+        };
+        self.due = Some(due + FRAME);
+        self.ended = Some(due + FRAME);
+        let timestamp = self.timestamp;
+        self.timestamp = timestamp.wrapping_add(FRAME_SAMPLES as u32);
+        let length = FRAME_SAMPLES * self.channels;
+        let pcm = self.pcm.get(..length).unwrap_or_default();
+        let level = level(pcm);
+        let mut payload = Vec::new();
+        let encoded = self.encoder.encode(pcm, &mut payload);
+        self.pcm.drain(..length.min(self.pcm.len()));
+        let silence = encoded.ok()? <= SILENCE;
+        let before = std::mem::replace(&mut self.silent, silence);
+        if silence && before {
+            // Said once, then left out until there is something to hear.
+            return None;
+        }
+        let begins = before;
+        Some(OpusFrame {
+            payload: payload.into(),
+            timestamp,
+            level,
+            voice: level < VOICE,
+            begins,
+        })
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        if state.sender == self.number {
+            state.ring = None;
+            state.drained = None;
+        }
+    }
+}
+
+/// In −dBov (RFC 6464): 0 is the loudest there is, 127 silence.
+fn level(pcm: &[i16]) -> u8 {
+    let energy: f64 = pcm.iter().map(|&sample| f64::from(sample).powi(2)).sum();
+    let mean = energy / pcm.len().max(1) as f64 / f64::from(i16::MAX).powi(2);
+    if mean <= 0.0 {
+        return QUIETEST;
+    }
+    (-10.0 * mean.log10()).clamp(0.0, f64::from(QUIETEST)) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn tone(rate: u32, channels: usize, time: Duration) -> Vec<i16> {
+        let frames = (time.as_secs_f64() * f64::from(rate)) as usize;
+        let sample = |frame: usize| {
+            let phase = frame as f64 * 440.0 * std::f64::consts::TAU / f64::from(rate);
+            (phase.sin() * 8_000.0) as i16
+        };
+        (0..frames)
+            .flat_map(|frame| std::iter::repeat_n(sample(frame), channels))
+            .collect()
+    }
+
+    fn source(queue: &Arc<Queue>, now: Instant, dtx: bool) -> Source {
+        let config = EncoderConfig {
+            dtx,
+            ..EncoderConfig::default()
+        };
+        Source::new(now, Arc::clone(queue), config, || ()).unwrap()
+    }
+
+    /// Runs until `end`; when each frame came, and the frame.
+    fn run(source: &mut Source, now: &mut Instant, end: Instant) -> Vec<(Instant, OpusFrame)> {
+        let mut frames = Vec::new();
+        while let Some(due) = source.poll_timeout().filter(|due| *due <= end) {
+            *now = due.max(*now);
+            frames.extend(source.poll_frame(*now).map(|frame| (*now, frame)));
+        }
+        *now = end;
+        frames
+    }
+
+    #[test]
+    fn what_is_queued_at_once_leaves_in_the_time_that_it_takes() {
+        for (rate, channels) in [(48_000, 1), (24_000, 1), (44_100, 2), (16_000, 6)] {
+            let start = Instant::now();
+            let queue = Queue::new(rate, channels, 2 * SECOND);
+            let mut source = source(&queue, start, false);
+            queue.push(start, &tone(rate, channels, SECOND)).unwrap();
+            let mut now = start;
+            let frames = run(&mut source, &mut now, start + 2 * SECOND);
+            assert!(
+                (49..=50).contains(&frames.len()),
+                "{rate}: {}",
+                frames.len()
+            );
+            for (index, (at, frame)) in frames.iter().enumerate() {
+                assert_eq!(*at, start + FRAME * index as u32);
+                assert_eq!(frame.timestamp, 960 * index as u32);
+                assert!(
+                    (10..20).contains(&frame.level) && frame.voice,
+                    "{}",
+                    frame.level
+                );
+                assert_eq!(frame.begins, index == 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_queue_says_how_long_to_wait_and_empties_by_the_clock_without_a_sender() {
+        let start = Instant::now();
+        let queue = Queue::new(48_000, 1, SECOND);
+        let half = tone(48_000, 1, SECOND / 2);
+        queue.push(start, &half).unwrap();
+        queue.push(start, &half).unwrap();
+        let wait = queue.push(start, &half).unwrap_err();
+        assert_eq!(wait, SECOND / 2);
+        assert!(queue.push(start + wait, &half).is_ok());
+        assert_eq!(queue.queued(start + wait), SECOND);
+        assert_eq!(queue.queued(start + 3 * SECOND), Duration::ZERO);
+        // However long it is, what comes into an empty queue is taken.
+        let long = tone(48_000, 1, 5 * SECOND);
+        assert!(queue.push(start + 4 * SECOND, &long).is_ok());
+    }
+
+    #[test]
+    fn a_pause_moves_the_timestamp_on_and_the_next_frame_says_so() {
+        let start = Instant::now();
+        let queue = Queue::new(48_000, 1, SECOND);
+        let mut source = source(&queue, start, false);
+        let mut now = start;
+        queue.push(now, &tone(48_000, 1, SECOND / 10)).unwrap();
+        assert_eq!(run(&mut source, &mut now, start + SECOND).len(), 5);
+        queue.push(now, &tone(48_000, 1, SECOND / 10)).unwrap();
+        let frames = run(&mut source, &mut now, start + 2 * SECOND);
+        assert_eq!(frames[0].0, start + SECOND);
+        assert!(frames[0].1.begins && !frames[1].1.begins);
+        assert_eq!(frames[0].1.timestamp, 48_000);
+    }
+
+    #[test]
+    fn samples_a_little_late_are_caught_up_with() {
+        let start = Instant::now();
+        let queue = Queue::new(48_000, 1, SECOND);
+        let mut source = source(&queue, start, false);
+        let mut now = start;
+        queue.push(now, &tone(48_000, 1, FRAME * 2)).unwrap();
+        assert_eq!(run(&mut source, &mut now, start + FRAME * 4).len(), 2);
+        queue.push(now, &tone(48_000, 1, FRAME * 4)).unwrap();
+        let frames = run(&mut source, &mut now, start + SECOND);
+        let at: Vec<_> = frames.iter().map(|(at, _)| *at - start).collect();
+        assert_eq!(at, [FRAME * 4, FRAME * 4, FRAME * 4, FRAME * 5]);
+        assert!(frames.iter().all(|(_, frame)| !frame.begins));
+    }
+
+    #[test]
+    fn silence_is_said_once_where_transmission_may_stop() {
+        let start = Instant::now();
+        let queue = Queue::new(48_000, 1, 10 * SECOND);
+        let mut source = source(&queue, start, true);
+        let mut now = start;
+        queue.push(now, &vec![0; 48_000 * 4]).unwrap();
+        queue.push(now, &tone(48_000, 1, SECOND)).unwrap();
+        let silent = run(&mut source, &mut now, start + 4 * SECOND - FRAME);
+        assert!(silent.len() < 60, "{}", silent.len());
+        let frames = run(&mut source, &mut now, start + 6 * SECOND);
+        assert!(frames.len() >= 49);
+        assert!(frames.iter().any(|(_, frame)| frame.begins));
+    }
+
+    #[test]
+    fn who_comes_last_has_the_queue() {
+        let start = Instant::now();
+        let queue = Queue::new(48_000, 1, SECOND);
+        let first = source(&queue, start, false);
+        let mut second = source(&queue, start, false);
+        queue.push(start, &tone(48_000, 1, SECOND)).unwrap();
+        assert_eq!(first.poll_timeout(), None);
+        assert!(second.poll_frame(start).is_some());
+        drop(first);
+        assert!(second.poll_frame(start + FRAME).is_some());
+    }
+}
