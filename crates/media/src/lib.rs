@@ -11,6 +11,7 @@ pub mod codec;
 pub mod congestion;
 mod convert;
 pub mod data;
+pub mod encryption;
 pub mod frame;
 pub mod io;
 mod outbox;

@@ -23,16 +23,31 @@ fn units(stream: &[u8]) -> Vec<&[u8]> {
             at += 1;
         }
     }
+    // Zeros before a start code belong to that. Those of the last unit may be of an encrypted frame.
+    for unit in &mut units {
+        let end = unit.iter().rposition(|byte| *byte != 0);
+        *unit = unit.get(..end.map_or(0, |end| end + 1)).unwrap_or_default();
+    }
     units.extend(start.and_then(|start| stream.get(start..)));
+    units.retain(|unit| !unit.is_empty());
     units
+}
+
+/// Without delimiters, which tell nothing that timestamps don't.
+fn told(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
+    units(frame)
         .into_iter()
-        // Zeros before a start code belong to that.
-        .map(|unit| {
-            let end = unit.iter().rposition(|byte| *byte != 0);
-            unit.get(..end.map_or(0, |end| end + 1)).unwrap_or_default()
-        })
-        .filter(|unit| !unit.is_empty())
-        .collect()
+        .filter(|unit| kind(unit) != DELIMITER)
+}
+
+/// What is put together again of a frame's payloads.
+pub(super) fn normalised(frame: &[u8]) -> Vec<u8> {
+    let mut normal = Vec::with_capacity(frame.len() + START_CODE.len());
+    for unit in told(frame) {
+        normal.extend_from_slice(&START_CODE);
+        normal.extend_from_slice(unit);
+    }
+    normal
 }
 
 fn kind(unit: &[u8]) -> u8 {
@@ -44,11 +59,7 @@ pub(super) fn cut(frame: &[u8], size: usize) -> Vec<Bytes> {
     let mut payloads = Vec::new();
     let mut together: Vec<&[u8]> = Vec::new();
     let mut length = 1;
-    // The delimiter tells nothing that timestamps don't.
-    for unit in units(frame)
-        .into_iter()
-        .filter(|unit| kind(unit) != DELIMITER)
-    {
+    for unit in told(frame) {
         if length + 2 + unit.len() > size {
             payloads.extend(aggregate(&together));
             together.clear();

@@ -34,6 +34,11 @@ pub fn is_supported(codec: CodecKind) -> bool {
     )
 }
 
+/// An access unit as a receiver puts it together: start codes of four bytes, no delimiters.
+pub(crate) fn normalised_h264(frame: &[u8]) -> Vec<u8> {
+    h264::normalised(frame)
+}
+
 /// Puts the payloads of one frame together.
 fn unite<'a>(
     codec: CodecKind,

@@ -1,0 +1,141 @@
+//! End-to-end encryption of frames, in the form that livekit-client and libwebrtc in LiveKit's SDKs have.
+
+mod form;
+mod keys;
+
+use std::sync::Arc;
+
+use aws_lc_rs::aead::NONCE_LEN;
+
+pub use form::Form;
+use keys::Opened;
+pub use keys::{Derivation, KeyOptions, Keys};
+
+/// What a silent server sends in a track, unencrypted: Opus silence and the smallest VP8 picture.
+const OPUS_SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
+const OPUS_SILENCE_LEN: usize = 80;
+const VP8_BLANK: [u8; 31] = [
+    0x10, 0x02, 0x00, 0x9D, 0x01, 0x2A, 0x08, 0x00, 0x08, 0x00, 0x00, 0x47, 0x08, 0x85, 0x85, 0x88,
+    0x85, 0x84, 0x88, 0x02, 0x02, 0x00, 0x0C, 0x0D, 0x60, 0x00, 0xFE, 0xFF, 0xAB, 0x50, 0x80,
+];
+
+/// How a track's encryption fares; told when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Ok,
+    EncryptionFailed,
+    DecryptionFailed,
+    MissingKey,
+    KeyRatcheted,
+}
+
+/// Encrypts the frames of a track.
+pub struct Sealer {
+    keys: Arc<Keys>,
+    identity: String,
+    key_index: u8,
+    state: Option<State>,
+}
+
+impl Sealer {
+    #[must_use]
+    pub fn new(keys: Arc<Keys>, identity: &str, key_index: u8) -> Self {
+        Self {
+            keys,
+            identity: identity.to_owned(),
+            key_index,
+            state: None,
+        }
+    }
+
+    pub fn set_key_index(&mut self, key_index: u8) {
+        self.key_index = key_index;
+    }
+
+    /// The frame encrypted, `None` where it can't be and so must not be sent; and the state if it changed.
+    /// `iv` must be random.
+    pub fn seal(
+        &mut self,
+        form: Form,
+        frame: &[u8],
+        iv: [u8; NONCE_LEN],
+    ) -> (Option<Vec<u8>>, Option<State>) {
+        let (sealed, state) = match self.keys.key(&self.identity, self.key_index) {
+            None => (None, State::MissingKey),
+            Some(key) => match form.seal(frame, &key, self.key_index, iv) {
+                None => (None, State::EncryptionFailed),
+                sealed => (sealed, State::Ok),
+            },
+        };
+        let changed = self.state.replace(state) != Some(state);
+        (sealed, changed.then_some(state))
+    }
+}
+
+/// Decrypts the frames of a track.
+pub struct Opener {
+    keys: Arc<Keys>,
+    identity: String,
+    /// By which the server marks what it puts into a track.
+    server_trailer: Vec<u8>,
+    state: Option<State>,
+}
+
+impl Opener {
+    #[must_use]
+    pub fn new(keys: Arc<Keys>, identity: &str, server_trailer: &[u8]) -> Self {
+        Self {
+            keys,
+            identity: identity.to_owned(),
+            server_trailer: server_trailer.to_vec(),
+            state: None,
+        }
+    }
+
+    /// The frame decrypted, `None` where it can't be; and the states that it changed to.
+    pub fn open(&mut self, form: Form, frame: &[u8]) -> (Option<Vec<u8>>, Vec<State>) {
+        if let Some(blank) = self.from_server(frame) {
+            return (is_blank(form, blank).then(|| blank.to_vec()), Vec::new());
+        }
+        let opened = form.take_apart(frame).map(|sealed| {
+            self.keys.open(&self.identity, sealed.key_index, |key| {
+                sealed.open(key).ok()
+            })
+        });
+        let (opened, states) = match opened {
+            None | Some(Opened::Failed) => (None, vec![State::DecryptionFailed]),
+            Some(Opened::MissingKey) => (None, vec![State::MissingKey]),
+            Some(Opened::By(frame)) => (Some(frame), vec![State::Ok]),
+            Some(Opened::ByRatcheted(frame)) => (Some(frame), vec![State::KeyRatcheted, State::Ok]),
+        };
+        let changed = states
+            .into_iter()
+            .filter(|state| self.state.replace(*state) != Some(*state));
+        (opened, changed.collect())
+    }
+
+    /// What the server has put into the track, without its mark.
+    fn from_server<'a>(&self, frame: &'a [u8]) -> Option<&'a [u8]> {
+        let (_kind, marked) = frame.split_last()?;
+        (!self.server_trailer.is_empty())
+            .then(|| marked.strip_suffix(self.server_trailer.as_slice()))
+            .flatten()
+    }
+}
+
+/// Only that may come unencrypted: anything else could be the server's invention.
+fn is_blank(form: Form, frame: &[u8]) -> bool {
+    match form {
+        Form::Audio => {
+            frame.len() == OPUS_SILENCE_LEN
+                && frame
+                    .strip_prefix(&OPUS_SILENCE)
+                    .is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
+        }
+        Form::Vp8 { .. } => frame == VP8_BLANK,
+        Form::Vp9 | Form::H264 => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
