@@ -94,7 +94,7 @@ impl Opener {
 
     /// The frame decrypted, `None` where it can't be; and the states that it changed to.
     pub fn open(&mut self, form: Form, frame: &[u8]) -> (Option<Vec<u8>>, Vec<State>) {
-        if let Some(blank) = self.from_server(frame) {
+        if let Some(blank) = self.put_in_by_server(frame) {
             return (is_blank(form, blank).then(|| blank.to_vec()), Vec::new());
         }
         let opened = form.take_apart(frame).map(|sealed| {
@@ -115,7 +115,7 @@ impl Opener {
     }
 
     /// What the server has put into the track, without its mark.
-    fn from_server<'a>(&self, frame: &'a [u8]) -> Option<&'a [u8]> {
+    fn put_in_by_server<'a>(&self, frame: &'a [u8]) -> Option<&'a [u8]> {
         let (_kind, marked) = frame.split_last()?;
         (!self.server_trailer.is_empty())
             .then(|| marked.strip_suffix(self.server_trailer.as_slice()))

@@ -232,6 +232,19 @@ fn a_flood_without_end_of_frame_takes_bounded_space() {
     assert!(assembler.bytes <= 8 << 20 && assembler.parts.len() <= 4_096);
 }
 
+#[test]
+fn what_is_put_together_of_a_frame_is_its_normal_form() {
+    // A delimiter, a short start code, zeros before one, and zeros at the end, as of an encrypted frame.
+    let frame = [
+        0, 0, 1, 9, 0xF0, 0, 0, 1, 0x67, 1, 0, 0, 0, 0, 1, 0x65, 2, 3, 0, 0,
+    ];
+    let payloads = Packetizer::new(CodecKind::H264, 1200, 0).packetize(&frame, true);
+    let together = unite(CodecKind::H264, payloads.iter().map(|it| &it[..])).unwrap();
+    assert_eq!(together, normalised_h264(&frame));
+    let normal = [0, 0, 0, 1, 0x67, 1, 0, 0, 0, 1, 0x65, 2, 3, 0, 0];
+    assert_eq!(together, normal);
+}
+
 proptest! {
     #[test]
     fn any_payloads_are_put_together_or_refused(
