@@ -1,4 +1,4 @@
-//! Sound in a client of roomful: Opus, its redundancy (RFC 2198), resampling and voice
+//! Sound in a client of roomful: Opus, its redundancy (RFC 2198), a jitter buffer, resampling and voice
 //! processing.
 //!
 //! Samples are interleaved 16-bit integers. Nothing here opens a device or a socket or reads a clock: time

@@ -14,11 +14,23 @@
 //! come at all it conceals without counting the time, so that what is late is played late rather than lost.
 //! A pause in which no packet was sent (DTX) is no loss; comfort noise fills it.
 //!
-//! TODO
+//! **What comes of it**: a voice of 20 ms packets, a minute in the simulation of the tests, heard so long
+//! after the fastest packet could have been here, and the share of time that is concealed:
+//!
+//! | loss | jitter 0 | with FEC | with RED | jitter 0 to 30 ms | with FEC | with RED |
+//! |---|---|---|---|---|---|---|
+//! | 0 | 18 ms, 0 | 18 ms, 0 | 18 ms, 0 | 41 ms, 0 | 41 ms, 0 | 41 ms, 0 |
+//! | 2 % | 18 ms, 2.5 % | 41 ms, 0.4 % | 40 ms, 0.1 % | 40 ms, 2.5 % | 62 ms, 0.4 % | 62 ms, 0.1 % |
+//! | 10 % | 18 ms, 11.2 % | 41 ms, 2.5 % | 40 ms, 0.9 % | 41 ms, 11.2 % | 59 ms, 2.5 % | 62 ms, 0.9 % |
+//!
+//! (Of the minute 2.5 and 11.2 % were lost in fact.) The packet that carries the copy of a lost one is waited
+//! for only where packets are lost. A second of sound costs about 5 ms of a core, decoding and all.
 
 mod delay;
 mod stats;
 mod stretch;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -34,6 +46,7 @@ use stretch::{MAX_LAG, MIN_LAG, Period};
 
 /// Samples of one channel in what is pulled: 10 ms.
 pub const BLOCK: usize = 480;
+const BLOCK_MICROS: i64 = 10_000;
 /// Four seconds of the usual packets; the oldest go first.
 const MAX_PACKETS: usize = 200;
 const MAX_PACKET_BYTES: usize = 2_000;
@@ -404,11 +417,11 @@ impl JitterBuffer {
         self.measured_target(stream).max(least)
     }
 
-    /// Microseconds over the target at which the sample after those that are ready would be played, if it
-    /// came next.
+    /// Microseconds over the target at which a packet is needed, if it is played after what is ready: in the
+    /// pull that this is not enough for.
     fn excess_of(&self, now: Instant, stream: &Stream, timestamp: u64) -> i64 {
-        let ahead = (self.ready_samples() * 1_000_000) as i64 / i64::from(SAMPLE_RATE);
-        stream.delay.lateness(now, timestamp) + ahead - self.target(stream)
+        let blocks = (self.ready_samples() / BLOCK) as i64;
+        stream.delay.lateness(now, timestamp) + blocks * BLOCK_MICROS - self.target(stream)
     }
 
     /// Leaves out what is far too old to be worth hearing.
@@ -455,7 +468,6 @@ impl JitterBuffer {
             return;
         }
         let current = self.excess_of(now, stream, next);
-        let target = self.target(stream);
         let spare =
             |excess: i64| (excess - EXCESS).max(0) as usize * SAMPLE_RATE as usize / 1_000_000;
         // Over about 100 ms: the caller's clock is not even.
@@ -479,7 +491,7 @@ impl JitterBuffer {
                 self.stats.removed_samples_for_acceleration += lag as u64;
                 self.stretched(-(lag as i64));
             }
-        } else if excess < -LACK.max(target / 8) {
+        } else if excess < -LACK {
             if self.ready_samples() < MAX_LAG {
                 self.decode_next(now);
             }
