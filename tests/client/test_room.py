@@ -25,7 +25,7 @@ from scripted import (
     other,
 )
 
-from roomful.rtc import _connection, _presence
+from roomful.rtc import _connection, _presence, _roster
 from roomful.rtc._enums import (
     ConnectionState,
     DisconnectReason,
@@ -374,6 +374,24 @@ async def test_a_subscription_is_given_up_and_asked_for_again(script: ScriptedSe
     publication.set_subscribed(True)
     PaperPeer.made[0].emit(arrival)
     await turns(1)
+    assert publication.track is not None
+    await room.disconnect()
+
+
+async def test_a_subscription_that_the_server_never_gave_up_is_taken_up_again(
+    script: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_roster, "CHANGED_WITHIN", 0.01)
+    script.others = [other("bob", microphone())]
+    room, log = await connected(script)
+    PaperPeer.made[0].emit(Track("publisher", "3", "audio", "PA_bob|TR_mic", "TR_mic"))
+    await log.sees("track_subscribed")
+    publication = room.remote_participants["bob"].track_publications["TR_mic"]
+    publication.set_subscribed(False)
+    await log.sees("track_unsubscribed")
+    publication.set_subscribed(True)
+    await turns(3)
+    assert log.names.count("track_subscribed") == 2
     assert publication.track is not None
     await room.disconnect()
 

@@ -153,7 +153,12 @@ class Presence:
 
     def statistics(self) -> tuple[list[stats.RtcStats], list[stats.RtcStats]]:
         """Of the publisher's and the subscriber's connection."""
-        return [], []
+        if not hasattr(self.peer, "statistics"):
+            return [], []
+        from roomful.rtc._stats import reports
+
+        publisher, subscriber = self.peer.statistics()
+        return reports(publisher), reports(subscriber)
 
     async def close(self, reason: models.DisconnectReason | None, *, grace: float = CLOSE_TIMEOUT) -> None:
         """Any number of times. Says goodbye if there is a reason, and leaves nothing."""

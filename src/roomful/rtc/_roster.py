@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from livekit.protocol import models, rtc
 
 from roomful.rtc._enums import ConnectionQuality, EncryptionType, TrackKind, stream_state
-from roomful.rtc._session import Arrived
+from roomful.rtc._session import Arrived, Target
 from roomful.rtc.participant import Participant, RemoteParticipant
 from roomful.rtc.track import Received, RemoteAudioTrack, RemoteVideoTrack, TrackInfo
 from roomful.rtc.track_publication import RemoteTrackPublication
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 State = models.ParticipantInfo.State
 #: Media that arrived before its publication was told of.
 MAX_EARLY = 100
+#: Seconds in which a server negotiates what was asked for.
+CHANGED_WITHIN = 1.0
 _ERRORS = {
     models.SubscriptionError.SE_CODEC_UNSUPPORTED: "codec not supported",
     models.SubscriptionError.SE_TRACK_NOTFOUND: "track not found",
@@ -53,7 +55,7 @@ class Roster:
         self._wishes: dict[str, bool] = {}
         self._early: dict[str, Arrived] = {}
         #: Which publication a section carries.
-        self._sections: dict[tuple[str, str], RemoteTrackPublication] = {}
+        self._sections: dict[tuple[Target, str], RemoteTrackPublication] = {}
         #: Who was told of since a resume began; None while there is none.
         self._seen: set[str] | None = None
 
@@ -189,7 +191,7 @@ class Roster:
         participant._announce(publication.source, track)
         self._emit("track_subscribed", track, publication, participant)
 
-    def departed(self, target: str, mid: str) -> None:
+    def departed(self, target: Target, mid: str) -> None:
         publication = self._sections.pop((target, mid), None)
         self._early = {sid: one for sid, one in self._early.items() if (one.target, one.mid) != (target, mid)}
         if publication is not None:
@@ -211,6 +213,8 @@ class Roster:
         wish = rtc.UpdateSubscription(track_sids=sids, subscribe=wanted)
         wish.participant_tracks.add(participant_sid=participant.sid, track_sids=sids)
         self._request(rtc.SignalRequest(subscription=wish))
+        if wanted and publication.track is None:
+            asyncio.get_running_loop().call_later(CHANGED_WITHIN, self._take_up, publication)
 
     def choose(self, publication: RemoteTrackPublication, quality: VideoQuality.ValueType) -> None:
         setting = rtc.UpdateTrackSettings(
@@ -304,6 +308,17 @@ class Roster:
         self._wishes.pop(publication.sid, None)
         self._check_encryption(participant)
         self._emit("track_unpublished", publication, participant)
+
+    def _take_up(self, publication: RemoteTrackPublication) -> None:
+        """Given up and asked for again so fast that the server changed nothing, a track is still there."""
+        participant, known = self._find(publication.sid)
+        idle = publication.track is None and self._wishes.get(publication.sid) is not False
+        if participant is None or known is not publication or not idle or not self._room.isconnected():
+            return
+        for (target, mid), carried in list(self._sections.items()):
+            if carried is publication:
+                self.arrived(Arrived(target, mid, participant.sid, publication.sid))
+                return
 
     def _unsubscribe_if(self, participant: RemoteParticipant, publication: RemoteTrackPublication) -> None:
         if self._wishes.get(publication.sid) is False and publication.track is not None:

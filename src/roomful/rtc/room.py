@@ -31,7 +31,7 @@ from roomful.rtc._reception import Reception
 from roomful.rtc._requests import Requests
 from roomful.rtc._roster import Roster
 from roomful.rtc._rpc import Rpc
-from roomful.rtc._session import Arrived
+from roomful.rtc._session import Arrived, Target
 from roomful.rtc._streams import Streams
 from roomful.rtc.data_stream import ByteStreamHandler, TextStreamHandler
 from roomful.rtc.e2ee import E2EEManager, E2EEOptions
@@ -481,7 +481,7 @@ class Room(EventEmitter[EventTypes]):
     def arrived(self, media: Arrived) -> None:
         self._roster.arrived(media)
 
-    def departed(self, target: str, mid: str) -> None:
+    def departed(self, target: Target, mid: str) -> None:
         self._roster.departed(target, mid)
 
     def packet(self, packet: models.DataPacket, reliable: bool) -> None:

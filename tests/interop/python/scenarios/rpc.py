@@ -97,5 +97,5 @@ async def calls_to_somebody_absent(stage: Stage) -> None:
     interrupted = asyncio.create_task(call(ada, "dawdle", to="bob"))
     assert await call(ada, "shout", "once") == "ada: ONCE"
     await bob.leave()
-    assert await interrupted == Code.RECIPIENT_DISCONNECTED
+    assert (found := await interrupted) == Code.RECIPIENT_DISCONNECTED, found
     assert await absent in (Code.RECIPIENT_NOT_FOUND, Code.CONNECTION_TIMEOUT)
