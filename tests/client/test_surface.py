@@ -15,11 +15,7 @@ from livekit import rtc as theirs
 from roomful import rtc as ours
 
 #: Not there yet. What comes must be taken out of here.
-MISSING = {
-    "VideoFrameEvent",
-    "VideoSource",
-    "VideoStream",
-}
+MISSING: set[str] = set()
 
 #: Exported there only where its library of audio devices is installed.
 WHERE_DEVICES_ARE = {"MediaDevices"}

@@ -102,6 +102,8 @@ from roomful.rtc.track_publication import LocalTrackPublication, RemoteTrackPubl
 from roomful.rtc.transcription import Transcription, TranscriptionSegment
 from roomful.rtc.utils import combine_audio_frames
 from roomful.rtc.video_frame import VideoFrame
+from roomful.rtc.video_source import VideoSource
+from roomful.rtc.video_stream import VideoFrameEvent, VideoStream
 
 __all__ = [
     "AVSynchronizer",
@@ -202,8 +204,11 @@ __all__ = [
     "VideoEncoderBackend",
     "VideoEncoding",
     "VideoFrame",
+    "VideoFrameEvent",
     "VideoQuality",
     "VideoRotation",
+    "VideoSource",
+    "VideoStream",
     "VideoTrack",
     "__version__",
     "combine_audio_frames",

@@ -1,0 +1,128 @@
+"""One received video: decoded in a thread of its own while there are streams of it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from roomful._core import FrameSink
+from roomful.rtc._video_codecs import CLOCK, Decoder, check_available
+from roomful.rtc.log import logger
+from roomful.rtc.track import Received, RemoteVideoTrack, Track
+
+if TYPE_CHECKING:
+    from roomful.rtc.video_stream import VideoStream
+
+#: Encoded frames that may wait for the decoder: two seconds'.
+CAPACITY = 60
+
+_receivers: weakref.WeakKeyDictionary[RemoteVideoTrack, VideoReceiver] = weakref.WeakKeyDictionary()
+
+
+class VideoReceiver:
+    """See the module."""
+
+    def __init__(self, track: RemoteVideoTrack) -> None:
+        self._track = weakref.ref(track)
+        self._lock = threading.Lock()
+        self._streams: weakref.WeakSet[VideoStream] = weakref.WeakSet()
+        self._decoding: _Decoding | None = None
+        track._ends.append(weakref.WeakMethod(self._track_ended))
+
+    @classmethod
+    def of(cls, track: RemoteVideoTrack) -> VideoReceiver:
+        """The one of a track. Raises VideoUnavailable."""
+        check_available()
+        if (receiver := _receivers.get(track)) is None:
+            receiver = _receivers[track] = cls(track)
+        return receiver
+
+    def add(self, stream: VideoStream) -> None:
+        """From now on it gets pictures, beginning with a key frame."""
+        track = self._track()
+        received = track._received if track is not None else None
+        if track is None or received is None:
+            stream._track_ended(track)
+            return
+        with self._lock:
+            self._streams.add(stream)
+            if self._decoding is None:
+                self._decoding = _Decoding(self, received)
+                return
+        received.want_key_frame()
+
+    def remove(self, stream: VideoStream) -> None:
+        """Without streams nothing is decoded."""
+        with self._lock:
+            self._streams.discard(stream)
+            if self._streams:
+                return
+            decoding, self._decoding = self._decoding, None
+        if decoding is not None:
+            decoding.stop()
+
+    def streams(self) -> list[VideoStream]:
+        """Those who want pictures now."""
+        with self._lock:
+            return list(self._streams)
+
+    def _track_ended(self, track: Track) -> None:
+        decoding, self._decoding = self._decoding, None
+        if decoding is not None:
+            decoding.stop()
+        for stream in self.streams():
+            stream._track_ended(track)
+
+
+class _Decoding:
+    """The thread. It holds no stream, and ends when nobody holds one."""
+
+    def __init__(self, receiver: VideoReceiver, received: Received) -> None:
+        self._receiver = weakref.ref(receiver)
+        self._received = received
+        self._arrived = threading.Event()
+        self._stopped = False
+        self._sink = FrameSink(CAPACITY, self._arrived.set)
+        self._key_awaited = False
+        self._decoder: Decoder | None = None
+        self._codec = ""
+        received.attach(self._sink)
+        threading.Thread(target=self._run, name="roomful video receiver", daemon=True).start()
+
+    def stop(self) -> None:
+        """Returns at once; a picture may still be on its way."""
+        self._stopped = True
+        self._received.detach(self._sink)
+        self._sink.close()
+        self._arrived.set()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._arrived.wait()
+            self._arrived.clear()
+            for frame in self._sink.take():
+                try:
+                    self._give(*frame)
+                except Exception:
+                    logger.exception("a picture cannot be decoded")
+
+    def _give(self, data: bytes, timestamp: int, key: bool, codec: str) -> None:
+        receiver = self._receiver()
+        streams = receiver.streams() if receiver is not None else []
+        if not streams and not self._stopped:
+            # They were let go of without being closed.
+            self.stop()
+        if self._stopped or (self._key_awaited and not key):
+            return
+        if self._decoder is None or codec != self._codec:
+            self._decoder, self._codec = Decoder(codec), codec
+        self._key_awaited = False
+        try:
+            for picture, time in self._decoder.decode(data, timestamp):
+                for stream in streams:
+                    stream._push(picture, time * 1_000_000 // CLOCK)
+        except ValueError as error:
+            logger.debug("%s", error)
+            self._key_awaited = True
+            self._received.want_key_frame()

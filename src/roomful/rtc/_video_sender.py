@@ -1,0 +1,168 @@
+"""One published video: encodes each picture once a layer, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from roomful._core import scale_video
+from roomful.rtc._enums import VideoBufferType
+from roomful.rtc._layers import Encoding
+from roomful.rtc._video_codecs import CLOCK, Encoder, check_available
+from roomful.rtc.log import logger
+from roomful.rtc.video_frame import VideoFrame
+
+#: Below so many bits a pixel pictures fall apart: then there are fewer of them, at last smaller ones.
+_FEWEST_BITS = {"vp8": 0.035, "h264": 0.03, "vp9": 0.025, "av1": 0.02}
+_FEWEST_FRAMES = 8.0
+_SMALLEST_SIDE = 90
+#: A lower size is kept for so many seconds.
+_SIZE_INTERVAL = 5.0
+
+
+class _Layer:
+    def __init__(self, encoding: Encoding, codec: str, *, screen: bool) -> None:
+        self._codec = codec
+        self._screen = screen
+        self._encoding = encoding
+        self._encoder: Encoder | None = None
+        self._size = (0, 0)
+        self._halvings = 0
+        self._resized_at = float("-inf")
+        self._last: int | None = None
+        #: What there is room for, in bit/s.
+        self.bitrate = encoding.bitrate
+        #: Somebody takes it.
+        self.wanted = True
+        self.key_wanted = True
+
+    def due(self, timestamp: int) -> bool:
+        """Whether a frame of that time is to be sent."""
+        if not self.wanted or self.bitrate <= 0:
+            return False
+        least = CLOCK / self._frames()
+        # Cameras are not exact.
+        return self._last is None or timestamp - self._last >= 0.9 * least
+
+    def encode(self, frame: VideoFrame, whole: tuple[int, int], timestamp: int) -> list[tuple[bytes, bool]]:
+        """`frame` is I420; `whole` is what the largest layer is made for."""
+        self._last = timestamp
+        size = self._fitting(frame, whole)
+        if self._encoder is None or size != self._size:
+            bitrate = min(self.bitrate, self._encoding.bitrate)
+            self._encoder = Encoder(self._codec, *size, bitrate=bitrate, frames=self._encoding.frames)
+            self._size = size
+        else:
+            self._encoder.set_bitrate(min(self.bitrate, self._encoding.bitrate))
+        if size != (frame.width, frame.height):
+            data = scale_video(frame.data, (frame.width, frame.height), size)
+            frame = VideoFrame(*size, VideoBufferType.I420, data)
+        key, self.key_wanted = self.key_wanted, False
+        return [(one.data, one.key) for one in self._encoder.encode(frame, timestamp, key=key)]
+
+    def _fitting(self, frame: VideoFrame, whole: tuple[int, int]) -> tuple[int, int]:
+        """In the shape of the frame, as much smaller than it as this layer is than the whole."""
+        share = max(self._encoding.width, self._encoding.height) / max(*whole, 1)
+        self._choose_size(frame, share)
+        share = min(share, 1.0) / 2**self._halvings
+        return max(2, round(frame.width * share / 2) * 2), max(2, round(frame.height * share / 2) * 2)
+
+    def _choose_size(self, frame: VideoFrame, share: float) -> None:
+        now = time.monotonic()
+        if self._screen or now - self._resized_at < _SIZE_INTERVAL:
+            return
+        pixels = frame.width * frame.height * share * share / 4**self._halvings
+        needed = pixels * _FEWEST_BITS[self._codec] * _FEWEST_FRAMES
+        short = min(frame.width, frame.height) * share / 2**self._halvings
+        if self.bitrate < needed and short >= 2 * _SMALLEST_SIDE:
+            self._halvings, self._resized_at = self._halvings + 1, now
+        elif self._halvings and self.bitrate > 4 * needed * 1.5:
+            self._halvings, self._resized_at = self._halvings - 1, now
+
+    def _frames(self) -> float:
+        """A second."""
+        most = max(self._encoding.frames, 1.0)
+        pixels = self._size[0] * self._size[1]
+        if not pixels:
+            return most
+        affordable = self.bitrate / (pixels * _FEWEST_BITS[self._codec])
+        return min(most, max(affordable, min(_FEWEST_FRAMES, most)))
+
+
+class VideoSender:
+    """`layers` are sent smallest first; each has its index there as its number at the peer."""
+
+    def __init__(
+        self, peer: Any, number: int, codec: str, layers: Sequence[Encoding], *, screen: bool
+    ) -> None:
+        """Raises VideoUnavailable."""
+        check_available()
+        self.layers = sorted(layers, key=lambda layer: layer.bitrate)
+        self._peer = peer
+        self._number = number
+        self._layers = [_Layer(layer, codec, screen=screen) for layer in self.layers]
+        self._whole = self.layers[-1].width, self.layers[-1].height
+        self._state = threading.Condition()
+        self._next: tuple[VideoFrame, int] | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="roomful video sender", daemon=True)
+        self._thread.start()
+
+    def capture(self, frame: VideoFrame, timestamp_us: int) -> None:
+        """Instead of one that waits."""
+        if timestamp_us <= 0:
+            timestamp_us = time.monotonic_ns() // 1_000
+        with self._state:
+            self._next = frame, timestamp_us
+            self._state.notify()
+
+    def peer_event(self, event: Any) -> None:
+        """A key frame is wanted, or there is another room."""
+        if not 0 <= event.layer < len(self._layers):
+            return
+        layer = self._layers[event.layer]
+        if hasattr(event, "bits"):
+            layer.bitrate = event.bits
+        else:
+            layer.key_wanted = True
+
+    def use(self, qualities: set[int]) -> None:
+        """Only these layers are encoded, by quality from 0; a single layer is if any is."""
+        for index, layer in enumerate(self._layers):
+            wanted = index in qualities or (len(self._layers) == 1 and bool(qualities))
+            layer.key_wanted |= wanted and not layer.wanted
+            layer.wanted = wanted
+
+    def close(self) -> None:
+        """Returns at once; what is being encoded goes nowhere."""
+        with self._state:
+            self._closed = True
+            self._state.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._state:
+                while self._next is None and not self._closed:
+                    self._state.wait()
+                if self._closed or self._next is None:
+                    return
+                (frame, timestamp_us), self._next = self._next, None
+            try:
+                self._send(frame, timestamp_us)
+            except Exception:
+                logger.exception("a picture cannot be encoded")
+
+    def _send(self, frame: VideoFrame, timestamp_us: int) -> None:
+        timestamp = timestamp_us * CLOCK // 1_000_000
+        due = [(index, layer) for index, layer in enumerate(self._layers) if layer.due(timestamp)]
+        if not due:
+            return
+        if frame.type != VideoBufferType.I420:
+            frame = frame.convert(VideoBufferType.I420)
+        for index, layer in due:
+            for data, key in layer.encode(frame, self._whole, timestamp):
+                if self._closed:
+                    return
+                self._peer.send_frame(self._number, index, data, timestamp_us=timestamp_us, key=key)

@@ -1,0 +1,96 @@
+"""Where pictures to publish come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from roomful.rtc._enums import FrameMetadata, VideoRotation
+from roomful.rtc._layers import Encoding
+from roomful.rtc._video_sender import VideoSender
+from roomful.rtc.video_frame import VideoFrame
+
+
+class VideoSource:
+    """Pictures that are encoded and sent while a track with this source is published.
+
+    `width` and `height` say what is going to be captured: sizes and bitrates of the encodings are chosen by
+    them. Frames of other sizes are sent too.
+    """
+
+    def __init__(self, width: int, height: int, *, is_screencast: bool = False) -> None:
+        """`is_screencast`: text and other still content; when there is little room the frames become fewer,
+        not smaller."""
+        if width <= 0 or height <= 0:
+            raise ValueError("video source dimensions must be positive")
+        self._width = width
+        self._height = height
+        self._is_screencast = is_screencast
+        #: One a publication, by connection and number.
+        self._senders: dict[tuple[int, int], VideoSender] = {}
+        self._closed = False
+
+    @property
+    def width(self) -> int:
+        """Pixels, as said when it was made."""
+        return self._width
+
+    @property
+    def height(self) -> int:
+        """Pixels, as said when it was made."""
+        return self._height
+
+    def capture_frame(
+        self,
+        frame: VideoFrame,
+        *,
+        timestamp_us: int = 0,
+        rotation: VideoRotation.ValueType = VideoRotation.VIDEO_ROTATION_0,
+        metadata: FrameMetadata | None = None,
+    ) -> None:
+        """Sends a picture, and returns at once: it is encoded in another thread, and left out if that is busy
+        with an earlier one when the next comes.
+
+        `timestamp_us` is when it was captured, in microseconds; 0 is now. Raises ValueError for a rotation or
+        metadata, which cannot be sent."""
+        if rotation != VideoRotation.VIDEO_ROTATION_0:
+            name = VideoRotation.Name(rotation)
+            raise ValueError(f"rotation {name}: turn the picture before it is captured")
+        if metadata is not None:
+            raise ValueError("metadata: frames carry none")
+        for sender in list(self._senders.values()):
+            sender.capture(frame, timestamp_us)
+
+    async def aclose(self) -> None:
+        """Sends nothing any more."""
+        self._closed = True
+        for sender in self._senders.values():
+            sender.close()
+        self._senders.clear()
+
+    # ---- for whoever publishes it
+
+    def _send_to(self, peer: Any, number: int, cid: str, codec: str, layers: Sequence[Encoding]) -> None:
+        if not self._closed:
+            sender = VideoSender(peer, number, codec, layers, screen=self._is_screencast)
+            peer.publish_video(
+                number,
+                cid=cid,
+                stream="-",
+                codec=f"video/{codec}",
+                # Rids in the order of quality.
+                layers=[(layer.rid, layer.bitrate) for layer in sender.layers],
+            )
+            self._senders[id(peer), number] = sender
+
+    def _stop_sending(self, peer: Any, number: int) -> None:
+        if (sender := self._senders.pop((id(peer), number), None)) is not None:
+            sender.close()
+
+    def _peer_event(self, peer: Any, event: Any) -> None:
+        if (sender := self._senders.get((id(peer), event.track))) is not None:
+            sender.peer_event(event)
+
+    def _use_layers(self, peer: Any, number: int, qualities: set[int]) -> None:
+        if (sender := self._senders.get((id(peer), number))) is not None:
+            sender.use(qualities)

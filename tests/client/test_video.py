@@ -1,0 +1,195 @@
+"""Pictures between two rooms: encoded, sent and decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+import roomful
+from roomful import rtc
+
+pytestmark = pytest.mark.asyncio
+
+WIDTH, HEIGHT = 320, 180
+CODECS = [rtc.VideoCodec.VP8, rtc.VideoCodec.H264, rtc.VideoCodec.VP9, rtc.VideoCodec.AV1]
+PATIENCE = 30.0
+
+
+def grey(brightness: int, width: int = WIDTH, height: int = HEIGHT) -> rtc.VideoFrame:
+    luma = bytes([brightness]) * (width * height)
+    return rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, luma + bytes([128]) * (len(luma) // 2))
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[roomful.Server]:
+    async with roomful.Server() as server:
+        yield server
+
+
+@asynccontextmanager
+async def entered(server: roomful.Server, identity: str) -> AsyncIterator[rtc.Room]:
+    room = rtc.Room()
+    await room.connect(server.url, server.token(identity=identity, room="cinema"))
+    try:
+        yield room
+    finally:
+        await room.disconnect()
+
+
+class Projector:
+    """Captures a picture thirty times a second; `brightness` may change."""
+
+    def __init__(self, width: int = WIDTH, height: int = HEIGHT, **options: Any) -> None:
+        self.source = rtc.VideoSource(width, height, **options)
+        self.track = rtc.LocalVideoTrack.create_video_track("film", self.source)
+        self.brightness = 60
+
+    async def run(self) -> None:
+        while True:
+            self.source.capture_frame(grey(self.brightness, self.source.width, self.source.height))
+            await asyncio.sleep(1 / 30)
+
+
+async def first_track(room: rtc.Room) -> rtc.RemoteVideoTrack:
+    subscribed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def note(track: Any, *_: Any) -> None:
+        if not subscribed.done():
+            subscribed.set_result(track)
+
+    room.on("track_subscribed", note)
+    for participant in room.remote_participants.values():
+        for publication in participant.track_publications.values():
+            if publication.track is not None:
+                note(publication.track)
+    track: rtc.RemoteVideoTrack = await subscribed
+    return track
+
+
+async def until(stream: rtc.VideoStream, brightness: int) -> rtc.VideoFrameEvent:
+    """The first picture that is about as bright."""
+    async for event in stream:
+        if abs(int(np.asarray(event.frame.get_plane(0)).mean()) - brightness) < 6:
+            return event
+    raise AssertionError("the stream ended")
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=rtc.VideoCodec.Name)
+async def test_pictures_arrive_as_they_were_captured(server: roomful.Server, codec: Any) -> None:
+    projector = Projector()
+    async with asyncio.timeout(PATIENCE), entered(server, "ada") as ada, entered(server, "ben") as ben:
+        running = asyncio.create_task(projector.run())
+        options = rtc.TrackPublishOptions(video_codec=codec, source=rtc.TrackSource.SOURCE_CAMERA)
+        publication = await ada.local_participant.publish_track(projector.track, options)
+        stream = rtc.VideoStream(await first_track(ben))
+        event = await until(stream, 60)
+        assert (event.frame.width, event.frame.height) == (WIDTH, HEIGHT)
+        assert event.frame.type == rtc.VideoBufferType.I420
+        projector.brightness = 180
+        await until(stream, 180)
+        await ada.local_participant.unpublish_track(publication.sid)
+        async for _ in stream:
+            pass
+        running.cancel()
+
+
+async def test_several_streams_of_one_track_each_get_their_form_and_the_newest(
+    server: roomful.Server,
+) -> None:
+    projector = Projector()
+    async with asyncio.timeout(PATIENCE), entered(server, "ada") as ada, entered(server, "ben") as ben:
+        running = asyncio.create_task(projector.run())
+        await ada.local_participant.publish_track(projector.track, rtc.TrackPublishOptions())
+        track = await first_track(ben)
+        lazy = rtc.VideoStream.from_track(track=track, capacity=2)
+        stream = rtc.VideoStream.from_track(track=track, format=rtc.VideoBufferType.RGBA)
+        followed = rtc.VideoStream.from_participant(
+            participant=ben.remote_participants["ada"], track_source=rtc.TrackSource.SOURCE_UNKNOWN
+        )
+        first = await anext(stream)
+        assert first.frame.type == rtc.VideoBufferType.RGBA
+        await anext(followed)
+        projector.brightness = 200
+        async for event in stream:
+            if event.frame.data[0] > 180:
+                break
+        for _ in range(10):
+            await anext(stream)
+        # Two at most waited for it: they are of the new brightness.
+        assert int(np.asarray((await anext(lazy)).frame.get_plane(0)).mean()) > 150
+        for one in (lazy, stream, followed):
+            await one.aclose()
+            await one.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await anext(one)
+        running.cancel()
+
+
+async def test_nothing_is_decoded_for_nobody_and_no_thread_stays(server: roomful.Server) -> None:
+    def threads(name: str = "roomful video") -> list[threading.Thread]:
+        return [one for one in threading.enumerate() if one.name.startswith(name)]
+
+    async def gone(name: str) -> None:
+        for thread in threads(name):
+            await asyncio.to_thread(thread.join)
+
+    projector = Projector()
+    async with asyncio.timeout(PATIENCE):
+        async with entered(server, "ada") as ada, entered(server, "ben") as ben:
+            running = asyncio.create_task(projector.run())
+            await ada.local_participant.publish_track(projector.track, rtc.TrackPublishOptions())
+            track = await first_track(ben)
+            assert [one.name for one in threads()] == ["roomful video sender"]
+            stream = rtc.VideoStream(track)
+            await anext(stream)
+            del stream
+            gc.collect()
+            await gone("roomful video receiver")
+            # And again.
+            await anext(rtc.VideoStream(track))
+        running.cancel()
+        await gone("roomful video receiver")
+        await gone("roomful video sender")
+
+
+async def test_large_pictures_are_sent_in_three_sizes(server: roomful.Server) -> None:
+    projector = Projector(1280, 720)
+    async with asyncio.timeout(PATIENCE), entered(server, "ada") as ada, entered(server, "ben") as ben:
+        running = asyncio.create_task(projector.run())
+        await ada.local_participant.publish_track(
+            projector.track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA)
+        )
+        track = await first_track(ben)
+        stream = rtc.VideoStream(track)
+        publication = ben.remote_participants["ada"].track_publications[track.sid]
+        for quality, width in [
+            (rtc.VideoQuality.VIDEO_QUALITY_LOW, 320),
+            (rtc.VideoQuality.VIDEO_QUALITY_HIGH, 1280),
+            (rtc.VideoQuality.VIDEO_QUALITY_MEDIUM, 640),
+        ]:
+            publication.set_video_quality(quality)
+            async for event in stream:
+                if event.frame.width == width:
+                    break
+        running.cancel()
+
+
+async def test_what_cannot_be_sent_is_refused_by_name() -> None:
+    source = rtc.VideoSource(64, 64)
+    with pytest.raises(ValueError, match="VIDEO_ROTATION_90"):
+        source.capture_frame(grey(1, 64, 64), rotation=rtc.VideoRotation.VIDEO_ROTATION_90)
+    with pytest.raises(ValueError, match="metadata"):
+        source.capture_frame(grey(1, 64, 64), metadata=rtc.FrameMetadata())
+    with pytest.raises(ValueError, match="positive"):
+        rtc.VideoSource(0, 64)
+    source.capture_frame(grey(1, 64, 64))
+    await source.aclose()
+    source.capture_frame(grey(1, 64, 64))
