@@ -7,10 +7,10 @@ import base64
 import json
 import math
 from array import array
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count, pairwise
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import pytest
 from livekit.protocol import models, rtc
@@ -20,6 +20,9 @@ import roomful
 from roomful._core import AudioQueue, AudioSink, FrameSink, Peer, PeerEvent
 
 T = TypeVar("T", bound=PeerEvent)
+#: How a member connects: by datagrams if not told, or by nothing but this.
+Way: TypeAlias = Literal["", "tcp", "turn/udp", "turn/tcp", "turn/tls"]
+RELAYS = ("turn/udp", "turn/tcp", "turn/tls")
 #: Seconds that anything may take on a loaded machine.
 PATIENCE = 20.0
 
@@ -31,8 +34,9 @@ def target_of(signal: int) -> Literal["publisher", "subscriber"]:
 class Member:
     """Somebody in a room: signalling without rules around a `Peer`."""
 
-    def __init__(self, socket: ClientConnection, single: bool) -> None:
+    def __init__(self, socket: ClientConnection, single: bool, way: Way = "") -> None:
         self.socket = socket
+        self.way = way
         loop = asyncio.get_running_loop()
         self.changed = asyncio.Event()
         self.peer = Peer(single=single, wake=lambda: loop.call_soon_threadsafe(self.take))
@@ -48,7 +52,7 @@ class Member:
             self.events.append(event)
             match event:
                 case PeerEvent.Description("publisher", kind, sdp, id):
-                    offer = rtc.SessionDescription(type=kind, sdp=sdp, id=id)
+                    offer = rtc.SessionDescription(type=kind, sdp=self.without_datagrams(sdp), id=id)
                     self.outbox.put_nowait(rtc.SignalRequest(offer=offer))
                 case PeerEvent.Description(_, kind, sdp, id):
                     answer = rtc.SessionDescription(type=kind, sdp=sdp, id=id)
@@ -64,19 +68,41 @@ class Member:
             assert isinstance(frame, bytes)
             message = rtc.SignalResponse.FromString(frame)
             match message.WhichOneof("message"):
+                case "join" if self.way in RELAYS:
+                    servers = [
+                        (self.relays(server.urls), server.username, server.credential)
+                        for server in message.join.ice_servers
+                    ]
+                    self.peer.set_ice_servers(servers, relay_only=True)
                 case "answer":
                     answer = message.answer
-                    self.peer.remote_description("publisher", "answer", answer.sdp, answer.id)
+                    sdp = self.without_datagrams(answer.sdp)
+                    self.peer.remote_description("publisher", "answer", sdp, answer.id)
                 case "offer":
                     offer = message.offer
                     self.peer.remote_description("subscriber", "offer", offer.sdp, offer.id)
                 case "trickle":
                     line = json.loads(message.trickle.candidateInit).get("candidate", "")
-                    self.peer.remote_candidate(target_of(message.trickle.target), line)
+                    if self.passes(line):
+                        self.peer.remote_candidate(target_of(message.trickle.target), line)
                 case "media_sections_requirement":
                     wanted = message.media_sections_requirement
                     self.peer.add_receivers(wanted.num_audios, wanted.num_videos)
                     self.peer.negotiate()
+
+    def relays(self, urls: Iterable[str]) -> list[str]:
+        """Those for the way; the server listens for streams where it does for datagrams."""
+        if self.way == "turn/tls":
+            return [url for url in urls if url.startswith("turns:")]
+        transport = self.way.replace("turn/", "transport=")
+        return [url.replace("transport=udp", transport) for url in urls if url.startswith("turn:")]
+
+    def passes(self, candidate: str) -> bool:
+        return self.way != "tcp" or " udp " not in candidate
+
+    def without_datagrams(self, sdp: str) -> str:
+        lines = sdp.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("a=candidate:") or self.passes(line))
 
     async def until(self, found: Callable[[], object]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -131,7 +157,7 @@ class Member:
 
 
 @asynccontextmanager
-async def join(server: roomful.Server, identity: str, single: bool) -> AsyncIterator[Member]:
+async def join(server: roomful.Server, identity: str, single: bool, way: Way = "") -> AsyncIterator[Member]:
     token = server.token(identity=identity, room="room")
     request = rtc.JoinRequest(
         client_info=models.ClientInfo(sdk=models.ClientInfo.PYTHON, protocol=17),
@@ -145,7 +171,7 @@ async def join(server: roomful.Server, identity: str, single: bool) -> AsyncIter
     )
     headers = {"Authorization": f"Bearer {token}"}
     async with connect(server.url + query, additional_headers=headers) as socket:
-        member = Member(socket, single)
+        member = Member(socket, single, way)
         tasks = [asyncio.create_task(member.send()), asyncio.create_task(member.receive())]
         try:
             yield member
