@@ -74,7 +74,10 @@ impl Client {
             }
             left -= rate;
             let before = stream.bitrate;
-            if rate.abs_diff(before) > before / NOTICEABLE || (rate == 0) != (before == 0) {
+            let noticeable = rate.abs_diff(before) > before / NOTICEABLE
+                || rate == 0
+                || rate == stream.max_bitrate;
+            if noticeable && rate != before {
                 stream.bitrate = rate;
                 self.events.push_back(ClientEvent::Bitrate {
                     track: *track,

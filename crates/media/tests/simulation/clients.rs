@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use roomful_media::api::{ConnectionState, Target};
-use roomful_media::client::{Client, ClientEvent};
+use roomful_media::api::{ConnectionState, Target, TrackId};
+use roomful_media::client::{Client, ClientEvent, ReceivedFrame};
 use roomful_media::data::Channel;
 
 use crate::link::LinkConfig;
@@ -138,4 +138,106 @@ fn a_full_channel_refuses_and_tells_when_there_is_room() {
     assert!(!low(&meeting));
     assert!(meeting.run_until(20 * SECOND, low));
     assert!(backlog.reserve(message.len()));
+}
+
+/// Rid, bytes of a frame, highest rate: 120, 360 and 1,200 kbit/s.
+const CAMERA: [(&str, usize, u64); 3] = [
+    ("q", 500, 150_000),
+    ("h", 1_500, 450_000),
+    ("f", 5_000, 1_700_000),
+];
+
+/// Numbers of the frames and how large they are, after the first that decoding can begin with.
+fn numbers(meeting: &Meeting, who: usize, track: TrackId) -> Vec<(u32, usize)> {
+    let frames = meeting.guests[who].seen(track);
+    let number = |it: &ReceivedFrame| {
+        let start = if it.frame.key { 10 } else { 3 };
+        let bytes = it.frame.data[start..start + 4].try_into();
+        (
+            u32::from_be_bytes(bytes.expect("four bytes")),
+            it.frame.data.len(),
+        )
+    };
+    frames.iter().map(number).collect()
+}
+
+fn sees(single: bool, layers: &[(&str, usize, u64)], up: LinkConfig) -> Vec<(u32, usize)> {
+    let mut meeting = Meeting::new(5);
+    let alice = meeting.join(single, up);
+    let bob = meeting.join(single, LinkConfig::default());
+    meeting.run_for(SECOND);
+    let camera = meeting.publish_video(alice, layers);
+    let seen = |meeting: &Meeting| !meeting.guests[bob].seen(camera).is_empty();
+    assert!(meeting.run_until(SECOND, seen));
+    assert!(meeting.guests[bob].seen(camera)[0].frame.key);
+    meeting.run_for(9 * SECOND);
+    numbers(&meeting, bob, camera)
+}
+
+#[test]
+fn one_layer_arrives_whole_over_one_and_two_connections() {
+    for single in [true, false] {
+        let frames = sees(single, &[("", 5_000, 1_700_000)], LinkConfig::default());
+        assert!(frames.len() > 250, "{}", frames.len());
+        assert!(frames.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1));
+        assert!(frames.iter().all(|(_, size)| *size >= 5_000));
+    }
+}
+
+#[test]
+fn simulcast_ends_at_the_best_layer() {
+    let frames = sees(true, &CAMERA, LinkConfig::default());
+    assert!(frames.len() > 240, "{}", frames.len());
+    assert!(
+        frames
+            .iter()
+            .rev()
+            .take(150)
+            .all(|(_, size)| *size == 5_000)
+    );
+}
+
+#[test]
+fn lost_packets_of_pictures_come_again() {
+    let lossy = LinkConfig {
+        loss: 0.03,
+        ..LinkConfig::default()
+    };
+    for layers in [&CAMERA[..], &[("", 5_000, 1_700_000)]] {
+        let frames = sees(true, layers, lossy);
+        assert!(frames.len() > 230, "{}", frames.len());
+        let late = &frames[frames.len() - 150..];
+        let skipped = late
+            .windows(2)
+            .filter(|pair| pair[1].0 != pair[0].0 + 1)
+            .count();
+        assert!(skipped <= 3, "{skipped}");
+    }
+}
+
+#[test]
+fn layers_follow_what_the_path_takes() {
+    let mut meeting = Meeting::new(6);
+    let alice = meeting.join(true, LinkConfig::default());
+    let bob = meeting.join(true, LinkConfig::default());
+    meeting.run_for(SECOND);
+    let camera = meeting.publish_video(alice, &CAMERA);
+    meeting.run_for(15 * SECOND);
+    assert_eq!(meeting.guests[alice].bitrate(2), Some(1_700_000));
+    meeting.set_links(
+        alice,
+        LinkConfig {
+            rate: Some(600_000),
+            ..LinkConfig::default()
+        },
+    );
+    // The camera goes on as it was: only what is told is looked at.
+    meeting.run_for(5 * SECOND);
+    assert_eq!(meeting.guests[alice].bitrate(2), Some(0));
+    assert!(
+        meeting.guests[alice]
+            .bitrate(0)
+            .is_some_and(|bits| bits > 100_000)
+    );
+    assert!(meeting.guests[bob].seen(camera).len() > 300);
 }

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use roomful_media::api::{
-    ClientTraits, CodecSpec, Command, ConnectionMode, ConnectionState, Event, LayerMode, MediaKind,
-    ParticipantId, ParticipantSpec, Permissions, RoomSpec, SpeakerSettings, Target, TrackId,
-    TrackSpec,
+    ClientTraits, CodecSpec, Command, ConnectionMode, ConnectionState, Event, LayerMode, LayerSpec,
+    MediaKind, ParticipantId, ParticipantSpec, Permissions, RoomSpec, SpeakerSettings, Target,
+    TrackId, TrackSpec,
 };
 use roomful_media::client::{
-    AudioSource, AudioSpec, Client, ClientConfig, ClientEvent, OpusFrame, Outgoing, PacketSink,
+    AudioSource, AudioSpec, Client, ClientConfig, ClientEvent, FrameReader, OpusFrame, Outgoing,
+    PacketSink, ReceivedFrame, VideoLayer, VideoSpec,
 };
 use roomful_media::data::Channel;
+use roomful_media::sdp::Codec;
 use roomful_media::track::MediaPacket;
 use roomful_media::transport::{FiveTuple, Identity, LocalCandidate, Protocol};
 
@@ -24,6 +26,8 @@ use crate::peer::Datagram;
 use crate::server::Server;
 use crate::world::ROOM;
 
+/// Between two pictures.
+pub const PICTURE: Duration = Duration::from_micros(33_333);
 pub const FRAME: Duration = Duration::from_millis(20);
 
 /// Says its frames' numbers.
@@ -56,6 +60,29 @@ impl AudioSource for Counter {
     }
 }
 
+/// A picture of VP8, as far as packets show: numbered, of `size` bytes.
+fn picture(number: u32, key: bool, size: usize) -> Vec<u8> {
+    let mut frame = if key {
+        // Key frame, 320 by 180.
+        vec![0x10, 0, 0, 0x9D, 0x01, 0x2A, 0x40, 0x01, 0xB4, 0x00]
+    } else {
+        vec![0x11, 0, 0]
+    };
+    frame.extend_from_slice(&number.to_be_bytes());
+    frame.resize(size, number as u8);
+    frame
+}
+
+/// Frames of each layer, when the client is asked for them.
+pub struct Camera {
+    pub track: TrackId,
+    /// Bytes of a frame of each layer.
+    sizes: Vec<usize>,
+    due: Instant,
+    number: u32,
+    keys: Vec<bool>,
+}
+
 /// Numbers that came, with the levels told beside them.
 type Heard = Arc<Mutex<Vec<(u32, Option<u8>)>>>;
 
@@ -81,7 +108,11 @@ pub struct Guest {
     pub events: Vec<ClientEvent>,
     /// By the msid's track part.
     heard: BTreeMap<String, Heard>,
+    seen: BTreeMap<String, Seen>,
+    camera: Option<Camera>,
 }
+
+type Seen = Arc<Mutex<Vec<ReceivedFrame>>>;
 
 impl Guest {
     fn address(&self, target: Target) -> SocketAddr {
@@ -90,6 +121,41 @@ impl Guest {
             Target::Subscriber => 6_000,
         };
         SocketAddr::from(([198, 51, 100, self.id.0 as u8], port))
+    }
+
+    /// Frames of a video track.
+    pub fn seen(&self, track: TrackId) -> Vec<ReceivedFrame> {
+        let seen = self.seen.get(&sid(track));
+        seen.map_or_else(Vec::new, |it| it.lock().expect("one thread").clone())
+    }
+
+    /// What a layer may use, as told last.
+    pub fn bitrate(&self, layer: u8) -> Option<u64> {
+        let told = |event: &ClientEvent| match event {
+            ClientEvent::Bitrate {
+                layer: of, bits, ..
+            } if *of == layer => Some(*bits),
+            _ => None,
+        };
+        self.events.iter().rev().find_map(told)
+    }
+
+    fn shoot(&mut self, now: Instant) {
+        let Some(camera) = &mut self.camera else {
+            return;
+        };
+        if camera.due > now {
+            return;
+        }
+        camera.due += PICTURE;
+        camera.number += 1;
+        for (layer, size) in camera.sizes.iter().enumerate() {
+            let key = std::mem::take(&mut camera.keys[layer]);
+            let frame = picture(camera.number, key, if key { 6 * size } else { *size });
+            let at = i64::from(camera.number) * 33_333;
+            self.client
+                .send_frame(now, camera.track, layer, &frame, at, key);
+        }
     }
 
     /// Numbers and levels of a track's frames.
@@ -229,6 +295,8 @@ impl Meeting {
             down: Link::new(links, seed + 3),
             events: Vec::new(),
             heard: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            camera: None,
         };
         let targets: Vec<Target> = guest.client.targets().collect();
         for target in targets {
@@ -294,6 +362,74 @@ impl Meeting {
         track
     }
 
+    /// Announces a camera and publishes it, with a frame size and highest rate of each layer.
+    pub fn publish_video(&mut self, guest: usize, layers: &[(&str, usize, u64)]) -> TrackId {
+        self.tracks += 1;
+        let track = TrackId(self.tracks);
+        let cid = format!("cid-{}", self.tracks);
+        let layer = |(quality, (rid, _, bitrate)): (usize, &(&str, usize, u64))| LayerSpec {
+            quality: quality as u8,
+            rid: (*rid).into(),
+            width: 320 << quality,
+            height: 180 << quality,
+            bitrate: *bitrate as u32,
+            ssrc: 0,
+        };
+        let spec = TrackSpec {
+            track,
+            sid: sid(track).into(),
+            stream: "camera".into(),
+            kind: MediaKind::Video,
+            microphone: false,
+            cid: cid.clone(),
+            codecs: vec![CodecSpec {
+                mime: "video/vp8".into(),
+                cid: cid.clone(),
+                layer_mode: LayerMode::OneSpatialLayerPerStream,
+                layers: layers.iter().enumerate().map(layer).collect(),
+            }],
+            stereo: false,
+            dtx: false,
+            red: false,
+            encrypted: false,
+            muted: false,
+        };
+        let participant = self.guests[guest].id;
+        self.server
+            .handle_command(self.now, Command::ExpectTrack { participant, spec });
+        self.guests[guest].camera = Some(Camera {
+            track,
+            sizes: layers.iter().map(|(_, size, _)| *size).collect(),
+            due: self.now,
+            number: 0,
+            keys: vec![false; layers.len()],
+        });
+        let spec = VideoSpec {
+            track,
+            cid,
+            stream: "camera".into(),
+            codec: Codec::Vp8,
+            layers: layers
+                .iter()
+                .map(|(rid, _, max_bitrate)| VideoLayer {
+                    rid: (*rid).into(),
+                    max_bitrate: *max_bitrate,
+                })
+                .collect(),
+        };
+        self.act(guest, |client, _| {
+            client.publish_video(spec);
+            client.negotiate();
+        });
+        track
+    }
+
+    /// What the guest's link up and the one down take from now on.
+    pub fn set_links(&mut self, guest: usize, links: LinkConfig) {
+        self.guests[guest].up.config = links;
+        self.guests[guest].down.config = links;
+    }
+
     pub fn act<R>(&mut self, guest: usize, act: impl FnOnce(&mut Client, Instant) -> R) -> R {
         let result = act(&mut self.guests[guest].client, self.now);
         self.settle();
@@ -328,7 +464,13 @@ impl Meeting {
         let arrival = self.under_way.peek().map(|Reverse((at, ..))| *at);
         let guests = self.guests.iter_mut();
         let next = guests
-            .filter_map(|it| it.client.poll_timeout(now))
+            .flat_map(|it| {
+                [
+                    it.client.poll_timeout(now),
+                    it.camera.as_ref().map(|it| it.due),
+                ]
+            })
+            .flatten()
             .chain(self.server.poll_timeout())
             .chain(arrival)
             .min()
@@ -357,6 +499,7 @@ impl Meeting {
             }
         } else {
             for guest in &mut self.guests {
+                guest.shoot(now);
                 if guest.client.poll_timeout(now).is_some_and(|at| at <= now) {
                     guest.client.handle_timeout(now);
                 }
@@ -449,6 +592,25 @@ impl Meeting {
                         id: *id,
                     },
                 ),
+                ClientEvent::KeyFrame { layer, .. } => {
+                    if let Some(camera) = &mut guest.camera {
+                        camera.keys[usize::from(*layer)] = true;
+                    }
+                }
+                ClientEvent::Track {
+                    target,
+                    mid,
+                    track,
+                    kind: MediaKind::Video,
+                    ..
+                } => {
+                    let seen = Arc::clone(guest.seen.entry(track.clone()).or_default());
+                    let eye = FrameReader::new(move |frame| {
+                        seen.lock().expect("one thread").push(frame);
+                        true
+                    });
+                    guest.client.set_sink(*target, mid, 1, Box::new(eye));
+                }
                 ClientEvent::Track {
                     target, mid, track, ..
                 } => {
