@@ -356,7 +356,11 @@ impl Peer {
 
     fn restart_ice(&self, py: Python<'_>, target: &str) -> PyResult<()> {
         let target = parse_target(target)?;
-        self.call(py, move |client, now| client.restart_ice(now, target));
+        py.detach(|| {
+            if let Some(handle) = &*self.handle() {
+                handle.restart_ice(target);
+            }
+        });
         Ok(())
     }
 

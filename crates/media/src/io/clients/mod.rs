@@ -8,7 +8,7 @@ mod lines;
 mod turns;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -136,6 +136,37 @@ pub struct ClientHandle {
     hub: Arc<Hub>,
     inbox: Arc<Inbox<ClientEvent>>,
     backlogs: Vec<(Channel, Arc<Backlog>)>,
+    /// Its sockets.
+    bound: Vec<(Target, SocketAddr)>,
+}
+
+/// The machine's addresses by which others may reach it.
+fn own_addresses() -> io::Result<Vec<IpAddr>> {
+    let wildcards = [([0; 4], 0).into(), ([0; 16], 0).into()];
+    let own = addresses::own(&EngineConfig::default(), &wildcards)?;
+    Ok(own.iter().map(SocketAddr::ip).collect())
+}
+
+fn candidate(ip: IpAddr, port: u16) -> LocalCandidate {
+    LocalCandidate {
+        protocol: Protocol::Udp,
+        address: (ip, port).into(),
+        base: None,
+    }
+}
+
+/// Has each socket used with all addresses of its family; those that are known already change nothing.
+fn offer_addresses(
+    client: &mut Client,
+    now: Instant,
+    bound: &[(Target, SocketAddr)],
+    local: &[IpAddr],
+) {
+    for (target, socket) in bound {
+        for ip in local.iter().filter(|ip| ip.is_ipv4() == socket.is_ipv4()) {
+            client.add_address(now, *target, candidate(*ip, socket.port()));
+        }
+    }
 }
 
 impl ClientHandle {
@@ -155,33 +186,24 @@ impl ClientHandle {
         let mut client = Client::new(config, now);
         let mut sockets = Vec::new();
         let targets: Vec<Target> = client.targets().collect();
-        let local = addresses::own(
-            &EngineConfig::default(),
-            &[([0; 4], 0).into(), ([0; 16], 0).into()],
-        )?;
+        let local = own_addresses()?;
         for target in targets {
             for wildcard in addresses::to_bind(&EngineConfig::default()) {
-                let families = local.iter().filter(|it| it.is_ipv4() == wildcard.is_ipv4());
-                let own: Vec<IpAddr> = families.map(std::net::SocketAddr::ip).collect();
-                if own.is_empty() && wildcard.is_ipv6() {
+                let of_family = |ip: &IpAddr| ip.is_ipv4() == wildcard.is_ipv4();
+                if wildcard.is_ipv6() && !local.iter().any(of_family) {
                     continue;
                 }
                 let socket = UdpSocket::bind((wildcard, 0).into())?;
-                let port = socket.address().port();
-                let candidate = |ip: IpAddr| LocalCandidate {
-                    protocol: Protocol::Udp,
-                    address: (ip, port).into(),
-                    base: None,
-                };
-                for ip in own {
-                    client.add_address(now, target, candidate(ip));
-                }
                 if wildcard.is_ipv4() {
-                    client.reserve_address(target, candidate([127, 0, 0, 1].into()));
+                    let own = candidate([127, 0, 0, 1].into(), socket.address().port());
+                    client.reserve_address(target, own);
                 }
                 sockets.push((target, socket));
             }
         }
+        let bound = sockets.iter().map(|(target, it)| (*target, it.address()));
+        let bound: Vec<(Target, SocketAddr)> = bound.collect();
+        offer_addresses(&mut client, now, &bound, &local);
         let channels = [Channel::Reliable, Channel::Lossy, Channel::DataTrack];
         let backlogs = channels
             .into_iter()
@@ -200,6 +222,7 @@ impl ClientHandle {
             hub,
             inbox,
             backlogs,
+            bound,
         })
     }
 
@@ -218,6 +241,19 @@ impl ClientHandle {
     /// Lets the thread do something with the client, in the order of calls.
     pub fn call(&self, act: impl FnOnce(&mut Client, Instant) + Send + 'static) {
         self.hub.send(Message::Call(self.id, Box::new(act)));
+    }
+
+    /// Restarts ICE, by the addresses that the machine has now: it may be in another network.
+    pub fn restart_ice(&self, target: Target) {
+        let local = own_addresses().unwrap_or_else(|error| {
+            log::warn!("this machine's addresses cannot be read: {error}");
+            Vec::new()
+        });
+        let bound = self.bound.clone();
+        self.call(move |client, now| {
+            offer_addresses(client, now, &bound, &local);
+            client.restart_ice(now, target);
+        });
     }
 
     /// The servers that may relay for it, and whether nothing else is to be used. Names are asked for on a thread
