@@ -139,15 +139,23 @@ class Connection:
         channel: Channel = "reliable" if reliable else "lossy"
         async with self._turns[channel]:
             while True:
-                presence = await self.settled()
-                session = presence.session
-                session.open_way()
+                presence = await self.opened(channel, within)
                 try:
-                    await presence.until(partial(session.can_send, channel), within)
-                    await presence.until(partial(session.send_packet, packet, reliable=reliable))
+                    await presence.until(partial(presence.session.send_packet, packet, reliable=reliable))
                     return
                 except Interrupted:
                     await asyncio.sleep(0)  # Until the connection itself has seen it.
+
+    async def opened(self, channel: Channel, within: float) -> Presence:
+        """With a channel of ours that can be sent by. Raises Left, TimeoutError."""
+        while True:
+            presence = await self.settled()
+            presence.session.open_way()
+            try:
+                await presence.until(partial(presence.session.can_send, channel), within)
+                return presence
+            except Interrupted:
+                await asyncio.sleep(0)
 
     def send_track_packet(self, packet: bytes) -> bool:
         session = self.presence.session if self.presence is not None else None

@@ -409,6 +409,15 @@ class LocalParticipant(Participant):
         Raises:
             PublishDataTrackError: the server refused it, did not answer, or is not connected.
         """
+        connection = self._room._connection
+        if connection is None:
+            raise PublishDataTrackError("the room is not connected")
+        try:
+            await connection.opened("data_track", SEND_TIMEOUT)
+        except Left as error:
+            raise PublishDataTrackError(str(error)) from error
+        except TimeoutError:
+            raise PublishDataTrackError("no connection to send by") from None
         return await self._room._data_tracks.publish(name)
 
     # ---- calls
