@@ -21,6 +21,7 @@ NOTICED: list[list[Any]] = [
 RESUMED = {
     "signal reset": [SILENT],
     "both gone 6 s": [SILENT, NOTICED],
+    "address changed": [SILENT, NOTICED],
 }
 CELLS = [Cell(fault, OWN, mode) for fault in RESUMED for mode in ("single", "dual")]
 
