@@ -2,7 +2,8 @@
 //!
 //! Signal to noise of a full tone is that of 16-bit samples (over 85 dB) in each quality but
 //! [`Quality::Quick`]; what distinguishes the others is how near to the band's edge they pass sound and
-//! what they cost. In an optimised build a second of 44.1 kHz mono to 48 kHz takes COST.
+//! what they cost: from Python, 3 ms of CPU for a second of 44.1 kHz mono to 48 kHz in `Quick`, 9 in `Medium`
+//! and 13 in `VeryHigh`, where soxr in LiveKit's SDK took 6, 9 and 7 in the same run.
 
 use audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{

@@ -25,6 +25,10 @@
 //!
 //! (Of the minute 2.5 and 11.2 % were lost in fact.) The packet that carries the copy of a lost one is waited
 //! for only where packets are lost. A second of sound costs about 5 ms of a core, decoding and all.
+//!
+//! The crate `neteq` 0.9.1 with the same packets in real time (it reads the clock itself) was heard after 29 to
+//! 38 ms without jitter and 52 to 65 ms with it, and concealed 0, 2.1 and 13.6 % without and 0, 3.1 and 13.4 %
+//! with it; it knows neither FEC nor RED.
 
 mod delay;
 mod stats;
