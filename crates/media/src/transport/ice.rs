@@ -62,6 +62,8 @@ struct Validated {
     candidate: SocketAddr,
     last_used: Instant,
     last_media: Option<Instant>,
+    /// A check of ours was answered over it: whoever asks in its name can also hear there.
+    answered: bool,
 }
 
 /// An address that was checked and has not answered.
@@ -371,7 +373,9 @@ impl Ice {
         };
         known.last_media = Some(now);
         let tuple = known.tuple;
-        if self.selected != Some(tuple) {
+        // Never to an address that only its name speaks for. One that is lite checks nothing.
+        let can_hear = known.answered || self.lite();
+        if can_hear && self.selected != Some(tuple) {
             self.follow(now, tuple);
         }
     }
@@ -438,6 +442,7 @@ impl Ice {
             }
             self.make_room(now)?;
         }
+        let answers = message.is_successful_binding_response();
         let packet = StunPacket {
             proto: agent_protocol(tuple.protocol),
             source: tuple.remote,
@@ -456,6 +461,7 @@ impl Ice {
                     candidate,
                     last_used: now,
                     last_media: None,
+                    answered: false,
                 });
                 self.unanswered
                     .retain(|address| address.remote != tuple.remote);
@@ -463,6 +469,9 @@ impl Ice {
                 self.tuples.len() - 1
             }
         };
+        if answers && let Some(known) = self.tuples.get_mut(index) {
+            known.answered = true;
+        }
         self.authenticated(now, index);
         // The triggered check leaves now, not with the next tick.
         self.checks_from = None;

@@ -467,6 +467,36 @@ fn silence_disconnects_then_fails_and_a_restart_brings_it_back() {
     }
 }
 
+/// What A says to the check that B sends over a 5-tuple.
+fn answer_to_check(link: &mut Link, over: FiveTuple) -> Vec<u8> {
+    let check = loop {
+        let now = link.now;
+        match link.b.transport.poll_transmit(now) {
+            Some(sent) if sent.tuple == over && sent.contents.starts_with(&[0, 1]) => {
+                break sent.contents;
+            }
+            Some(_) => {}
+            None => {
+                link.now += Duration::from_millis(50);
+                link.b.transport.handle_timeout(link.now);
+            }
+        }
+    };
+    let now = link.now;
+    let at_a = FiveTuple {
+        local: address(A),
+        remote: address(B),
+        ..over
+    };
+    assert_eq!(link.a.receive(now, &at_a, check), Received::Consumed);
+    loop {
+        let sent = link.a.transport.poll_transmit(now).unwrap();
+        if sent.contents.starts_with(&[1, 1]) {
+            return sent.contents;
+        }
+    }
+}
+
 #[test]
 fn media_is_answered_where_the_controlling_peer_sends_it() {
     for lite in [true, false] {
@@ -488,6 +518,7 @@ fn media_is_answered_where_the_controlling_peer_sends_it() {
         };
         let now = link.now;
         assert_eq!(link.b.receive(now, &second, check), Received::Consumed);
+        let answer = (!lite).then(|| answer_to_check(&mut link, second));
         let mut sequence = 0;
         let mut media = |link: &mut Link, tuple: &FiveTuple| {
             sequence += 1;
@@ -502,6 +533,13 @@ fn media_is_answered_where_the_controlling_peer_sends_it() {
         // A packet that was overtaken, perhaps.
         assert_eq!(media(&mut link, &second), Some(first));
         link.run(Duration::from_millis(600));
+        if let Some(answer) = answer {
+            // Anybody can send in that address's name; who answers from it can hear there.
+            assert_eq!(media(&mut link, &second), Some(first));
+            link.run(Duration::from_millis(1_100));
+            let now = link.now;
+            assert_eq!(link.b.receive(now, &second, answer), Received::Consumed);
+        }
         assert_eq!(media(&mut link, &second), Some(second));
         assert_eq!(media(&mut link, &first), Some(second));
     }
