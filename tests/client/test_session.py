@@ -273,6 +273,13 @@ def test_the_round_trip_of_a_ping_goes_with_the_next() -> None:
     assert [one.ping_req.rtt for one in world.requests] == [0, 30]
 
 
+def test_a_server_that_names_no_sensible_interval_is_not_flooded() -> None:
+    heartbeat = Heartbeat(-1, -1, now=100)
+    assert heartbeat.ping_due(100)
+    assert not heartbeat.ping_due(100.5)
+    assert heartbeat.next == 101
+
+
 def test_a_heartbeat_pings_and_gives_up_in_time() -> None:
     heartbeat = Heartbeat(5, 15, now=100)
     assert heartbeat.ping_due(100)

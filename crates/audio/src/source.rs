@@ -14,6 +14,8 @@ use crate::resample::{Quality, ResampleError, Resampler};
 
 /// Of a packet.
 const FRAME: Duration = Duration::from_millis(20);
+/// So long a rest that fills no packet is waited on for more.
+const TAIL: Duration = Duration::from_millis(40);
 /// Samples of one channel in it.
 const FRAME_SAMPLES: usize = 960;
 /// Samples that come later than this leave a gap; what is late by less is sent at once.
@@ -39,12 +41,23 @@ pub struct Queue {
 #[derive(Default)]
 struct State {
     samples: VecDeque<i16>,
+    /// When the last of them came.
+    pushed: Option<Instant>,
     /// Up to when the clock has taken samples away while nobody sent.
     drained: Option<Instant>,
     /// Tells the sender that there is something again; `None` without one.
     ring: Option<Ring>,
     /// Which sender has it: the one that came last.
     sender: u64,
+}
+
+impl State {
+    /// From when on a packet of so many samples can be taken: less than that only when nothing more comes.
+    fn ready(&self, wanted: usize) -> Option<Instant> {
+        let pushed = self.pushed.filter(|_| !self.samples.is_empty())?;
+        let whole = self.samples.len() >= wanted;
+        Some(if whole { pushed } else { pushed + TAIL })
+    }
 }
 
 impl Queue {
@@ -106,6 +119,7 @@ impl Queue {
             return Err(self.duration(over).max(Duration::from_millis(1)));
         }
         state.samples.extend(samples);
+        state.pushed = Some(now);
         if waiting == 0 {
             state.drained = Some(now);
         }
@@ -204,11 +218,15 @@ impl Source {
     }
 
     /// Moves the samples of about one packet out of the queue.
-    fn take(&mut self) {
+    fn take(&mut self, now: Instant) {
         let wanted = self.queue.samples_in(FRAME);
         let mut state = self.queue.lock();
-        if state.sender != self.number || state.samples.len() < wanted {
+        if state.sender != self.number || state.ready(wanted).is_none_or(|at| now < at) {
             return;
+        }
+        // What ends within a packet ends in silence.
+        if state.samples.len() < wanted {
+            state.samples.resize(wanted, 0);
         }
         self.taken.clear();
         let from = self.queue.channels;
@@ -238,15 +256,16 @@ impl Source {
 
 impl AudioSource for Source {
     fn poll_timeout(&self) -> Option<Instant> {
-        let ready = {
-            let state = self.queue.lock();
-            state.sender == self.number && state.samples.len() >= self.queue.samples_in(FRAME)
-        };
-        if !ready && !self.has_frame() {
-            return None;
-        }
         // In the past: at once.
-        Some(self.due.unwrap_or(self.began))
+        let due = self.due.unwrap_or(self.began);
+        if self.has_frame() {
+            return Some(due);
+        }
+        let state = self.queue.lock();
+        let ready = state.ready(self.queue.samples_in(FRAME));
+        ready
+            .filter(|_| state.sender == self.number)
+            .map(|ready| ready.max(due))
     }
 
     fn poll_frame(&mut self, now: Instant) -> Option<OpusFrame> {
@@ -255,7 +274,7 @@ impl AudioSource for Source {
         }
         while !self.has_frame() {
             let before = self.pcm.len();
-            self.take();
+            self.take(now);
             if self.pcm.len() == before {
                 return None;
             }
@@ -354,6 +373,38 @@ mod tests {
         }
         *now = end;
         frames
+    }
+
+    #[test]
+    fn a_rest_that_fills_no_packet_is_sent_with_silence_when_nothing_more_comes() {
+        let start = Instant::now();
+        let queue = Queue::new(48_000, 1, SECOND);
+        let mut source = source(&queue, start, false);
+        let mut now = start;
+        for length in [30, 1, 10] {
+            let time = Duration::from_millis(length);
+            queue.push(now, &tone(48_000, 1, time)).unwrap();
+            let end = now + Duration::from_millis(200);
+            let sent = run(&mut source, &mut now, end);
+            assert_eq!(sent.len(), (length as usize).div_ceil(20), "{length} ms");
+            assert_eq!(queue.queued(now), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn pieces_shorter_than_a_packet_are_joined() {
+        let start = Instant::now();
+        let queue = Queue::new(48_000, 1, SECOND);
+        let mut source = source(&queue, start, false);
+        let mut now = start;
+        let piece = tone(48_000, 1, Duration::from_millis(10));
+        let mut sent = 0;
+        for index in 1..=50 {
+            queue.push(now, &piece).unwrap();
+            let end = start + Duration::from_millis(10) * index;
+            sent += run(&mut source, &mut now, end).len();
+        }
+        assert_eq!(sent, 25);
     }
 
     #[test]

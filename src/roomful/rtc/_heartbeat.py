@@ -4,13 +4,15 @@ from __future__ import annotations
 
 #: Seconds, for a server that names none.
 INTERVAL, TIMEOUT = 5.0, 15.0
+#: Whatever it names.
+SHORTEST = 1.0
 
 
 class Heartbeat:
     """Times are in seconds of any one clock. Whatever the server says counts as a sign of life."""
 
     def __init__(self, interval: float, timeout: float, now: float) -> None:
-        self._interval = interval or INTERVAL
+        self._interval = max(interval or INTERVAL, SHORTEST)
         self._timeout = max(timeout or TIMEOUT, self._interval)
         self._heard = now
         self._ping = now

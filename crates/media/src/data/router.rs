@@ -255,9 +255,20 @@ impl Router {
         can_publish_data: bool,
         agent: bool,
     ) {
-        if let Some(Entry { member, .. }) = self.members.get_mut(&id) {
+        if let Some(Entry {
+            member,
+            early,
+            last_sequence,
+            ..
+        }) = self.members.get_mut(&id)
+        {
             (member.hidden, member.can_publish_data, member.agent) =
                 (hidden, can_publish_data, agent);
+            if !can_publish_data && let Some(last) = early.last() {
+                // What was kept would come after the right has gone.
+                *last_sequence = last;
+                *early = Early::default();
+            }
         }
     }
 
@@ -317,27 +328,45 @@ impl Router {
             // What is refused below is not missing.
             entry.last_sequence = sequence;
         }
+        let stamped = self.stamp(sender, reliable, message, &summary);
+        match stamped {
+            stamped if in_order => stamped,
+            Ok(packet) => Err(self.keep_early(sender, packet)),
+            Err(refusal) => {
+                if let Some(entry) = self.members.get_mut(&sender) {
+                    entry.early.keep_refused(sequence);
+                }
+                self.bound_early(sender);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn stamp(
+        &mut self,
+        sender: ParticipantId,
+        reliable: bool,
+        message: &[u8],
+        summary: &Summary,
+    ) -> Result<Arc<Packet>, Refusal> {
+        let entry = self.members.get(&sender).ok_or(Refusal::UnknownSender)?;
         check_right(&entry.member)?;
         self.scratch.clear();
         packet::stamp(
             message,
-            &summary,
+            summary,
             &entry.sender(),
             reliable,
             &mut self.scratch,
         )?;
-        let packet = Arc::new(Packet {
+        Ok(Arc::new(Packet {
             sender: Some(sender),
             reliable,
             sequence: summary.sequence,
-            destinations: self.resolve(&summary),
+            destinations: self.resolve(summary),
             nonce: summary.nonce,
             data: Bytes::copy_from_slice(&self.scratch),
-        });
-        if in_order {
-            return Ok(packet);
-        }
-        Err(self.keep_early(sender, packet))
+        }))
     }
 
     fn keep_early(&mut self, sender: ParticipantId, packet: Arc<Packet>) -> Refusal {
@@ -347,9 +376,7 @@ impl Router {
         let sequence = packet.sequence;
         let first = entry.early.is_empty();
         entry.early.keep(packet);
-        if entry.early.bytes > self.config.early_bytes {
-            self.skip_missing(sender);
-        }
+        self.bound_early(sender);
         if first {
             Refusal::Gap(sequence)
         } else {
@@ -357,12 +384,27 @@ impl Router {
         }
     }
 
+    fn bound_early(&mut self, sender: ParticipantId) {
+        let most = self.config.early_bytes;
+        if self
+            .members
+            .get(&sender)
+            .is_some_and(|entry| entry.early.bytes > most)
+        {
+            self.skip_missing(sender);
+        }
+    }
+
     /// A member's next packet that was kept and has nothing missing before it any more.
     pub fn next_early(&mut self, sender: ParticipantId) -> Option<Arc<Packet>> {
         let entry = self.members.get_mut(&sender)?;
-        let first = entry.early.first().filter(|it| entry.is_next(*it))?;
-        entry.last_sequence = first;
-        entry.early.take_first()
+        loop {
+            let first = entry.early.first().filter(|it| entry.is_next(*it))?;
+            entry.last_sequence = first;
+            if let Some(packet) = entry.early.take_first() {
+                return Some(packet);
+            }
+        }
     }
 
     /// Gives up what is missing before the first packet that a member's was kept for; `false` when none was.

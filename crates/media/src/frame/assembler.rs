@@ -138,11 +138,13 @@ impl Assembler {
                     }
                 }
             }
-            if self.next.is_some() && self.is_hole() {
-                let since = *self.missing.get_or_insert(now);
-                if now.saturating_duration_since(since) >= PATIENCE {
-                    self.lose();
-                }
+            if !self.is_hole() {
+                self.missing = None;
+                return None;
+            }
+            let since = *self.missing.get_or_insert(now);
+            if now.saturating_duration_since(since) >= PATIENCE {
+                self.lose();
             }
             return None;
         }
@@ -220,8 +222,13 @@ impl Assembler {
     /// The newest whole frame that decoding can begin with.
     fn next_key(&self) -> Option<(u64, u64)> {
         let mut seen = u64::MAX;
+        let mut incomplete = None;
         for (sequence, part) in self.parts.iter().rev() {
             if !part.key || part.payload.is_empty() || *sequence >= seen {
+                continue;
+            }
+            // Looked through already: no other beginning makes it whole.
+            if incomplete == Some(part.timestamp) {
                 continue;
             }
             let mut start = *sequence;
@@ -236,6 +243,7 @@ impl Assembler {
             if let Some(end) = self.end_of_frame(start) {
                 return Some((start, end));
             }
+            incomplete = Some(part.timestamp);
         }
         None
     }

@@ -167,6 +167,23 @@ fn a_missing_packet_is_waited_for_and_frames_go_on_when_it_comes() {
 }
 
 #[test]
+fn nothing_is_waited_for_once_a_hole_is_filled_though_the_frame_goes_on() {
+    let start = Instant::now();
+    let mut parts = parts(CodecKind::Vp8, &clip(CodecKind::Vp8, &[900, 4_000]), 1_200);
+    let last = parts.pop();
+    let late = parts.remove(2);
+    let mut assembler = Assembler::new(CodecKind::Vp8);
+    parts.into_iter().for_each(|part| assembler.insert(part));
+    assert_eq!(poll_all(&mut assembler, start).len(), 1);
+    assert!(assembler.deadline().is_some());
+    assembler.insert(late);
+    assert!(poll_all(&mut assembler, start).is_empty());
+    assert_eq!(assembler.deadline(), None);
+    assembler.insert(last.unwrap());
+    assert_eq!(poll_all(&mut assembler, start + 9 * PATIENCE).len(), 1);
+}
+
+#[test]
 fn a_packet_that_never_comes_costs_frames_until_the_next_key_frame() {
     let start = Instant::now();
     let mut frames = clip(CodecKind::Vp8, &[900, 2_000, 900, 900]);
@@ -213,7 +230,7 @@ fn a_whole_key_frame_behind_a_hole_ends_the_wait() {
 }
 
 #[test]
-fn a_flood_without_end_of_frame_takes_bounded_space() {
+fn a_flood_without_end_of_frame_takes_bounded_space_and_time() {
     let now = Instant::now();
     let mut assembler = Assembler::new(CodecKind::Vp8);
     for sequence in 0..20_000 {
@@ -230,6 +247,19 @@ fn a_flood_without_end_of_frame_takes_bounded_space() {
         }
     }
     assert!(assembler.bytes <= 8 << 20 && assembler.parts.len() <= 4_096);
+    // Each the certain beginning of a frame that none ends.
+    let mut assembler = Assembler::new(CodecKind::Vp8);
+    for sequence in 0..6_000 {
+        assembler.insert(Part {
+            sequence,
+            timestamp: 0,
+            marker: false,
+            start: true,
+            key: true,
+            payload: Bytes::from_static(&[0x10; 20]),
+        });
+        assert!(assembler.poll(now).is_none());
+    }
 }
 
 #[test]

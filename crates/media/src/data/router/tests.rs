@@ -460,6 +460,28 @@ fn a_refused_packet_is_not_missing() {
 }
 
 #[test]
+fn a_refused_packet_behind_a_missing_one_is_not_missing_either() {
+    let mut room = Room::new();
+    room.pass(&[1]);
+    room.router.set_permissions(ALICE, false, false, false);
+    assert_eq!(room.pass(&[3]), []);
+    room.router.set_permissions(ALICE, false, true, false);
+    let message = data(4, b"x", &[]);
+    let refusal = room.router.accept(ALICE, true, &message).unwrap_err();
+    assert_eq!(refusal, Refusal::Gap(4));
+    assert_eq!(room.pass(&[2, 5]), [2, 4, 5]);
+}
+
+#[test]
+fn what_waits_goes_with_the_right_to_publish_data() {
+    let mut room = Room::new();
+    assert_eq!(room.pass(&[1, 3, 4]), [1]);
+    room.router.set_permissions(ALICE, false, false, false);
+    room.router.set_permissions(ALICE, false, true, false);
+    assert_eq!(room.pass(&[2, 5]), [5]);
+}
+
+#[test]
 fn no_more_waits_than_is_kept() {
     let mut room = Room::new();
     room.pass(&[1]);

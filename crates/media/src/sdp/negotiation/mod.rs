@@ -25,6 +25,8 @@ use crate::api::{MediaKind, TrackId};
 
 /// Candidates that ICE is given of one description.
 const MAX_REMOTE_CANDIDATES: usize = 16;
+/// Sections of each kind that we ask to receive in, whoever wants more: a description has a bound.
+const MOST_RECEIVERS: usize = 400;
 
 /// The negotiation state of one peer connection.
 ///
@@ -98,10 +100,11 @@ impl Negotiator {
 
     /// Wants that many more sections in our own offers that only receive.
     pub fn add_receive(&mut self, kind: MediaKind, count: usize) {
-        match kind {
-            MediaKind::Audio => self.receivers.audio += count,
-            MediaKind::Video => self.receivers.video += count,
-        }
+        let wanted = match kind {
+            MediaKind::Audio => &mut self.receivers.audio,
+            MediaKind::Video => &mut self.receivers.video,
+        };
+        *wanted = wanted.saturating_add(count).min(MOST_RECEIVERS);
     }
 
     /// A track to send: goes on a line of our next offer, or on a free section of the peer's in our
