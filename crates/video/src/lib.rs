@@ -111,6 +111,22 @@ fn check_sides(width: usize, height: usize) -> Result<(), Error> {
     Err(Error::Sides { width, height })
 }
 
+/// Whether `data` can be a picture of that size and form.
+fn check(data: &[u8], width: usize, height: usize, format: Format) -> Result<(), Error> {
+    check_sides(width, height)?;
+    let expected = format.size(width, height);
+    if data.len() == expected {
+        return Ok(());
+    }
+    Err(Error::Size {
+        format,
+        width,
+        height,
+        expected,
+        found: data.len(),
+    })
+}
+
 /// Converts a picture, upside down if asked.
 ///
 /// # Errors
@@ -123,17 +139,7 @@ pub fn convert(
     to: Format,
     flip: bool,
 ) -> Result<Vec<u8>, Error> {
-    check_sides(width, height)?;
-    let expected = from.size(width, height);
-    if data.len() != expected {
-        return Err(Error::Size {
-            format: from,
-            width,
-            height,
-            expected,
-            found: data.len(),
-        });
-    }
+    check(data, width, height, from)?;
     let (across, down) = to.subsampling();
     let mut planes = match (from.pixel(), to.pixel()) {
         (Some(_), Some(pixel)) => {
@@ -164,10 +170,10 @@ pub fn scale_i420(
     (width, height): (usize, usize),
     (to_width, to_height): (usize, usize),
 ) -> Result<Vec<u8>, Error> {
-    let unchanged = convert(data, width, height, Format::I420, Format::I420, false)?;
+    check(data, width, height, Format::I420)?;
     check_sides(to_width, to_height)?;
     if (width, height) == (to_width, to_height) {
-        return Ok(unchanged);
+        return Ok(data.to_vec());
     }
     let planes = Planes::read(data, width, height, Format::I420);
     Ok(planes.scale(to_width, to_height).write(Format::I420))
