@@ -10,7 +10,7 @@ from typing import Any
 from roomful._core import scale_video
 from roomful.rtc._enums import VideoBufferType
 from roomful.rtc._layers import Encoding
-from roomful.rtc._video_codecs import CLOCK, Encoder, check_available
+from roomful.rtc._video_codecs import CLOCK, Encoded, Encoder, check_available
 from roomful.rtc.log import logger
 from roomful.rtc.video_frame import VideoFrame
 
@@ -46,21 +46,21 @@ class _Layer:
         # Cameras are not exact.
         return self._last is None or timestamp - self._last >= 0.9 * least
 
-    def encode(self, frame: VideoFrame, whole: tuple[int, int], timestamp: int) -> list[tuple[bytes, bool]]:
+    def encode(self, frame: VideoFrame, whole: tuple[int, int], timestamp: int) -> list[Encoded]:
         """`frame` is I420; `whole` is what the largest layer is made for."""
         self._last = timestamp
         size = self._fitting(frame, whole)
+        bitrate = min(self.bitrate, self._encoding.bitrate)
         if self._encoder is None or size != self._size:
-            bitrate = min(self.bitrate, self._encoding.bitrate)
             self._encoder = Encoder(self._codec, *size, bitrate=bitrate, frames=self._encoding.frames)
             self._size = size
         else:
-            self._encoder.set_bitrate(min(self.bitrate, self._encoding.bitrate))
+            self._encoder.set_bitrate(bitrate)
         if size != (frame.width, frame.height):
             data = scale_video(frame.data, (frame.width, frame.height), size)
             frame = VideoFrame(*size, VideoBufferType.I420, data)
         key, self.key_wanted = self.key_wanted, False
-        return [(one.data, one.key) for one in self._encoder.encode(frame, timestamp, key=key)]
+        return self._encoder.encode(frame, timestamp, key=key)
 
     def _fitting(self, frame: VideoFrame, whole: tuple[int, int]) -> tuple[int, int]:
         """In the shape of the frame, as much smaller than it as this layer is than the whole."""
@@ -107,8 +107,7 @@ class VideoSender:
         self._state = threading.Condition()
         self._next: tuple[VideoFrame, int] | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="roomful video sender", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="roomful video sender", daemon=True).start()
 
     def capture(self, frame: VideoFrame, timestamp_us: int) -> None:
         """Instead of one that waits."""
@@ -162,7 +161,7 @@ class VideoSender:
         if frame.type != VideoBufferType.I420:
             frame = frame.convert(VideoBufferType.I420)
         for index, layer in due:
-            for data, key in layer.encode(frame, self._whole, timestamp):
+            for one in layer.encode(frame, self._whole, timestamp):
                 if self._closed:
                     return
-                self._peer.send_frame(self._number, index, data, timestamp_us=timestamp_us, key=key)
+                self._peer.send_frame(self._number, index, one.data, timestamp_us=timestamp_us, key=one.key)

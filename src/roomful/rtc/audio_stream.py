@@ -201,10 +201,7 @@ class AudioStream:
     def _follow(self, participant: Participant) -> None:
         if not isinstance(participant, RemoteParticipant):
             raise ValueError(f"an AudioStream hears others, not {participant!r}")
-        participant._watchers.append(weakref.WeakMethod(self._take))
-        for publication in participant.track_publications.values():
-            if publication.track is not None:
-                self._take(publication.source, publication.track)
+        participant._watch(self._take)
 
     def _take(self, source: TrackSource.ValueType | None, track: Track | None) -> None:
         """A track of the participant that came; None when they have left."""

@@ -544,6 +544,13 @@ class RemoteParticipant(Participant):
     def track_publications(self) -> Mapping[str, RemoteTrackPublication]:
         return self._track_publications
 
+    def _watch(self, watcher: Watcher) -> None:
+        """Tells a stream's method, held weakly, of the tracks that are there and of those that come."""
+        self._watchers.append(weakref.WeakMethod(watcher))
+        for publication in self._track_publications.values():
+            if publication.track is not None:
+                watcher(publication.source, publication.track)
+
     def _announce(self, source: TrackSource.ValueType | None, track: Track | None) -> None:
         self._watchers = [one for one in self._watchers if one() is not None]
         for watcher in self._watchers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -114,14 +113,14 @@ class VideoStream:
         return self
 
     async def __anext__(self) -> VideoFrameEvent:
-        while not self._events:
+        while True:
+            # Before the look: a picture that comes after it wakes the wait.
             self._news.clear()
             if self._events:
-                break
+                return self._events.popleft()
             if self._ended:
                 raise StopAsyncIteration
             await self._news.wait()
-        return self._events.popleft()
 
     async def __aenter__(self) -> Self:
         return self
@@ -142,10 +141,7 @@ class VideoStream:
     def _follow(self, participant: Participant) -> None:
         if not isinstance(participant, RemoteParticipant):
             raise ValueError(f"a VideoStream sees others, not {participant!r}")
-        participant._watchers.append(weakref.WeakMethod(self._take))
-        for publication in participant.track_publications.values():
-            if publication.track is not None:
-                self._take(publication.source, publication.track)
+        participant._watch(self._take)
 
     def _take(self, source: TrackSource.ValueType | None, track: Track | None) -> None:
         """A track of the participant that came; None when they have left."""
