@@ -856,6 +856,9 @@ class Peer:
 
     def unpublish(self, track: int) -> None: ...
     def set_muted(self, track: int, muted: bool) -> None: ...
+    def use_layers(self, track: int, layers: Sequence[int]) -> None:
+        """Only these layers of a video track are of use: the others get no share of the bitrate."""
+
     def see(self, target: Target, mid: str, sink: FrameSink) -> None:
         """Gives what is received in a section to a sink instead of whoever had it before."""
 

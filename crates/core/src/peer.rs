@@ -600,6 +600,15 @@ impl Peer {
     }
 
     fn set_muted(&self, py: Python<'_>, track: u64, muted: bool) {
-        self.call(py, move |client, _| client.set_muted(TrackId(track), muted));
+        self.call(py, move |client, now| {
+            client.set_muted(now, TrackId(track), muted);
+        });
+    }
+
+    /// Only these layers of a video track are of use.
+    fn use_layers(&self, py: Python<'_>, track: u64, layers: Vec<usize>) {
+        self.call(py, move |client, now| {
+            client.use_layers(now, TrackId(track), &layers);
+        });
     }
 }

@@ -133,6 +133,7 @@ class VideoSender:
             wanted = index in qualities or (len(self._layers) == 1 and bool(qualities))
             layer.key_wanted |= wanted and not layer.wanted
             layer.wanted = wanted
+        self._peer.use_layers(self._number, [i for i, layer in enumerate(self._layers) if layer.wanted])
 
     def close(self) -> None:
         """Returns at once; what is being encoded goes nowhere."""

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use self::bandwidth::Trials;
 use self::connection::Connection;
 pub use self::data::Backlog;
 use self::data::Outlet;
@@ -123,6 +124,7 @@ pub struct Client {
     /// The publisher, and with two the subscriber.
     connections: Vec<Connection>,
     sending: BTreeMap<TrackId, Sending>,
+    trials: Trials,
     outlets: [Outlet; 3],
     turn: Vec<TurnServer>,
     events: VecDeque<ClientEvent>,
@@ -159,6 +161,7 @@ impl Client {
             random,
             connections,
             sending: BTreeMap::new(),
+            trials: Trials::default(),
             outlets: Outlet::all(),
             turn: Vec::new(),
             events: VecDeque::new(),

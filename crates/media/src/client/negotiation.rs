@@ -217,6 +217,7 @@ impl Client {
                 ),
             });
         }
+        let resent = !negotiated.send.is_empty();
         for change in negotiated.send {
             match change {
                 SendChange::Ready(section) => self.send_ready(&section),
@@ -230,6 +231,9 @@ impl Client {
                     });
                 }
             }
+        }
+        if resent {
+            self.share(now);
         }
     }
 

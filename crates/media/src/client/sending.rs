@@ -44,7 +44,9 @@ pub(super) struct Stream {
     pub(super) packetizer: Option<Packetizer>,
     /// Bits a second: the most that is of use, and what was told last.
     pub(super) max_bitrate: u64,
-    pub(super) bitrate: u64,
+    pub(super) bitrate: Option<u64>,
+    /// Somebody takes it.
+    pub(super) wanted: bool,
 }
 
 impl Stream {
@@ -58,7 +60,8 @@ impl Stream {
             sequence: 1,
             packetizer: None,
             max_bitrate: 0,
-            bitrate: 0,
+            bitrate: None,
+            wanted: true,
         }
     }
 }
@@ -149,11 +152,12 @@ impl Client {
     }
 
     /// A muted track sends nothing; what comes from its source is dropped.
-    pub fn set_muted(&mut self, track: TrackId, muted: bool) {
+    pub fn set_muted(&mut self, now: Instant, track: TrackId, muted: bool) {
         if let Some(sending) = self.sending.get_mut(&track)
             && std::mem::replace(&mut sending.muted, muted) != muted
         {
             sending.previous = None;
+            self.share(now);
         }
     }
 

@@ -42,6 +42,8 @@ const START_PER_SECOND: f64 = 4.0;
 const HEADROOM: f64 = 1.5;
 /// Between two reductions for one queue, beside the round trip.
 const SETTLING: Duration = Duration::from_millis(200);
+/// Without a queue or much loss for so long, the path may take more.
+const CALM: Duration = Duration::from_secs(2);
 /// Over which what arrived is measured.
 const ACKED_WINDOW_MICROS: i64 = 500_000;
 
@@ -87,6 +89,8 @@ pub struct Estimator {
     capacity: Option<f64>,
     starting: bool,
     reduced: Option<Instant>,
+    /// When a queue or much loss showed last.
+    troubled: Option<Instant>,
     updated: Option<Instant>,
     rtt: Duration,
 }
@@ -107,6 +111,7 @@ impl Estimator {
             capacity: None,
             starting: true,
             reduced: None,
+            troubled: None,
             updated: None,
             rtt: Duration::from_millis(100),
         }
@@ -121,6 +126,23 @@ impl Estimator {
     pub fn target(&self) -> u64 {
         let target = self.by_delay.min(self.by_loss) as u64;
         target.clamp(self.config.lowest, self.config.highest)
+    }
+
+    /// Whether feedback comes and neither a queue nor much loss showed lately.
+    #[must_use]
+    pub fn is_calm(&self, now: Instant) -> bool {
+        let within = |at: Option<Instant>, time| {
+            at.is_some_and(|at| now.saturating_duration_since(at) < time)
+        };
+        within(self.updated, CALM) && !within(self.troubled, CALM)
+    }
+
+    /// The path may take so much, in bits a second: what is sent then shows whether it does.
+    pub fn assume(&mut self, target: u64) {
+        let target = target.clamp(self.config.lowest, self.config.highest) as f64;
+        self.by_delay = self.by_delay.max(target);
+        self.by_loss = self.by_loss.max(target);
+        self.capacity = None;
     }
 
     /// Takes one feedback: packets in the order of their numbers, with the arrival in microseconds on the
@@ -162,6 +184,7 @@ impl Estimator {
         match found {
             Use::Over => {
                 self.starting = false;
+                self.troubled = Some(now);
                 let settling = SETTLING + self.rtt;
                 let again = self
                     .reduced
@@ -211,6 +234,7 @@ impl Estimator {
         };
         if lost > LOSSY {
             self.starting = false;
+            self.troubled = Some(now);
             let sent = self.by_loss.min(self.by_delay);
             self.by_loss = sent * (1.0 - 0.5 * lost);
         } else if lost < CLEAN {

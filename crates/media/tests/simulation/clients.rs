@@ -215,29 +215,70 @@ fn lost_packets_of_pictures_come_again() {
     }
 }
 
+fn limited(rate: Option<u64>) -> LinkConfig {
+    LinkConfig {
+        rate,
+        ..LinkConfig::default()
+    }
+}
+
 #[test]
-fn layers_follow_what_the_path_takes() {
+fn layers_follow_what_the_path_takes_down_and_up_again() {
     let mut meeting = Meeting::new(6);
     let alice = meeting.join(true, LinkConfig::default());
     let bob = meeting.join(true, LinkConfig::default());
     meeting.run_for(SECOND);
+    meeting.guests[alice].obedient = true;
     let camera = meeting.publish_video(alice, &CAMERA);
-    meeting.run_for(15 * SECOND);
-    assert_eq!(meeting.guests[alice].bitrate(2), Some(1_700_000));
-    meeting.set_links(
-        alice,
-        LinkConfig {
-            rate: Some(600_000),
-            ..LinkConfig::default()
-        },
-    );
-    // The camera goes on as it was: only what is told is looked at.
+    let told = |meeting: &Meeting, layer| meeting.guests[alice].bitrate(camera, layer);
+    let best = |meeting: &Meeting| told(meeting, 2) == Some(1_700_000);
+    assert!(meeting.run_until(10 * SECOND, best));
+    meeting.set_links(alice, limited(Some(400_000)));
+    let fallen = |meeting: &Meeting| told(meeting, 2) == Some(0);
+    assert!(meeting.run_until(3 * SECOND, fallen));
+    meeting.run_for(20 * SECOND);
+    assert!(told(&meeting, 0).is_some_and(|bits| bits > 100_000));
+    let begun = meeting.guests[alice].events.len();
+    meeting.run_for(60 * SECOND);
+    let tries = |event: &&ClientEvent| matches!(event, ClientEvent::Bitrate { layer: 2, bits, .. } if *bits > 0);
+    let tries = meeting.guests[alice].events[begun..].iter().filter(tries);
+    assert!(tries.count() <= 4);
+    meeting.set_links(alice, LinkConfig::default());
+    assert!(meeting.run_until(50 * SECOND, best));
     meeting.run_for(5 * SECOND);
-    assert_eq!(meeting.guests[alice].bitrate(2), Some(0));
-    assert!(
-        meeting.guests[alice]
-            .bitrate(0)
-            .is_some_and(|bits| bits > 100_000)
-    );
-    assert!(meeting.guests[bob].seen(camera).len() > 300);
+    assert!(best(&meeting));
+    assert!(meeting.guests[bob].seen(camera).len() > 1_500);
+}
+
+#[test]
+fn a_layer_that_does_not_fit_from_the_beginning_is_told_so() {
+    let mut meeting = Meeting::new(7);
+    let alice = meeting.join(true, limited(Some(300_000)));
+    meeting.run_for(SECOND);
+    meeting.guests[alice].obedient = true;
+    let camera = meeting.publish_video(alice, &CAMERA);
+    meeting.run_for(SECOND / 2);
+    assert_eq!(meeting.guests[alice].bitrate(camera, 2), Some(0));
+    meeting.run_for(10 * SECOND);
+    assert_eq!(meeting.guests[alice].bitrate(camera, 2), Some(0));
+}
+
+#[test]
+fn what_nobody_takes_gets_no_share() {
+    let mut meeting = Meeting::new(8);
+    let alice = meeting.join(true, limited(Some(1_500_000)));
+    meeting.run_for(SECOND);
+    meeting.guests[alice].obedient = true;
+    let layers = [("", 5_000, 1_200_000)];
+    let first = meeting.publish_video(alice, &layers);
+    let second = meeting.publish_video(alice, &layers);
+    meeting.run_for(15 * SECOND);
+    let told = |meeting: &Meeting, track| meeting.guests[alice].bitrate(track, 0).unwrap_or(0);
+    assert!(told(&meeting, first) < 900_000);
+    meeting.act(alice, |client, now| client.use_layers(now, first, &[]));
+    let full = |meeting: &Meeting| told(meeting, second) >= 1_000_000;
+    assert!(meeting.run_until(15 * SECOND, full));
+    let before = told(&meeting, second);
+    meeting.act(alice, |client, now| client.use_layers(now, first, &[0]));
+    assert!(told(&meeting, second) <= before * 2 / 3);
 }

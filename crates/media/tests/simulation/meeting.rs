@@ -81,6 +81,8 @@ pub struct Camera {
     due: Instant,
     number: u32,
     keys: Vec<bool>,
+    /// What each layer may use, once it is heeded.
+    rates: Vec<u64>,
 }
 
 /// Numbers that came, with the levels told beside them.
@@ -109,7 +111,9 @@ pub struct Guest {
     /// By the msid's track part.
     heard: BTreeMap<String, Heard>,
     seen: BTreeMap<String, Seen>,
-    camera: Option<Camera>,
+    cameras: Vec<Camera>,
+    /// Its cameras heed what they are told to use.
+    pub obedient: bool,
 }
 
 type Seen = Arc<Mutex<Vec<ReceivedFrame>>>;
@@ -130,31 +134,45 @@ impl Guest {
     }
 
     /// What a layer may use, as told last.
-    pub fn bitrate(&self, layer: u8) -> Option<u64> {
+    pub fn bitrate(&self, track: TrackId, layer: u8) -> Option<u64> {
         let told = |event: &ClientEvent| match event {
             ClientEvent::Bitrate {
-                layer: of, bits, ..
-            } if *of == layer => Some(*bits),
+                track: of,
+                layer: which,
+                bits,
+            } if (*of, *which) == (track, layer) => Some(*bits),
             _ => None,
         };
         self.events.iter().rev().find_map(told)
     }
 
+    fn camera(&mut self, track: TrackId) -> Option<&mut Camera> {
+        self.cameras.iter_mut().find(|it| it.track == track)
+    }
+
     fn shoot(&mut self, now: Instant) {
-        let Some(camera) = &mut self.camera else {
-            return;
-        };
-        if camera.due > now {
-            return;
-        }
-        camera.due += PICTURE;
-        camera.number += 1;
-        for (layer, size) in camera.sizes.iter().enumerate() {
-            let key = std::mem::take(&mut camera.keys[layer]);
-            let frame = picture(camera.number, key, if key { 6 * size } else { *size });
-            let at = i64::from(camera.number) * 33_333;
-            self.client
-                .send_frame(now, camera.track, layer, &frame, at, key);
+        for camera in &mut self.cameras {
+            if camera.due > now {
+                continue;
+            }
+            camera.due += PICTURE;
+            camera.number += 1;
+            for (layer, size) in camera.sizes.iter().enumerate() {
+                let room = (camera.rates[layer] / 8 / 30) as usize;
+                let size = if self.obedient {
+                    (*size).min(room)
+                } else {
+                    *size
+                };
+                if size == 0 {
+                    continue;
+                }
+                let key = std::mem::take(&mut camera.keys[layer]);
+                let frame = picture(camera.number, key, if key { 6 * size } else { size });
+                let at = i64::from(camera.number) * 33_333;
+                self.client
+                    .send_frame(now, camera.track, layer, &frame, at, key);
+            }
         }
     }
 
@@ -296,7 +314,8 @@ impl Meeting {
             events: Vec::new(),
             heard: BTreeMap::new(),
             seen: BTreeMap::new(),
-            camera: None,
+            cameras: Vec::new(),
+            obedient: false,
         };
         let targets: Vec<Target> = guest.client.targets().collect();
         for target in targets {
@@ -397,12 +416,13 @@ impl Meeting {
         let participant = self.guests[guest].id;
         self.server
             .handle_command(self.now, Command::ExpectTrack { participant, spec });
-        self.guests[guest].camera = Some(Camera {
+        self.guests[guest].cameras.push(Camera {
             track,
             sizes: layers.iter().map(|(_, size, _)| *size).collect(),
             due: self.now,
             number: 0,
             keys: vec![false; layers.len()],
+            rates: layers.iter().map(|(_, _, bitrate)| *bitrate).collect(),
         });
         let spec = VideoSpec {
             track,
@@ -465,10 +485,8 @@ impl Meeting {
         let guests = self.guests.iter_mut();
         let next = guests
             .flat_map(|it| {
-                [
-                    it.client.poll_timeout(now),
-                    it.camera.as_ref().map(|it| it.due),
-                ]
+                let shots = it.cameras.iter().map(|it| it.due).min();
+                [it.client.poll_timeout(now), shots]
             })
             .flatten()
             .chain(self.server.poll_timeout())
@@ -592,9 +610,14 @@ impl Meeting {
                         id: *id,
                     },
                 ),
-                ClientEvent::KeyFrame { layer, .. } => {
-                    if let Some(camera) = &mut guest.camera {
+                ClientEvent::KeyFrame { track, layer } => {
+                    if let Some(camera) = guest.camera(*track) {
                         camera.keys[usize::from(*layer)] = true;
+                    }
+                }
+                ClientEvent::Bitrate { track, layer, bits } => {
+                    if let Some(camera) = guest.camera(*track) {
+                        camera.rates[usize::from(*layer)] = *bits;
                     }
                 }
                 ClientEvent::Track {
