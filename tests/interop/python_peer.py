@@ -265,6 +265,9 @@ class Peer:
         """Of the data that came."""
         return [it["content"] for it in self.data]
 
+    async def received(self) -> list[dict[str, Any]]:
+        return self.data
+
     async def forget(self) -> None:
         self.events.clear()
 

@@ -17,6 +17,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent.parent / ".cache"
 GO_PEER = CACHE / "go-peer"
+#: Where livekit-agents is: it asks for another `livekit` than the tests of PyPI's client.
+AGENTS = CACHE / "agents"
+AGENTS_PACKAGES = ("livekit-agents==1.8.9", "httpx>=0.27", "websockets>=14")
 NODE_AT_LEAST, GO_AT_LEAST = (20,), (1, 21)  # An older Go fetches the toolchain that go.mod asks for.
 
 #: Command → Debian's package.
@@ -84,9 +87,26 @@ def build_go_peer() -> None:
         GO_PEER.touch()
 
 
+def install_agents() -> None:
+    done, wanted = AGENTS / ".installed", " ".join(AGENTS_PACKAGES)
+    if not done.exists() or done.read_text() != wanted:
+        run(sys.executable, "-m", "venv", "--clear", AGENTS)
+        run(
+            AGENTS / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            *AGENTS_PACKAGES,
+        )
+        done.write_text(wanted)
+
+
 if __name__ == "__main__":
     CACHE.mkdir(exist_ok=True)
     install_system_packages()
     install_languages()
     install_node_packages()
     build_go_peer()
+    install_agents()
