@@ -10,6 +10,7 @@ from typing import Protocol
 from livekit.protocol import models, rtc
 
 from roomful.rtc._enums import SimulateScenarioKind
+from roomful.rtc._local import LocalServer
 from roomful.rtc._presence import HASTE, MEDIA_TIMEOUT, Interrupted, Presence, Way
 from roomful.rtc._session import Action, Channel, DisconnectReason, Ended, News
 from roomful.rtc._signal import NoSinglePath, SignalError
@@ -72,7 +73,7 @@ class Resident(News, Protocol):
 
 
 class Connection:
-    def __init__(self, url: str, token: str, way: Way, room: Resident) -> None:
+    def __init__(self, url: str | LocalServer, token: str, way: Way, room: Resident) -> None:
         self.url = url
         #: The latest, as servers renew it.
         self.token = token

@@ -15,6 +15,7 @@ from typing import Any
 from livekit.protocol import models, rtc
 
 from roomful.rtc._heartbeat import Heartbeat
+from roomful.rtc._local import LocalServer
 from roomful.rtc._proto import stats_pb2 as stats
 from roomful.rtc._session import Ended, News, Session
 from roomful.rtc._signal import CLOSE_TIMEOUT, Join, Link, SignalError
@@ -82,7 +83,7 @@ class Presence:
     def next_track_id(self) -> int:
         return next(self._track_ids)
 
-    async def join(self, url: str, token: str) -> rtc.JoinResponse:
+    async def join(self, url: str | LocalServer, token: str) -> rtc.JoinResponse:
         """Returns when media can flow. Raises SignalError, Interrupted, TimeoutError (media)."""
         try:
             session = self.session
@@ -105,7 +106,9 @@ class Presence:
             await self.close(models.DisconnectReason.CLIENT_INITIATED, grace=HASTE)
             raise
 
-    async def resume(self, url: str, token: str, sync_state: Callable[[], rtc.SyncState]) -> None:
+    async def resume(
+        self, url: str | LocalServer, token: str, sync_state: Callable[[], rtc.SyncState]
+    ) -> None:
         """Connects to the same session again. Raises SignalError, Interrupted, TimeoutError (media)."""
         session = self.session
         session.hold_requests()

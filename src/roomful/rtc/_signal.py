@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
+from roomful.rtc._local import Closed, LocalServer, LocalSocket, Refused
 from roomful.rtc.log import logger
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Join:
 class Link:
     """One open WebSocket, from its first message on. Once started, a task reads it and another writes."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection | LocalSocket) -> None:
         self._socket = socket
         self._waiting: deque[bytes] = deque()
         self._unsent = asyncio.Event()
@@ -146,13 +147,17 @@ class Link:
 
     @classmethod
     async def open(
-        cls, url: str, token: str, join: Join, *, within: float
+        cls, url: str | LocalServer, token: str, join: Join, *, within: float
     ) -> tuple[Self, rtc.SignalResponse]:
         """Connects, and returns the link with the server's first message.
 
         `within` is in seconds, for the connection and for the message. Raises SignalError.
         """
-        socket = await _connect(url, token, join, within)
+        socket: ClientConnection | LocalSocket
+        if isinstance(url, str):
+            socket = await _connect(url, token, join, within)
+        else:
+            socket = await _connect_here(url, token, join, within)
         from websockets.exceptions import ConnectionClosed
 
         try:
@@ -267,10 +272,28 @@ def signal_url(url: str, path: str, *, http: bool = False) -> str:
     return SplitResult(scheme, parts.netloc, f"{parts.path.rstrip('/')}/{path}", "", "").geturl()
 
 
-async def _connect(url: str, token: str, join: Join, within: float) -> ClientConnection:
-    address = signal_url(url, join.path())
+def _check_token(token: str) -> None:
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise SignalError("token", "it is empty or has characters that no token has")
+
+
+async def _connect_here(server: LocalServer, token: str, join: Join, within: float) -> LocalSocket:
+    """To a server in this process."""
+    _check_token(token)
+    try:
+        async with asyncio.timeout(within):
+            return await LocalSocket.open(server, join.path(), join.query(), token)
+    except TimeoutError:
+        raise SignalError("server", f"it does not answer within {within:g} s") from None
+    except Refused as refused:
+        raise _refused(refused.status, refused.text, token) from None
+    except Closed as closed:
+        raise SignalError("server", str(closed)) from None
+
+
+async def _connect(url: str, token: str, join: Join, within: float) -> ClientConnection:
+    address = signal_url(url, join.path())
+    _check_token(token)
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
@@ -319,6 +342,10 @@ async def _refusal(url: str, token: str, join: Join, error: InvalidStatus) -> Si
             status, text = answer.status_code, answer.text.strip()
     except (httpx.HTTPError, OSError):
         pass  # The status that is known stands.
+    return _refused(status, text, token)
+
+
+def _refused(status: int, text: str, token: str) -> SignalError:
     # Some servers repeat the token, which belongs into no log.
     text = text.replace(token, "(the token)")[:500]
     parts: dict[int, Part] = {401: "token", 403: "room", 404: "room"}

@@ -24,6 +24,7 @@ from roomful.rtc._enums import (
     SimulateScenarioKind,
     data_packet_kind,
 )
+from roomful.rtc._local import LocalServer
 from roomful.rtc._presence import Way
 from roomful.rtc._proto import stats_pb2 as stats
 from roomful.rtc._publisher import Publisher
@@ -339,8 +340,16 @@ class Room(EventEmitter[EventTypes]):
 
     # ---- connecting
 
-    async def connect(self, url: str, token: str, options: RoomOptions = RoomOptions()) -> None:  # noqa: B008
+    async def connect(
+        self,
+        url: str | LocalServer,
+        token: str,
+        options: RoomOptions = RoomOptions(),  # noqa: B008
+    ) -> None:
         """Joins the room that the token names. Cancelled, it leaves nothing behind.
+
+        Instead of a URL, a `roomful.Server` in this process may be given, on this event loop or on another:
+        nothing goes over a network then.
 
         Raises:
             ConnectError: it could not; says what failed.
@@ -350,7 +359,8 @@ class Room(EventEmitter[EventTypes]):
             raise RuntimeError("the room belongs to another event loop")
         if self._joining is not None or self.isconnected():
             raise ConnectError("the room is connected already")
-        self._loop, self._server_url, self._token = loop, url, token
+        self._loop, self._token = loop, token
+        self._server_url = url if isinstance(url, str) else None
         way, encryption = _way(options), _encryption(options)
         connection = Connection(url, token, way, self)
         self._sid = loop.create_future()

@@ -198,6 +198,7 @@ class App:
             user_agent=call.headers.get("user-agent", ""),
             address=client[0] if client else "",
             signal_address=_reached_address(call, by_name=self._config.development),
+            in_process="roomful.local" in call.scope.get("extensions", {}),
             needs_join_request=call.path == needs_join_request,
             strict=strict,
         )

@@ -5,6 +5,7 @@ It takes free ports, makes a key, touches no signal handler and leaves nothing b
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -65,6 +66,11 @@ class Server:
         if not self._port:
             raise RuntimeError("the server is not running: use `async with roomful.Server() as server`")
         return f"ws://{_reachable(self._config.bind_addresses)}:{self._port}"
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that it runs on; none before it has started."""
+        return self._runtime.loop
 
     @property
     def media_ports(self) -> list[int]:

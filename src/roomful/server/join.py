@@ -66,6 +66,8 @@ class JoinParams:
     sync_state: SyncState | None = None
     #: The local address by which the client reached the signalling socket.
     signal_address: str | None = None
+    #: It is a room of this process, and has no address.
+    in_process: bool = False
 
 
 def parse_join(
@@ -75,6 +77,7 @@ def parse_join(
     user_agent: str = "",
     address: str = "",
     signal_address: str | None = None,
+    in_process: bool = False,
     needs_join_request: bool = False,
     strict: bool = False,
 ) -> JoinParams:
@@ -93,7 +96,11 @@ def parse_join(
     if publish:
         claims = _publisher_claims(claims, claims.video, publish)
     return replace(
-        params, claims=claims, room=claims.video.room if claims.video else "", signal_address=signal_address
+        params,
+        claims=claims,
+        room=claims.video.room if claims.video else "",
+        signal_address=signal_address,
+        in_process=in_process,
     )
 
 

@@ -51,6 +51,11 @@ class Runtime:
         self._empty = asyncio.Event()
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The one that it runs on, once it has started."""
+        return self._loop
+
+    @property
     def connections(self) -> set[SignalConnection]:
         """Open signal connections; whoever carries one adds it and takes it out."""
         return self._connections
