@@ -569,6 +569,23 @@ class Probe:
     def close(self) -> None:
         """Leaves: `take` then gives the goodbyes."""
 
+@final
+class FrameKeys:
+    """The keys of all participants of a session, for what encrypts and decrypts their media."""
+
+    def __new__(
+        cls,
+        derivation: Literal["pbkdf2", "hkdf"],
+        salt: bytes,
+        ratchet_window: int,
+        failure_tolerance: int,
+        ring_size: int,
+    ) -> FrameKeys:
+        """`failure_tolerance`: -1 for any number."""
+
+    def set(self, identity: str | None, index: int, material: bytes) -> None:
+        """Sets a key of a participant, or of everybody."""
+
 def aes_gcm_seal(key: bytes, iv: bytes, plain: bytes) -> bytes:
     """Encrypts with a key of 16 or 32 bytes and an IV of 12, which must never be used again with it.
 
@@ -584,6 +601,10 @@ def aes_gcm_open(key: bytes, iv: bytes, sealed: bytes) -> bytes | None:
     """
 
 Channel: TypeAlias = Literal["reliable", "lossy", "data_track", "unlabelled"]
+
+EncryptionState: TypeAlias = Literal[
+    "ok", "encryption_failed", "decryption_failed", "missing_key", "key_ratcheted"
+]
 
 class PeerEvent:
     """A client's media → its session; one subclass a kind: `case PeerEvent.Data(channel, data):`."""
@@ -716,6 +737,30 @@ class PeerEvent:
         @property
         def bits(self) -> int: ...
         def __new__(cls, track: int, layer: int, bits: int) -> PeerEvent.Bitrate: ...
+
+    @final
+    class Sealing(PeerEvent):
+        """How the encryption of a published track fares, when that changes."""
+
+        __match_args__ = ("track", "state")
+        @property
+        def track(self) -> int: ...
+        @property
+        def state(self) -> EncryptionState: ...
+        def __new__(cls, track: int, state: EncryptionState) -> PeerEvent.Sealing: ...
+
+    @final
+    class Opening(PeerEvent):
+        """How the decryption of what comes in a section fares, when that changes."""
+
+        __match_args__ = ("target", "mid", "state")
+        @property
+        def target(self) -> Target: ...
+        @property
+        def mid(self) -> str: ...
+        @property
+        def state(self) -> EncryptionState: ...
+        def __new__(cls, target: Target, mid: str, state: EncryptionState) -> PeerEvent.Opening: ...
 
     @final
     class Rejected(PeerEvent):
@@ -853,6 +898,22 @@ class Peer:
 
     def send_frame(self, track: int, layer: int, frame: bytes, *, timestamp_us: int, key: bool) -> None:
         """VP8 and VP9 as they are, H.264 as a byte stream (Annex B), AV1 as OBUs with sizes."""
+
+    def encrypt(
+        self, track: int, keys: FrameKeys | None, identity: str = "", key_index: int = 0
+    ) -> None:
+        """Encrypts what is sent of a track from now on, or no longer."""
+
+    def decrypt(
+        self,
+        target: Target,
+        mid: str,
+        keys: FrameKeys | None,
+        identity: str = "",
+        server_trailer: bytes = b"",
+    ) -> None:
+        """Decrypts what is received in a section from now on, or no longer. `server_trailer` marks what the
+        server puts in."""
 
     def unpublish(self, track: int) -> None: ...
     def set_muted(self, track: int, muted: bool) -> None: ...

@@ -11,11 +11,13 @@ use roomful_audio::source::Source;
 use roomful_media::api::{MediaKind, Target, TrackId};
 use roomful_media::client::{AudioSpec, Client, ClientEvent, OpusFrame, VideoLayer, VideoSpec};
 use roomful_media::data::Channel;
+use roomful_media::encryption::{Opener, Sealer};
 use roomful_media::frame::is_supported;
 use roomful_media::io::clients::{ClientHandle, ClientSetup, Inbox};
 use roomful_media::sdp::Codec;
 use roomful_media::track::negotiated::codec_kind;
 
+use crate::cipher::{FrameKeys, encryption_state};
 use crate::event::{kind_name, state_name, target_name, way_name};
 use crate::frames::{FrameSink, waker};
 use crate::media::{parse_kind, parse_target, unknown};
@@ -77,6 +79,15 @@ pub(crate) enum PeerEvent {
         track: u64,
         layer: u8,
         bits: u64,
+    },
+    Sealing {
+        track: u64,
+        state: String,
+    },
+    Opening {
+        target: String,
+        mid: String,
+        state: String,
     },
     Rejected {
         target: String,
@@ -184,6 +195,15 @@ impl From<ClientEvent> for PeerEvent {
                 track: track.0,
                 layer,
                 bits,
+            },
+            ClientEvent::Sealing { track, state } => Self::Sealing {
+                track: track.0,
+                state: encryption_state(state),
+            },
+            ClientEvent::Opening { target, mid, state } => Self::Opening {
+                target: target_name(target),
+                mid,
+                state: encryption_state(state),
             },
             ClientEvent::Rejected { target, id, reason } => Self::Rejected {
                 target: target_name(target),
@@ -592,6 +612,38 @@ impl Peer {
         };
         self.hearing().retain(|it| !it.is_of(target, &mid));
         self.call(py, move |client, _| client.remove_sink(target, &mid, id));
+        Ok(())
+    }
+
+    /// Encrypts what is sent of a track from now on, or no longer.
+    #[pyo3(signature = (track, keys, identity = "", key_index = 0))]
+    fn encrypt(
+        &self,
+        py: Python<'_>,
+        track: u64,
+        keys: Option<&FrameKeys>,
+        identity: &str,
+        key_index: u8,
+    ) {
+        let by = keys.map(|keys| Sealer::new(Arc::clone(&keys.0), identity, key_index));
+        self.call(py, move |client, _| client.encrypt(TrackId(track), by));
+    }
+
+    /// Decrypts what is received in a section from now on, or no longer. `server_trailer` marks what the server
+    /// puts in.
+    #[pyo3(signature = (target, mid, keys, identity = "", server_trailer = vec![]))]
+    fn decrypt(
+        &self,
+        py: Python<'_>,
+        target: &str,
+        mid: String,
+        keys: Option<&FrameKeys>,
+        identity: &str,
+        server_trailer: Vec<u8>,
+    ) -> PyResult<()> {
+        let target = parse_target(target)?;
+        let by = keys.map(|keys| Opener::new(Arc::clone(&keys.0), identity, &server_trailer));
+        self.call(py, move |client, _| client.decrypt(target, &mid, by));
         Ok(())
     }
 

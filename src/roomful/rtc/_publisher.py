@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from livekit.protocol import models, rtc
 
 from roomful.rtc._connection import Connection, Left
-from roomful.rtc._enums import ParticipantTrackPermission, TrackKind, TrackPublishOptions
+from roomful.rtc._enums import EncryptionType, ParticipantTrackPermission, TrackKind, TrackPublishOptions
 from roomful.rtc._presence import Presence
 from roomful.rtc._publishing import (
     Unsupported,
@@ -26,6 +26,7 @@ from roomful.rtc.track import UNPUBLISHED, LocalTrack
 from roomful.rtc.track_publication import LocalTrackPublication
 
 if TYPE_CHECKING:
+    from roomful.rtc._media_cipher import MediaCipher
     from roomful.rtc.participant import LocalParticipant
     from roomful.rtc.room import Room
 
@@ -78,6 +79,8 @@ class Publisher:
         self._lost: list[LocalTrackPublication] = []
         #: Kind of encryption that media has, as in the protocol.
         self.encryption = 0
+        #: Where it has one.
+        self.cipher: MediaCipher | None = None
 
     @property
     def _me(self) -> LocalParticipant:
@@ -90,8 +93,11 @@ class Publisher:
         connection = self._room._connection
         if connection is None:
             raise Refused("the room is not connected")
-        if self.encryption:
-            raise Refused("media cannot be encrypted from end to end yet")
+        if self.encryption not in (EncryptionType.NONE, EncryptionType.GCM):
+            raise Refused("media cannot be encrypted by a custom method")
+        video = track.kind == TrackKind.KIND_VIDEO
+        if self.cipher is not None and video and codec_of(options) == "av1":
+            raise Refused("AV1 cannot be encrypted from end to end")
         if any(one.track is track for one in self._senders):
             raise Refused("the track is published already")
         info, sender = await self._send(connection, track, kept)
@@ -233,6 +239,8 @@ class Publisher:
                 continue
             sender = Sender(presence, track._source)
             start(sender)
+            if self.cipher is not None:
+                self.cipher.sent(sender.peer, sender.number, self._me.identity, info.sid)
             if track.muted:
                 sender.set_muted(True)
             presence.session.negotiate()
@@ -299,6 +307,8 @@ class Publisher:
 
     def _withdraw(self, publication: LocalTrackPublication) -> None:
         del self._me._track_publications[publication.sid]
+        if self.cipher is not None:
+            self.cipher.gone(self._me.identity, publication.sid)
         if (sender := self._senders.pop(publication, None)) is not None:
             sender.stop()
         track = publication.track

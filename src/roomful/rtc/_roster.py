@@ -185,11 +185,18 @@ class Roster:
         made = RemoteVideoTrack if video else RemoteAudioTrack
         track = made(info, received)
         self._sections[media.target, media.mid] = publication
+        if publication.encryption_type != EncryptionType.NONE:
+            self._room._decrypt((media.target, media.mid), participant, publication)
         publication._track = track
         publication._subscribed = True
         track._set_room(self._room)
         participant._announce(publication.source, track)
         self._emit("track_subscribed", track, publication, participant)
+
+    def sender(self, target: Target, mid: str) -> RemoteParticipant | None:
+        """Whose track comes in a section."""
+        publication = self._sections.get((target, mid))
+        return self._find(publication.sid)[0] if publication is not None else None
 
     def departed(self, target: Target, mid: str) -> None:
         publication = self._sections.pop((target, mid), None)
@@ -331,6 +338,8 @@ class Roster:
         if track is not None:
             track._set_room(None)
             track._end()
+            if self._room._media_cipher is not None:
+                self._room._media_cipher.gone(participant.identity, publication.sid)
             self._emit("track_unsubscribed", track, publication, participant)
 
     def _find(self, sid: str) -> tuple[RemoteParticipant | None, RemoteTrackPublication | None]:

@@ -19,6 +19,7 @@ from roomful.rtc._enums import (
     ContinualGatheringPolicy,
     DataPacketKind,
     DisconnectReason,
+    EncryptionState,
     IceServer,
     IceTransportType,
     SimulateScenarioKind,
@@ -39,11 +40,12 @@ from roomful.rtc.e2ee import E2EEManager, E2EEOptions
 from roomful.rtc.event_emitter import EventEmitter
 from roomful.rtc.log import logger
 from roomful.rtc.participant import LocalParticipant, Participant, RemoteParticipant
-from roomful.rtc.track_publication import TrackPublication
+from roomful.rtc.track_publication import RemoteTrackPublication, TrackPublication
 from roomful.rtc.transcription import TranscriptionSegment
 
 if TYPE_CHECKING:
     from roomful.rtc._data_cipher import DataCipher
+    from roomful.rtc._media_cipher import MediaCipher
 
 EventTypes = Literal[
     "participant_connected",
@@ -201,6 +203,7 @@ class Room(EventEmitter[EventTypes]):
         self._e2ee_manager: E2EEManager | None = None
         #: Of data, where that is encrypted too.
         self._cipher: DataCipher | None = None
+        self._media_cipher: MediaCipher | None = None
         self._dynacast = False
         self._connection: Connection | None = None
         self._joining: asyncio.Task[rtc.JoinResponse] | None = None
@@ -513,7 +516,13 @@ class Room(EventEmitter[EventTypes]):
         self._data_tracks.handle(packet)
 
     def peer_event(self, event: Any) -> None:
-        self._publisher.peer_event(event)
+        match type(event).__name__:
+            case "Sealing":
+                self._encryption_changed(self.local_participant, event.state)
+            case "Opening":
+                self._encryption_changed(self._roster.sender(event.target, event.mid), event.state)
+            case _:
+                self._publisher.peer_event(event)
 
     def sync_state(self) -> rtc.SyncState:
         self._roster.resuming()
@@ -543,6 +552,8 @@ class Room(EventEmitter[EventTypes]):
 
     def rejoined(self, join: rtc.JoinResponse) -> None:
         self._restarting = False
+        if self._media_cipher is not None:
+            self._media_cipher.server_trailer = join.sif_trailer
         self.local_participant._info = join.participant
         self._change_state(ConnectionState.CONN_CONNECTED)
         self._tell("reconnected")
@@ -585,6 +596,12 @@ class Room(EventEmitter[EventTypes]):
 
             self._cipher = DataCipher(self._e2ee_manager.key_provider, lambda: me.identity)
         self._publisher = Publisher(self, self._requests, self._tell)
+        self._media_cipher = None
+        if self._e2ee_manager.key_provider is not None:
+            from roomful.rtc._media_cipher import MediaCipher
+
+            self._media_cipher = MediaCipher(self._e2ee_manager, self._e2ee_manager.key_provider)
+        self._publisher.cipher = self._media_cipher
         self._publisher.encryption = encryption.encryption_type if encryption is not None else 0
         self._roster = Roster(
             self,
@@ -603,6 +620,8 @@ class Room(EventEmitter[EventTypes]):
         self._data_tracks.cipher = self._cipher
 
     def _begin(self, join: rtc.JoinResponse) -> None:
+        if self._media_cipher is not None:
+            self._media_cipher.server_trailer = join.sif_trailer
         self._server_version = join.server_info.version or join.server_version
         self._info = join.room
         self._know_sid()
@@ -724,6 +743,17 @@ class Room(EventEmitter[EventTypes]):
         """Encrypted, if the room is."""
         encrypts = self._cipher is not None and self.e2ee_manager.enabled
         return self._cipher.seal(packet) if self._cipher is not None and encrypts else packet
+
+    def _decrypt(
+        self, section: tuple[str, str], participant: RemoteParticipant, publication: RemoteTrackPublication
+    ) -> None:
+        if self._media_cipher is not None and self._connection is not None and self._connection.presence:
+            peer = self._connection.presence.peer
+            self._media_cipher.received(peer, section, participant.identity, publication.sid)
+
+    def _encryption_changed(self, participant: Participant | None, word: str) -> None:
+        if participant is not None:
+            self._tell("e2ee_state_changed", participant, EncryptionState.Value(word.upper()))
 
     def _know_sid(self) -> None:
         if self._info.sid and self._sid is not None and not self._sid.done():

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::Decryption;
 use crate::track::MediaPacket;
 
 /// One encoded Opus frame.
@@ -39,6 +40,9 @@ pub trait PacketSink: Send {
     }
 
     fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// Pictures, which are whole only here, are opened by this from now on.
+    fn decrypt(&mut self, _by: Option<Decryption>) {}
 
     /// Whether nothing can be shown until a key frame comes; asked after each call.
     fn needs_keyframe(&mut self, _now: Instant) -> bool {

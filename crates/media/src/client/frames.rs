@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Client, PacketSink};
+use super::{Client, Decryption, PacketSink};
 use crate::api::{MediaKind, TrackId};
 use crate::client::sending::{Sending, Stream, wish};
 use crate::codec::CodecKind;
+use crate::encryption::Form;
 use crate::frame::{Assembler, Frame, Packetizer, Part};
 use crate::sdp::{Codec, SendSpec};
 use crate::track::MediaPacket;
@@ -92,8 +93,14 @@ impl Client {
         else {
             return;
         };
+        if sending.muted {
+            return;
+        }
         let codec = sending.codec;
-        let muted = sending.muted;
+        let (sealed, state) = match &mut sending.sealer {
+            Some(sealer) => sealer.seal(Form::of(codec, key), frame, self.random.bytes()),
+            None => (Some(frame.to_vec()), None),
+        };
         let Some(stream) = sending.streams.get_mut(layer) else {
             return;
         };
@@ -101,11 +108,8 @@ impl Client {
         else {
             return;
         };
-        if muted {
-            return;
-        }
         let timestamp = (i128::from(timestamp_us) * 9 / 100) as u32;
-        let payloads = packetizer.packetize(frame, key);
+        let payloads = sealed.map_or_else(Vec::new, |frame| packetizer.packetize(&frame, key));
         let last = payloads.len().saturating_sub(1);
         for (index, payload) in payloads.iter().enumerate() {
             let packet = MediaPacket::authored(Authored {
@@ -125,6 +129,7 @@ impl Client {
                 forward.forward(now, &Arc::new(packet), &mut connection.queue);
             }
         }
+        self.tell_sealing(track, state);
     }
 }
 
@@ -148,6 +153,9 @@ pub struct FrameReader<F> {
     /// RTP time of the last frame.
     last: Option<u64>,
     stuck: bool,
+    decryption: Option<Decryption>,
+    /// A frame could not be opened, and those that follow may rest on it.
+    missed: bool,
     /// RTP time and wall clock of the newest packet.
     newest: (u32, WallMicros),
     take: F,
@@ -160,6 +168,8 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
             rotation: 0,
             last: None,
             stuck: false,
+            decryption: None,
+            missed: false,
             newest: (0, 0),
             take,
         }
@@ -174,10 +184,27 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
             frames.push(frame);
         }
         for frame in frames {
+            let Some(frame) = self.opened(frame) else {
+                continue;
+            };
             let (timestamp, wall) = self.newest;
             let since = i64::from(timestamp.wrapping_sub(frame.timestamp) as i32);
             self.give(frame, wall - since * 100 / 9);
         }
+    }
+
+    fn opened(&mut self, mut frame: Frame) -> Option<Frame> {
+        if let Some(by) = &self.decryption {
+            let opened = Form::of(frame.codec, frame.key).and_then(|it| by.open(it, &frame.data));
+            self.missed |= opened.is_none();
+            frame.data = opened?;
+            if self.missed && !frame.key {
+                self.stuck = true;
+                return None;
+            }
+            self.missed = false;
+        }
+        Some(frame)
     }
 
     fn give(&mut self, frame: Frame, wall: WallMicros) {
@@ -245,6 +272,10 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> PacketSink for FrameReader<F> {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.poll(now);
+    }
+
+    fn decrypt(&mut self, by: Option<Decryption>) {
+        self.decryption = by;
     }
 
     fn needs_keyframe(&mut self, now: Instant) -> bool {

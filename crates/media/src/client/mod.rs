@@ -8,6 +8,7 @@
 mod bandwidth;
 mod connection;
 mod data;
+mod encryption;
 mod ends;
 mod frames;
 mod negotiation;
@@ -25,6 +26,7 @@ use self::bandwidth::Trials;
 use self::connection::Connection;
 pub use self::data::Backlog;
 use self::data::Outlet;
+pub use self::encryption::Decryption;
 pub use self::ends::{AudioSource, OpusFrame, PacketSink};
 pub use self::frames::{FrameReader, ReceivedFrame, VideoLayer, VideoSpec};
 pub use self::paths::{LinkId, Outgoing, Request, TurnServer, TurnTransport};
@@ -32,6 +34,7 @@ pub use self::sending::AudioSpec;
 use self::sending::Sending;
 use crate::api::{ConnectionState, MediaKind, SdpKind, Target, TrackId};
 use crate::data::Channel;
+use crate::encryption::State;
 use crate::random::Random;
 use crate::track::clock::WallClock;
 use crate::track::receiver::Ingress;
@@ -104,6 +107,17 @@ pub enum ClientEvent {
         track: TrackId,
         layer: u8,
         bits: u64,
+    },
+    /// How the encryption of a published track fares, when that changes.
+    Sealing {
+        track: TrackId,
+        state: State,
+    },
+    /// How the decryption of a received track fares, when that changes.
+    Opening {
+        target: Target,
+        mid: String,
+        state: State,
     },
     /// A description of the server, or what it has for a track of ours, cannot be used.
     Rejected {

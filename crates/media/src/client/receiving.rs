@@ -1,11 +1,14 @@
 //! Tracks that the server sends.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Client, ClientEvent, PacketSink};
+use super::{Client, ClientEvent, Decryption, PacketSink};
 use crate::api::{MediaKind, Target};
+use crate::encryption::Form;
 use crate::sdp;
 use crate::sdp::Codec;
+use crate::track::MediaPacket;
 use crate::track::receiver::Ingress;
 use crate::track::section::{ReceiveSection, ReceiveSsrc};
 
@@ -16,9 +19,29 @@ pub(super) struct Received {
     sink: Option<Box<dyn PacketSink>>,
     /// The caller's name for it.
     sink_id: usize,
+    decryption: Option<Decryption>,
 }
 
 impl Received {
+    pub(super) fn decrypt(&mut self, by: Option<Decryption>) {
+        self.decryption = by;
+        if let Some(sink) = &mut self.sink {
+            sink.decrypt(self.decryption.clone());
+        }
+    }
+
+    /// The packet as the sink is to have it. Sound is whole in a packet, so that it is opened here.
+    fn opened(&self, packet: &Arc<MediaPacket>) -> Option<Arc<MediaPacket>> {
+        match &self.decryption {
+            Some(by) if self.kind == MediaKind::Audio && !packet.is_padding() => {
+                let form = Form::of(packet.codec, true)?;
+                let payload = by.open(form, packet.payload())?;
+                Some(Arc::new(packet.with_payload(payload)))
+            }
+            _ => Some(Arc::clone(packet)),
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.sink.as_ref()?.poll_timeout()
     }
@@ -31,6 +54,7 @@ impl Client {
         if let Some((_, received)) = self.received(target, mid) {
             received.sink = Some(sink);
             received.sink_id = id;
+            received.decrypt(received.decryption.clone());
         }
         self.request_keyframe(target, mid);
     }
@@ -54,7 +78,7 @@ impl Client {
         }
     }
 
-    fn received(&mut self, target: Target, mid: &str) -> Option<(u32, &mut Received)> {
+    pub(super) fn received(&mut self, target: Target, mid: &str) -> Option<(u32, &mut Received)> {
         let mut received = self.connection(target)?.received.iter_mut();
         received
             .find(|(_, it)| it.mid == mid)
@@ -78,6 +102,7 @@ impl Client {
                 kind: section.kind,
                 sink: None,
                 sink_id: 0,
+                decryption: None,
             },
         );
         let codecs = || section.payloads.iter().map(|format| format.codec);
@@ -161,13 +186,24 @@ impl Client {
             let Some(connection) = self.connection(target) else {
                 continue;
             };
-            let received = connection.received.get_mut(&tag);
-            if let Some(sink) = received.and_then(|it| it.sink.as_mut()) {
+            let Some(received) = connection.received.get_mut(&tag) else {
+                continue;
+            };
+            let packet = received.opened(&packet);
+            if let (Some(sink), Some(packet)) = (&mut received.sink, packet) {
                 sink.packet(now, &packet);
                 if sink.needs_keyframe(now) {
                     connection.receiver.request_keyframe(tag, 0, true);
                 }
             }
+            let states = received.decryption.iter().flat_map(Decryption::take_states);
+            let opening = |state| ClientEvent::Opening {
+                target,
+                mid: received.mid.clone(),
+                state,
+            };
+            let events: Vec<_> = states.map(opening).collect();
+            self.events.extend(events);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::api::{MediaKind, Target, TrackId, TrackSettings};
 use crate::codec::{CodecKind, red};
 use crate::congestion::SendQueue;
 use crate::congestion::pacer::SectionId;
+use crate::encryption::{Form, Sealer, State};
 use crate::frame::Packetizer;
 use crate::random::Random;
 use crate::rtp::rtcp::{ReportBlock, RtcpPacket, parse_compound};
@@ -76,6 +77,7 @@ pub(super) struct Sending {
     red: Option<u8>,
     /// What RED repeats.
     previous: Option<OpusFrame>,
+    pub(super) sealer: Option<Sealer>,
 }
 
 impl Sending {
@@ -88,6 +90,7 @@ impl Sending {
             streams,
             red: None,
             previous: None,
+            sealer: None,
         }
     }
 
@@ -276,11 +279,17 @@ impl Client {
         let Some(connection) = self.connections.first_mut() else {
             return;
         };
-        for sending in self.sending.values_mut() {
+        for (track, sending) in &mut self.sending {
             while let Some(source) = &mut sending.source
                 && source.poll_timeout().is_some_and(|due| due <= now)
-                && let Some(frame) = source.poll_frame(now)
+                && let Some(mut frame) = source.poll_frame(now)
             {
+                let state = sending.seal(&mut frame, &mut self.random);
+                let events = state.map(|state| ClientEvent::Sealing {
+                    track: *track,
+                    state,
+                });
+                self.events.extend(events);
                 sending.send_opus(now, self.clock, frame, &mut connection.queue);
             }
             let forwards = sending.streams.iter_mut();
@@ -293,11 +302,13 @@ impl Client {
     }
 
     /// Sends a frame of an audio track that has no source.
-    pub fn send_opus(&mut self, now: Instant, track: TrackId, frame: OpusFrame) {
+    pub fn send_opus(&mut self, now: Instant, track: TrackId, mut frame: OpusFrame) {
         if let (Some(sending), Some(connection)) =
             (self.sending.get_mut(&track), self.connections.first_mut())
         {
+            let state = sending.seal(&mut frame, &mut self.random);
             sending.send_opus(now, self.clock, frame, &mut connection.queue);
+            self.tell_sealing(track, state);
         }
     }
 
@@ -379,6 +390,16 @@ impl Client {
 }
 
 impl Sending {
+    /// Encrypts a frame where that is wanted. What can't be encrypted is emptied, and so not sent.
+    fn seal(&mut self, frame: &mut OpusFrame, random: &mut Random) -> Option<State> {
+        let sealer = self.sealer.as_mut().filter(|_| !self.muted)?;
+        let (sealed, state) = sealer.seal(Some(Form::Audio), &frame.payload, random.bytes());
+        frame.payload = sealed.unwrap_or_default().into();
+        // RED would repeat sealed frames as if they were Opus.
+        self.red = None;
+        state
+    }
+
     fn send_opus(
         &mut self,
         now: Instant,
@@ -401,7 +422,7 @@ impl Sending {
         clock: WallClock,
         frame: OpusFrame,
     ) -> Option<MediaPacket> {
-        if self.muted {
+        if self.muted || frame.payload.is_empty() {
             return None;
         }
         let stream = self.streams.first_mut()?;

@@ -8,6 +8,8 @@
 
 use aws_lc_rs::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 
+use crate::codec::CodecKind;
+
 const TAG_LEN: usize = 16;
 const TRAILER_LEN: usize = 2;
 
@@ -37,6 +39,18 @@ pub(super) struct Sealed {
 }
 
 impl Form {
+    /// `None` for what can't be encrypted, AV1 above all: its packets say what is in them.
+    #[must_use]
+    pub fn of(codec: CodecKind, key: bool) -> Option<Self> {
+        match codec {
+            CodecKind::Opus => Some(Self::Audio),
+            CodecKind::Vp8 => Some(Self::Vp8 { key }),
+            CodecKind::Vp9 => Some(Self::Vp9),
+            CodecKind::H264 => Some(Self::H264),
+            _ => None,
+        }
+    }
+
     pub(super) fn seal(
         self,
         frame: &[u8],

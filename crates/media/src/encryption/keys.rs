@@ -10,6 +10,8 @@ use aws_lc_rs::{hkdf, pbkdf2};
 const KEY_LEN: usize = 16;
 const RATCHETED_LEN: usize = 32;
 const ITERATIONS: u32 = 100_000;
+/// Failing frames between two steps of ratcheting on trial: each takes tens of milliseconds with PBKDF2.
+const FRAMES_A_STEP: u32 = 50;
 const HKDF_INFO: [u8; 128] = [0; 128];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ impl KeyOptions {
 #[derive(Clone)]
 struct Entry {
     material: Vec<u8>,
-    /// Derived on first use.
+    /// Derived when it is needed.
     key: Option<Arc<LessSafeKey>>,
     next: Option<Box<Entry>>,
 }
@@ -138,9 +140,12 @@ impl Keys {
     pub fn set(&self, identity: Option<&str>, index: u32, material: &[u8]) {
         let size = self.options.ring_size.clamp(1, 256);
         let index = (index as usize % size) as u8;
+        let mut entry = Entry::new(material.to_vec());
+        // Now, in the thread of whoever has the time, not with the first frame.
+        entry.key(&self.options);
         let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
         let set = |ring: &mut Ring| {
-            ring.entries.insert(index, Entry::new(material.to_vec()));
+            ring.entries.insert(index, entry.clone());
             ring.failures = 0;
         };
         match identity {
@@ -158,8 +163,7 @@ impl Keys {
         entry.key(&self.options)
     }
 
-    /// Tries a key and, where it fails, what it may have been ratcheted to: one step further with each failing
-    /// frame, since a step takes long.
+    /// Tries a key and, where it fails, what it may have been ratcheted to, a step further now and then.
     pub(super) fn open<T>(
         &self,
         identity: &str,
@@ -181,9 +185,13 @@ impl Keys {
             ring.failures = 0;
             return Opened::By(opened);
         }
+        let may_step = ring.failures.is_multiple_of(FRAMES_A_STEP);
         let mut trial = &mut *entry;
         for _ in 0..self.options.ratchet_window {
             let is_new = trial.next.is_none();
+            if is_new && !may_step {
+                break;
+            }
             let material = &trial.material;
             let next = trial.next.get_or_insert_with(|| {
                 let material: [u8; RATCHETED_LEN] = self.options.derive(material);

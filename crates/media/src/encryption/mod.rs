@@ -52,17 +52,17 @@ impl Sealer {
         self.key_index = key_index;
     }
 
-    /// The frame encrypted, `None` where it can't be and so must not be sent; and the state if it changed.
+    /// The frame encrypted, `None` where it can't be (as with `form`) and so must not be sent; and the state if it changed.
     /// `iv` must be random.
     pub fn seal(
         &mut self,
-        form: Form,
+        form: Option<Form>,
         frame: &[u8],
         iv: [u8; NONCE_LEN],
     ) -> (Option<Vec<u8>>, Option<State>) {
         let (sealed, state) = match self.keys.key(&self.identity, self.key_index) {
             None => (None, State::MissingKey),
-            Some(key) => match form.seal(frame, &key, self.key_index, iv) {
+            Some(key) => match form.and_then(|form| form.seal(frame, &key, self.key_index, iv)) {
                 None => (None, State::EncryptionFailed),
                 sealed => (sealed, State::Ok),
             },

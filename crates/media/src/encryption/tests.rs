@@ -19,7 +19,7 @@ fn shared(material: &[u8]) -> Arc<Keys> {
 }
 
 fn sealed(keys: &Arc<Keys>, form: Form, frame: &[u8]) -> Vec<u8> {
-    let (sealed, _) = Sealer::new(Arc::clone(keys), "ada", 0).seal(form, frame, IV);
+    let (sealed, _) = Sealer::new(Arc::clone(keys), "ada", 0).seal(Some(form), frame, IV);
     sealed.unwrap()
 }
 
@@ -83,7 +83,7 @@ fn another_key_opens_nothing_and_a_missing_one_is_told() {
         missing.open(Form::Audio, &frame),
         (None, vec![State::MissingKey])
     );
-    let (sent, state) = Sealer::new(keys(4), "ada", 0).seal(Form::Audio, &frame, IV);
+    let (sent, state) = Sealer::new(keys(4), "ada", 0).seal(Some(Form::Audio), &frame, IV);
     assert_eq!((sent, state), (None, Some(State::MissingKey)));
 }
 
@@ -92,7 +92,7 @@ fn each_participant_may_have_keys_of_its_own() {
     let keys = shared(b"secret");
     keys.set(Some("ada"), 17, b"hers");
     let mut ada = Sealer::new(Arc::clone(&keys), "ada", 1);
-    let (frame, _) = ada.seal(Form::Audio, &picture(40), IV);
+    let (frame, _) = ada.seal(Some(Form::Audio), &picture(40), IV);
     let frame = frame.unwrap();
     assert_eq!(frame.last(), Some(&1));
     let open = |identity| Opener::new(Arc::clone(&keys), identity, b"").open(Form::Audio, &frame);

@@ -46,7 +46,7 @@ pub(crate) struct ExtensionSlice {
 }
 
 /// One received packet: parsed once, shared by every subscription, never changed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MediaPacket {
     /// Names the incoming stream within its track: changes when a publisher starts a new SSRC, or comes
     /// back from a pause that its RTP time did not count.
@@ -140,6 +140,18 @@ impl MediaPacket {
             payload: start..end,
             primary: primary..end,
         })
+    }
+
+    /// The same with another payload, and without header extensions.
+    pub(crate) fn with_payload(&self, payload: Vec<u8>) -> Self {
+        let whole = 0..payload.len() as u16;
+        Self {
+            extension_count: 0,
+            data: payload.into(),
+            payload: whole.clone(),
+            primary: whole,
+            ..self.clone()
+        }
     }
 
     /// Nothing but padding: it counts in the stream's numbers and is of no other use.
