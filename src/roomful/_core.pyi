@@ -570,8 +570,8 @@ class Probe:
         """Leaves: `take` then gives the goodbyes."""
 
 @final
-class FrameKeys:
-    """The keys of all participants of a session, for what encrypts and decrypts their media."""
+class EncryptionKeys:
+    """The keys of all participants of a session, and what encrypts and decrypts by them."""
 
     def __new__(
         cls,
@@ -580,25 +580,20 @@ class FrameKeys:
         ratchet_window: int,
         failure_tolerance: int,
         ring_size: int,
-    ) -> FrameKeys:
+    ) -> EncryptionKeys:
         """`failure_tolerance`: -1 for any number."""
 
     def set(self, identity: str | None, index: int, material: bytes) -> None:
         """Sets a key of a participant, or of everybody."""
 
-def aes_gcm_seal(key: bytes, iv: bytes, plain: bytes) -> bytes:
-    """Encrypts with a key of 16 or 32 bytes and an IV of 12, which must never be used again with it.
+    def seal(self, identity: str, index: int, iv: bytes, message: bytes) -> bytes | None:
+        """A message encrypted by a participant's key, its tag of 16 bytes behind it; None without that key.
 
-    Raises:
-        ValueError: another length.
-    """
+        `iv`: 12 random bytes.
+        """
 
-def aes_gcm_open(key: bytes, iv: bytes, sealed: bytes) -> bytes | None:
-    """Decrypts what `aes_gcm_seal` made; None if the key is another or a bit has changed.
-
-    Raises:
-        ValueError: another length of key or IV.
-    """
+    def open(self, identity: str, index: int, iv: bytes, sealed: bytes) -> bytes | None:
+        """The message that a participant has encrypted; None if our key is another."""
 
 Channel: TypeAlias = Literal["reliable", "lossy", "data_track", "unlabelled"]
 
@@ -900,7 +895,7 @@ class Peer:
         """VP8 and VP9 as they are, H.264 as a byte stream (Annex B), AV1 as OBUs with sizes."""
 
     def encrypt(
-        self, track: int, keys: FrameKeys | None, identity: str = "", key_index: int = 0
+        self, track: int, keys: EncryptionKeys | None, identity: str = "", key_index: int = 0
     ) -> None:
         """Encrypts what is sent of a track from now on, or no longer."""
 
@@ -908,7 +903,7 @@ class Peer:
         self,
         target: Target,
         mid: str,
-        keys: FrameKeys | None,
+        keys: EncryptionKeys | None,
         identity: str = "",
         server_trailer: bytes = b"",
     ) -> None:

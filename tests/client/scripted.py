@@ -80,6 +80,13 @@ class TrackEnded:
 
 
 @dataclass
+class Opening:
+    target: str
+    mid: str
+    state: str
+
+
+@dataclass
 class Rejected:
     target: str
     id: int
@@ -97,7 +104,7 @@ EVENTS = SimpleNamespace(
         one.__name__: one
         for one in (
             *(Description, Candidate, Connection, ChannelOpen, Data, BufferLow),
-            *(Track, TrackEnded, Rejected, Fault),
+            *(Track, TrackEnded, Opening, Rejected, Fault),
         )
     }
 )

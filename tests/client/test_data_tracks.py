@@ -426,8 +426,48 @@ def test_encrypted_frames_need_the_cipher() -> None:
         end.come(b"not encrypted")
         end.tracks.handle(Packet(5, 0, 0, 0, True, True, b"cba", packet.extensions).to_bytes())
         assert (await stream.read()).payload == b"abc"  # type: ignore[union-attr]
-        end.tracks.cipher = None
-        with pytest.raises(PushFrameError, match="encryption"):
-            own.try_push(DataTrackFrame(b"abc"))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_server_that_says_otherwise_of_encryption_gets_no_frame(told: int) -> None:
+    async def scenario() -> None:
+        end = End()
+        cipher = None if told else Reversing()
+        end.tracks.cipher = cipher
+        publishing = asyncio.ensure_future(end.tracks.publish("t"))
+        await asyncio.sleep(0)
+        request = end.asked[-1].publish_data_track_request
+        assert request.encryption == 1 - told
+        request.encryption = told  # type: ignore[assignment]
+        end.accept(request, "DTR_1")
+        with pytest.raises(PublishDataTrackError, match="encrypted"):
+            await publishing
+        assert end.asked[-1].unpublish_data_track_request.pub_handle == request.pub_handle
+
+        # Nor does one that says so when it is published again.
+        own = await end.publish()
+        end.tracks.reconnected()
+        request = end.asked[-1].publish_data_track_request
+        request.encryption = told  # type: ignore[assignment]
+        end.accept(request, "DTR_2")
+        assert not own.is_published()
+        assert end.asked[-1].unpublish_data_track_request.pub_handle == request.pub_handle
+        assert not end.sent
+
+    run(scenario())
+
+
+def test_plain_frames_are_not_taken_in_an_encrypted_room() -> None:
+    async def scenario() -> None:
+        end = End()
+        end.tracks.cipher = Reversing()
+        stream = end.remote(encryption=0).subscribe()
+        end.handles(h5="DTR_a")
+        end.come(b"not encrypted")
+        extensions = Extensions(encryption=(3, b"iv" * 6))
+        end.tracks.handle(Packet(5, 0, 0, 0, True, True, b"cba", extensions).to_bytes())
+        assert (await stream.read()).payload == b"abc"  # type: ignore[union-attr]
 
     run(scenario())

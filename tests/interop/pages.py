@@ -9,13 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+CLIENT = HERE / "node_modules" / "livekit-client" / "dist"
+SCRIPTS = ("livekit-client.esm.mjs", "livekit-client.e2ee.worker.mjs")
 FILES = {
     "/": (HERE / "browser" / "peer.html", "text/html"),
     "/peer.js": (HERE / "browser" / "peer.js", "text/javascript"),
-    "/livekit-client.esm.mjs": (
-        HERE / "node_modules" / "livekit-client" / "dist" / "livekit-client.esm.mjs",
-        "text/javascript",
-    ),
+    **{f"/{name}": (CLIENT / name, "text/javascript") for name in SCRIPTS},
 }
 
 

@@ -33,8 +33,8 @@ class Peer:
         self.colour: dict[str, list[int]] = {}
         self.frames: dict[str, int] = {}
 
-    async def connect(self, url: str, token: str, relay: bool = False) -> None:
-        """`relay`: by nothing but a TURN server."""
+    async def connect(self, url: str, token: str, relay: bool = False, key: str = "") -> None:
+        """`relay`: by nothing but a TURN server. `key`: of all, in a room encrypted from end to end."""
         room = self.room
         room.on("track_subscribed", self._subscribed)
         room.on("data_received", self._data_received)
@@ -49,6 +49,11 @@ class Peer:
         room.on("reconnected", lambda: note(("reconnected", "")))
         room.on("disconnected", lambda reason: note(("disconnected", str(reason))))
         room.on("moved", lambda: note(("moved", "")))
+        room.on("track_subscription_failed", lambda who, *_: note(("subscriptionFailed", who.identity)))
+        room.on(
+            "e2ee_state_changed",
+            lambda who, state: note(("encryption", f"{who.identity} {rtc.EncryptionState.Name(state)}")),
+        )
         room.register_text_stream_handler(
             "text", lambda reader, who: self._spawn(self._read_text(reader, who))
         )
@@ -58,6 +63,10 @@ class Peer:
         options = rtc.RoomOptions()
         if relay:
             options.rtc_config = rtc.RtcConfiguration(ice_transport_type=rtc.IceTransportType.TRANSPORT_RELAY)
+        if key:
+            # Without a tolerance PyPI's never tells of a wrong key.
+            keys = rtc.KeyProviderOptions(shared_key=key.encode(), failure_tolerance=0)
+            options.encryption = rtc.E2EEOptions(key_provider_options=keys)
         await room.connect(url, token, options)
 
         @room.local_participant.register_rpc_method("shout")
@@ -179,6 +188,11 @@ class Peer:
             return close and self.frames[identity] > 3, seen
 
         await self._until(f"sees {colour} of {identity}", probe)
+
+    async def perceives(self) -> list[str]:
+        """Whoever was heard or seen, were it as noise."""
+        heard = {who for who, sound in self.sound.items() if sound.std() >= QUIET}
+        return sorted(heard | self.frames.keys() | self.gap.keys())
 
     async def forgetMedia(self) -> None:
         """What is heard and seen counts from now on."""

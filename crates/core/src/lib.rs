@@ -18,7 +18,7 @@ mod _core {
     #[pymodule_export]
     use crate::audio::{AudioProcessor, OpusDecoder, OpusEncoder, Resampler, mix};
     #[pymodule_export]
-    use crate::cipher::{FrameKeys, aes_gcm_open, aes_gcm_seal};
+    use crate::cipher::EncryptionKeys;
     #[pymodule_export]
     use crate::event::Event;
     #[pymodule_export]

@@ -17,7 +17,7 @@ use roomful_media::io::clients::{ClientHandle, ClientSetup, Inbox};
 use roomful_media::sdp::Codec;
 use roomful_media::track::negotiated::codec_kind;
 
-use crate::cipher::{FrameKeys, encryption_state};
+use crate::cipher::{EncryptionKeys, encryption_state};
 use crate::event::{kind_name, state_name, target_name, way_name};
 use crate::frames::{FrameSink, waker};
 use crate::media::{parse_kind, parse_target, unknown};
@@ -621,7 +621,7 @@ impl Peer {
         &self,
         py: Python<'_>,
         track: u64,
-        keys: Option<&FrameKeys>,
+        keys: Option<&EncryptionKeys>,
         identity: &str,
         key_index: u8,
     ) {
@@ -637,7 +637,7 @@ impl Peer {
         py: Python<'_>,
         target: &str,
         mid: String,
-        keys: Option<&FrameKeys>,
+        keys: Option<&EncryptionKeys>,
         identity: &str,
         server_trailer: Vec<u8>,
     ) -> PyResult<()> {

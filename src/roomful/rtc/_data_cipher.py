@@ -8,21 +8,26 @@ from collections.abc import Callable
 from google.protobuf.message import DecodeError
 from livekit.protocol import models
 
-from roomful._core import aes_gcm_open, aes_gcm_seal
-from roomful.rtc.e2ee import KeyProvider
+from roomful._core import EncryptionKeys
+from roomful.rtc.e2ee import ENCRYPTED_KINDS, MAX_KEY_RING_SIZE, KeyProvider
 
 _IV_SIZE = 12
-_ENCRYPTED = {field.name for field in models.EncryptedPacketPayload.DESCRIPTOR.fields}
 
 
 class DataCipher:
-    """Encrypts with our keys, and decrypts with those of others.
+    """Encrypts with our newest key, and decrypts with those of others."""
 
-    AES-GCM comes from the extension, which has it for media anyway: a Python package for it would be larger
-    than this client.
-    """
-
-    def __init__(self, keys: KeyProvider, own_identity: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        provider: KeyProvider,
+        keys: EncryptionKeys,
+        own_identity: Callable[[], str],
+        *,
+        packets: bool = True,
+    ) -> None:
+        """`packets`: whether data packets are encrypted, and none is taken that isn't."""
+        self._packets = packets
+        self._provider = provider
         self._keys = keys
         self._own_identity = own_identity
 
@@ -33,7 +38,7 @@ class DataCipher:
             ValueError: we have no key.
         """
         kind = packet.WhichOneof("value")
-        if kind not in _ENCRYPTED:
+        if not self._packets or kind not in ENCRYPTED_KINDS:
             return packet
         payload = models.EncryptedPacketPayload()
         getattr(payload, kind).CopyFrom(getattr(packet, kind))
@@ -51,7 +56,10 @@ class DataCipher:
         return sealed
 
     def open(self, packet: models.DataPacket) -> models.DataPacket | None:
-        """The packet that is in an encrypted one; None if our key is another."""
+        """The packet that is in an encrypted one, or one of a kind that is not encrypted; else None."""
+        kind = packet.WhichOneof("value")
+        if kind != "encrypted_packet":
+            return None if self._packets and kind in ENCRYPTED_KINDS else packet
         sealed = packet.encrypted_packet
         plain = self.decrypt(packet.participant_identity, sealed.key_index, sealed.iv, sealed.encrypted_value)
         if plain is None:
@@ -75,17 +83,16 @@ class DataCipher:
         Raises:
             ValueError: we have no key.
         """
-        ring = self._keys._ring(self._own_identity())
-        key = ring.key(ring.current) if ring is not None else None
-        if ring is None or key is None:
+        identity, iv = self._own_identity(), secrets.token_bytes(_IV_SIZE)
+        ring = self._provider._ring(identity)
+        index = ring.current if ring is not None else 0
+        sealed = self._keys.seal(identity, index, iv, payload)
+        if sealed is None:
             raise ValueError("no key to encrypt with")
-        iv = secrets.token_bytes(_IV_SIZE)
-        return ring.current, iv, aes_gcm_seal(key, iv, payload)
+        return index, iv, sealed
 
     def decrypt(self, identity: str, key_index: int, iv: bytes, payload: bytes) -> bytes | None:
         """What `identity` has encrypted; None if our key is another."""
-        ring = self._keys._ring(identity)
-        key = ring.key(key_index) if ring is not None else None
-        if key is None or len(iv) != _IV_SIZE:
+        if key_index >= MAX_KEY_RING_SIZE or len(iv) != _IV_SIZE:
             return None
-        return aes_gcm_open(key, iv, payload)
+        return self._keys.open(identity, key_index, iv, payload)

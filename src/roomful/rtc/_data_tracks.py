@@ -30,6 +30,8 @@ SUBSCRIBE_TIMEOUT = 10.0
 
 MAX_HANDLE = 0xFFFF
 
+DISOWNED = "The server says of an encrypted track that it is not, or the other way round"
+
 _Reason = rtc.RequestResponse.Reason
 _REFUSALS = {
     _Reason.NOT_ALLOWED: "Data track publishing unauthorized",
@@ -163,11 +165,21 @@ class DataTracks:
 
     def _published(self, info: models.DataTrackInfo) -> None:
         handle = info.pub_handle
+        disowned = _info(info).uses_e2ee != (self.cipher is not None)
         if (answer := self._publishing.get(handle)) is not None:
-            if not answer.done():
+            if answer.done():
+                return
+            if disowned:
+                self._ask_to_unpublish(handle)
+                answer.set_exception(PublishDataTrackError(DISOWNED))
+            else:
                 self._own[handle] = Publication(self, handle, info)
                 answer.set_result(self._own[handle])
         elif (track := self._own.get(handle)) is not None:
+            if disowned:
+                logger.warning("the data track %r is not published again: %s", track.info.name, DISOWNED)
+                track.unpublish()
+                return
             track.info.sid = info.sid
             track.republishing = False
         else:
@@ -297,10 +309,7 @@ class Publication:
         if self.republishing:
             raise PushFrameError("Failed to publish frame: queue full")
         payload, encryption = bytes(frame.payload), None
-        if self.info.uses_e2ee:
-            cipher = self._tracks.cipher
-            if cipher is None:
-                raise PushFrameError("Failed to publish frame: encryption is off")
+        if (cipher := self._tracks.cipher) is not None:
             try:
                 key_index, iv, payload = cipher.encrypt(payload)
             except ValueError as error:
@@ -379,7 +388,7 @@ class Subscription:
         if frame is None:
             return
         payload, extensions = frame
-        if self.info.uses_e2ee:
+        if self.info.uses_e2ee or self._tracks.cipher is not None:
             decrypted = self._decrypted(payload, extensions)
             if decrypted is None:
                 return

@@ -166,11 +166,13 @@ class Publisher:
             self._lost.remove(publication)
             return
         try:
-            info, sender = await self._send(connection, track, publication._options)
+            info, sender = await self._send(connection, track, publication._options, before)
         except (Refused, Unanswered, Left) as error:
             logger.error("cannot publish track %r again: %s", track.name, error)
             self._lost.remove(publication)
             publications.pop(before, None)
+            if self.cipher is not None:
+                self.cipher.gone(self._me.identity, before)
             track._info.sid, track._on_muted = UNPUBLISHED, None
             return
         self._lost.remove(publication)
@@ -220,9 +222,12 @@ class Publisher:
     # ---- within
 
     async def _send(
-        self, connection: Connection, track: LocalTrack, options: TrackPublishOptions
+        self, connection: Connection, track: LocalTrack, options: TrackPublishOptions, before: str = ""
     ) -> tuple[models.TrackInfo, Sender]:
-        """Announces the track, and begins to send it. Raises Refused, Unanswered, Left."""
+        """Announces the track, whose sid was `before`, and begins to send it.
+
+        Raises Refused, Unanswered, Left.
+        """
         while True:
             presence = await connection.settled()
             cid = f"TR_{secrets.token_hex(8)}"
@@ -240,7 +245,7 @@ class Publisher:
             sender = Sender(presence, track._source)
             start(sender)
             if self.cipher is not None:
-                self.cipher.sent(sender.peer, sender.number, self._me.identity, info.sid)
+                self.cipher.sent(sender.peer, sender.number, self._me.identity, info.sid, before)
             if track.muted:
                 sender.set_muted(True)
             presence.session.negotiate()

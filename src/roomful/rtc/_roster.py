@@ -10,6 +10,7 @@ from livekit.protocol import models, rtc
 
 from roomful.rtc._enums import ConnectionQuality, EncryptionType, TrackKind, stream_state
 from roomful.rtc._session import Arrived, Target
+from roomful.rtc.e2ee import ENCRYPTED_KINDS
 from roomful.rtc.participant import Participant, RemoteParticipant
 from roomful.rtc.track import Received, RemoteAudioTrack, RemoteVideoTrack, TrackInfo
 from roomful.rtc.track_publication import RemoteTrackPublication
@@ -160,8 +161,11 @@ class Roster:
             error = _ERRORS.get(response.err, "unknown error")
             self._emit("track_subscription_failed", participant, response.track_sid, error)
 
-    def data_came(self, participant: Participant, encrypted: bool) -> None:
+    def data_came(self, participant: Participant, kind: str | None) -> None:
         """Who has once sent data in the clear is not taken for encrypted again."""
+        encrypted = kind == "encrypted_packet"
+        if not encrypted and kind not in ENCRYPTED_KINDS:
+            return
         if participant._data_encrypted is not False and participant._data_encrypted != encrypted:
             participant._data_encrypted = encrypted
             self._check_encryption(participant)
@@ -177,6 +181,10 @@ class Roster:
             return
         if self._wishes.get(media.sid) is False:
             return
+        if (reason := self._unfit(publication)) is not None:
+            self.subscribe(publication, False)
+            self._emit("track_subscription_failed", participant, publication.sid, reason)
+            return
         if publication.track is not None:
             self._unsubscribe(participant, publication)
         video = publication.kind == TrackKind.KIND_VIDEO
@@ -185,13 +193,22 @@ class Roster:
         made = RemoteVideoTrack if video else RemoteAudioTrack
         track = made(info, received)
         self._sections[media.target, media.mid] = publication
-        if publication.encryption_type != EncryptionType.NONE:
+        if self._room._media_cipher is not None:
             self._room._decrypt((media.target, media.mid), participant, publication)
         publication._track = track
         publication._subscribed = True
         track._set_room(self._room)
         participant._announce(publication.source, track)
         self._emit("track_subscribed", track, publication, participant)
+
+    def _unfit(self, publication: RemoteTrackPublication) -> str | None:
+        """Why a track would be heard as noise, or not as what everybody takes it for."""
+        encrypted = publication.encryption_type != EncryptionType.NONE
+        if encrypted and self._room._media_cipher is None:
+            return "the track is encrypted from end to end, and this room is not"
+        if not encrypted and self._room._media_cipher is not None and self._room.e2ee_manager.enabled:
+            return "the track is not encrypted from end to end, and this room is"
+        return None
 
     def sender(self, target: Target, mid: str) -> RemoteParticipant | None:
         """Whose track comes in a section."""

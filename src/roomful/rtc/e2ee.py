@@ -7,6 +7,8 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from livekit.protocol import models
+
 from roomful.rtc._enums import EncryptionType, KeyDerivationFunction
 
 DEFAULT_RATCHET_SALT = b"LKFrameEncryptionKey"
@@ -15,8 +17,10 @@ DEFAULT_FAILURE_TOLERANCE = -1
 DEFAULT_KEY_RING_SIZE = 16
 MAX_KEY_RING_SIZE = 256
 
+#: Data packets that are encrypted where data is, by their kind.
+ENCRYPTED_KINDS = frozenset(models.EncryptedPacketPayload.DESCRIPTOR.fields_by_name)
+
 #: Bytes.
-KEY_SIZE = 16
 RATCHETED_SIZE = 32
 
 _ITERATIONS = 100_000
@@ -51,7 +55,6 @@ class KeyRing:
         size = options.key_ring_size if options.key_ring_size > 0 else DEFAULT_KEY_RING_SIZE
         self._options = options
         self._materials: list[bytes | None] = [None] * min(size, MAX_KEY_RING_SIZE)
-        self._keys: dict[int, bytes] = {}
         #: Index of the key that was set last, which encrypts.
         self.current = 0
 
@@ -59,39 +62,28 @@ class KeyRing:
         if index >= 0:
             self.current = index % len(self._materials)
         self._materials[self.current] = material
-        self._keys.pop(self.current, None)
 
     def material(self, index: int) -> bytes | None:
         """What a key was made of; index -1 is that of the newest."""
         index = self.current if index == -1 else index
         return self._materials[index] if 0 <= index < len(self._materials) else None
 
-    def key(self, index: int) -> bytes | None:
-        """The key that encrypts; its first use takes some ten milliseconds with PBKDF2."""
-        index = self.current if index == -1 else index
-        material = self.material(index)
-        if material is None:
-            return None
-        if index not in self._keys:
-            self._keys[index] = derive(material, self._options, KEY_SIZE)
-        return self._keys[index]
-
     def ratchet(self, index: int) -> bytes | None:
         """Replaces a key by one that follows from it, and from which it doesn't."""
         material = self.material(index)
         if material is None:
             return None
-        material = derive(material, self._options, RATCHETED_SIZE)
+        material = ratcheted(material, self._options)
         self.set(material, index)
         return material
 
 
-def derive(material: bytes, options: KeyProviderOptions, size: int) -> bytes:
-    """A key by PBKDF2 or HKDF (RFC 5869) with SHA-256, as browsers do it."""
+def ratcheted(material: bytes, options: KeyProviderOptions) -> bytes:
+    """By PBKDF2 or HKDF (RFC 5869) with SHA-256, as browsers do it; the former takes tens of milliseconds."""
     if options.key_derivation_function == KeyDerivationFunction.PBKDF2:
-        return hashlib.pbkdf2_hmac("sha256", material, options.ratchet_salt, _ITERATIONS, size)
+        return hashlib.pbkdf2_hmac("sha256", material, options.ratchet_salt, _ITERATIONS, RATCHETED_SIZE)
     extracted = hmac.digest(options.ratchet_salt, material, "sha256")
-    return hmac.digest(extracted, _HKDF_INFO + b"\x01", "sha256")[:size]
+    return hmac.digest(extracted, _HKDF_INFO + b"\x01", "sha256")
 
 
 #: Told of a key: the participant's identity (None for everybody), its index and what it is made of.
@@ -240,7 +232,7 @@ class E2EEManager:
         return self._enabled
 
     def set_enabled(self, enabled: bool) -> None:
-        """Encrypts everything from now on, or nothing."""
+        """Encrypts and decrypts sound and pictures from now on, or not; data stays encrypted."""
         self._enabled = enabled
         for cryptor in self._cryptors.values():
             cryptor.set_enabled(enabled)
@@ -249,10 +241,18 @@ class E2EEManager:
         """Those of all tracks that are encrypted."""
         return list(self._cryptors.values())
 
-    def _track_added(self, identity: str, sid: str, apply: Callable[[bool, int], None]) -> None:
-        """`apply` is told whether the track is encrypted, and by which key, now and later."""
+    def _track_added(
+        self, identity: str, sid: str, apply: Callable[[bool, int], None], before: str = ""
+    ) -> None:
+        """`apply` is told whether the track is encrypted, and by which key, now and later.
+
+        `before`: the sid of a track that goes on in this one.
+        """
         ring = self._key_provider._ring(identity) if self._key_provider is not None else None
-        index = ring.current if ring is not None else 0
+        # The first key, as PyPI's client has it; where there is none, the newest.
+        index = ring.current if ring is not None and ring.material(0) is None else 0
+        if (former := self._cryptors.pop((identity, before), None)) is not None:
+            index = former.key_index
         cryptor = self._cryptors[identity, sid] = FrameCryptor(identity, sid, index, self._enabled, apply)
         cryptor.set_enabled(self._enabled)
 

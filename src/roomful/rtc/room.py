@@ -201,7 +201,7 @@ class Room(EventEmitter[EventTypes]):
         self._server_url: str | None = None
         self._server_version = ""
         self._e2ee_manager: E2EEManager | None = None
-        #: Of data, where that is encrypted too.
+        #: Of data.
         self._cipher: DataCipher | None = None
         self._media_cipher: MediaCipher | None = None
         self._dynacast = False
@@ -498,19 +498,18 @@ class Room(EventEmitter[EventTypes]):
         self._roster.departed(target, mid)
 
     def packet(self, packet: models.DataPacket, reliable: bool) -> None:
-        encrypted = packet.WhichOneof("value") == "encrypted_packet"
-        if encrypted:
-            opened = self._cipher.open(packet) if self._cipher is not None else None
-            if opened is None:
-                logger.debug("a packet of %s is encrypted by another key", packet.participant_identity)
-                return
-            packet = opened
-        sender = self._roster.by_identity(packet.participant_identity) or self._roster.by_sid(
-            packet.participant_sid
-        )
-        if sender is not None:
-            self._roster.data_came(sender, encrypted)
-        self._take(packet, reliable, encrypted, sender)
+        kind, who = packet.WhichOneof("value"), packet.participant_identity
+        encrypted = kind == "encrypted_packet"
+        opened: models.DataPacket | None = None if encrypted else packet
+        if self._cipher is not None:
+            opened = self._cipher.open(packet)
+        sender = self._roster.by_identity(who) or self._roster.by_sid(packet.participant_sid)
+        if sender is not None and (opened is not None or not encrypted):
+            self._roster.data_came(sender, kind)
+        if opened is not None:
+            self._take(opened, reliable, encrypted, sender)
+        else:
+            logger.debug("a packet of %s is not encrypted, or by another key", who)
 
     def track_packet(self, packet: bytes) -> None:
         self._data_tracks.handle(packet)
@@ -590,17 +589,15 @@ class Room(EventEmitter[EventTypes]):
         self._dynacast = options.dynacast
         self._local_participant = LocalParticipant(self, me)
         self._e2ee_manager = E2EEManager(encryption)
-        self._cipher = None
-        if options.encryption is not None and self._e2ee_manager.key_provider is not None:
-            from roomful.rtc._data_cipher import DataCipher  # Of the extension.
+        self._cipher = self._media_cipher = None
+        if (provider := self._e2ee_manager.key_provider) is not None:
+            from roomful.rtc._data_cipher import DataCipher  # Of the extension, as the next.
+            from roomful.rtc._media_cipher import MediaCipher, keys_of
 
-            self._cipher = DataCipher(self._e2ee_manager.key_provider, lambda: me.identity)
+            keys, packets = keys_of(provider), options.encryption is not None
+            self._cipher = DataCipher(provider, keys, lambda: me.identity, packets=packets)
+            self._media_cipher = MediaCipher(self._e2ee_manager, keys)
         self._publisher = Publisher(self, self._requests, self._tell)
-        self._media_cipher = None
-        if self._e2ee_manager.key_provider is not None:
-            from roomful.rtc._media_cipher import MediaCipher
-
-            self._media_cipher = MediaCipher(self._e2ee_manager, self._e2ee_manager.key_provider)
         self._publisher.cipher = self._media_cipher
         self._publisher.encryption = encryption.encryption_type if encryption is not None else 0
         self._roster = Roster(
@@ -741,8 +738,7 @@ class Room(EventEmitter[EventTypes]):
 
     def _seal(self, packet: models.DataPacket) -> models.DataPacket:
         """Encrypted, if the room is."""
-        encrypts = self._cipher is not None and self.e2ee_manager.enabled
-        return self._cipher.seal(packet) if self._cipher is not None and encrypts else packet
+        return self._cipher.seal(packet) if self._cipher is not None else packet
 
     def _decrypt(
         self, section: tuple[str, str], participant: RemoteParticipant, publication: RemoteTrackPublication

@@ -16,6 +16,13 @@ const SOURCES = {
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const near = (found, wanted, tolerance) => Math.abs(found - wanted) <= tolerance;
 
+// From end to end, by one key of all.
+async function encryption(key) {
+  const keyProvider = new livekit.ExternalE2EEKeyProvider();
+  await keyProvider.setKey(key);
+  return { keyProvider, worker: new Worker("/livekit-client.e2ee.worker.mjs", { type: "module" }) };
+}
+
 class Peer {
   events = []; // [name, detail], in the order in which they came
   data = []; // of packets, texts and files: {kind, from, topic, content}
@@ -24,8 +31,10 @@ class Peer {
 
   // ---- joining and leaving
 
-  async connect(url, token, options = {}, connectOptions = {}) {
+  async connect(url, token, { key, ...options } = {}, connectOptions = {}) {
+    if (key) options.encryption = await encryption(key);
     this.room = new Room(options);
+    if (key) await this.room.setE2EEEnabled(true);
     this.events = [];
     this.data = [];
     this.record();

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 from chromium import Chromium
-from peers import Peer
-from servers import Server
+from peers import Peer, run_python
+from servers import ROOM, Server
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 
@@ -49,6 +49,26 @@ async def test_a_browser_and_roomful_rtc_exchange_data(
     chromium: Chromium, server: Server, roomful_peer: Peer
 ) -> None:
     await exchange_data(await chromium.join(server, "ada"), roomful_peer)
+
+
+async def test_a_browser_and_roomful_rtc_are_encrypted_from_end_to_end(
+    chromium: Chromium, server: Server
+) -> None:
+    key = "our secret"
+    ada = await chromium.join(server, "ada", key=key)
+    async with run_python("python", "roomful") as program:
+        token = server.token(identity="python", room=ROOM)
+        await program.connect(server.url, token, False, key)
+        await ada.publishTone(440)
+        await ada.publishColour("red", {"videoCodec": "vp8", "simulcast": False})
+        await program.publishTone(880)
+        await program.publishColour("blue")
+        await program.hears("ada", 440)
+        await program.sees("ada", "red")
+        await program.notices("encryption", "ada OK")
+        await ada.hears("python", 880)
+        await ada.sees("python", "camera", {"colour": [0, 0, 255]})
+        await exchange_data(ada, program)
 
 
 async def exchange_data(ada: Peer, program: Peer) -> None:

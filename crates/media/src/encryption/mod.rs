@@ -2,6 +2,7 @@
 
 mod form;
 mod keys;
+mod message;
 
 use std::sync::Arc;
 
@@ -116,9 +117,8 @@ impl Opener {
 
     /// What the server has put into the track, without its mark.
     fn put_in_by_server<'a>(&self, frame: &'a [u8]) -> Option<&'a [u8]> {
-        let (_kind, marked) = frame.split_last()?;
         (!self.server_trailer.is_empty())
-            .then(|| marked.strip_suffix(self.server_trailer.as_slice()))
+            .then(|| frame.strip_suffix(self.server_trailer.as_slice()))
             .flatten()
     }
 }

@@ -153,7 +153,7 @@ fn too_many_failures_wait_for_another_key() {
 #[test]
 fn of_the_server_only_blanks_are_taken() {
     let mut opener = Opener::new(shared(b"secret"), "ada", b"mark");
-    let marked = |frame: &[u8]| [frame, b"mark", &[0]].concat();
+    let marked = |frame: &[u8]| [frame, b"mark"].concat();
     let mut silence = vec![0xF8, 0xFF, 0xFE];
     silence.resize(80, 0);
     let taken = opener.open(Form::Audio, &marked(&silence));

@@ -1,0 +1,129 @@
+"""What a room that is encrypted from end to end does at a server of paper, and one that is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from livekit.protocol import models
+from scripted import Data, Opening, PaperPeer, ScriptedServer, Track, microphone, other
+from test_room import Log, connected, tone, turns
+
+from roomful.rtc import E2EEOptions, KeyProviderOptions, Room
+from roomful.rtc._data_cipher import DataCipher
+from roomful.rtc._media_cipher import keys_of
+from roomful.rtc.e2ee import KeyProvider
+
+pytestmark = pytest.mark.asyncio
+
+KEY = KeyProviderOptions(shared_key=b"secret", key_derivation_function=1)
+ARRIVAL = Track("publisher", "3", "audio", "PA_bob|TR_mic", "TR_mic")
+
+
+async def encrypted(script: ScriptedServer, *tracks: models.TrackInfo) -> tuple[Room, Log]:
+    script.others = [other("bob", *tracks)]
+    return await connected(script, encryption=E2EEOptions(key_provider_options=KEY))
+
+
+def sealed_microphone(sid: str = "TR_mic") -> models.TrackInfo:
+    return microphone(sid, encryption=models.Encryption.Type.GCM)
+
+
+def as_packet(sender: str = "bob", **value: Any) -> Data:
+    return Data("reliable", models.DataPacket(participant_identity=sender, **value).SerializeToString())
+
+
+async def test_an_encrypted_track_is_opened_from_its_first_packet(script: ScriptedServer) -> None:
+    room, log = await encrypted(script, sealed_microphone())
+    PaperPeer.made[0].emit(ARRIVAL)
+    await log.sees("track_subscribed")
+    (told,) = PaperPeer.made[0].called("decrypt")
+    assert (told[:2], told[2] is not None, told[3]) == (("publisher", "3"), True, "bob")
+    (cryptor,) = room.e2ee_manager.frame_cryptors()
+    assert (cryptor.participant_identity, cryptor.track_sid, cryptor.enabled) == ("bob", "TR_mic", True)
+    cryptor.set_enabled(False)
+    assert PaperPeer.made[0].called("decrypt")[1][2] is None
+    await room.disconnect()
+
+
+async def test_a_plain_track_is_not_heard_in_an_encrypted_room(script: ScriptedServer) -> None:
+    room, log = await encrypted(script, microphone())
+    PaperPeer.made[0].emit(ARRIVAL)
+    await log.sees("track_subscription_failed", "bob", "TR_mic")
+    await refused(script, room, log)
+
+
+async def test_an_encrypted_track_is_not_heard_in_a_plain_room(script: ScriptedServer) -> None:
+    script.others = [other("bob", sealed_microphone())]
+    room, log = await connected(script)
+    PaperPeer.made[0].emit(ARRIVAL)
+    await log.sees("track_subscription_failed", "bob", "TR_mic")
+    await refused(script, room, log)
+
+
+async def refused(script: ScriptedServer, room: Room, log: Log) -> None:
+    asked = await script.seat.hears("subscription")
+    assert (list(asked.track_sids), asked.subscribe) == (["TR_mic"], False)
+    assert "track_subscribed" not in log.names
+    assert room.remote_participants["bob"].track_publications["TR_mic"].track is None
+    await room.disconnect()
+
+
+async def test_a_plain_track_falls_silent_when_encryption_is_enabled(script: ScriptedServer) -> None:
+    room, log = await encrypted(script, microphone())
+    room.e2ee_manager.set_enabled(False)
+    PaperPeer.made[0].emit(ARRIVAL)
+    await log.sees("track_subscribed")
+    room.e2ee_manager.set_enabled(True)
+    assert [call[2] is not None for call in PaperPeer.made[0].called("decrypt")] == [False, True]
+    await room.disconnect()
+
+
+async def test_what_is_published_is_encrypted_before_it_is_offered(script: ScriptedServer) -> None:
+    room, _ = await encrypted(script)
+    publication = await room.local_participant.publish_track(tone())
+    request = await script.seat.hears("add_track")
+    assert (request.encryption, request.disable_red) == (models.Encryption.Type.GCM, True)
+    names = [call[0] for call in PaperPeer.made[0].calls]
+    assert names.index("encrypt") == names.index("publish_audio") + 1
+    assert room.e2ee_manager.frame_cryptors()[0].track_sid == publication.sid
+    await room.local_participant.unpublish_track(publication.sid)
+    assert room.e2ee_manager.frame_cryptors() == []
+    await room.disconnect()
+
+
+async def test_plain_data_is_not_taken_in_an_encrypted_room(script: ScriptedServer) -> None:
+    room, log = await encrypted(script, sealed_microphone())
+    assert room.remote_participants["bob"]._encrypted
+    provider = KeyProvider(KEY)
+    bob = DataCipher(provider, keys_of(provider), lambda: "bob")
+    hidden = models.DataPacket(user=models.UserPacket(payload=b"hidden"))
+    texts: list[str] = []
+    room.register_text_stream_handler("t", lambda _, who: texts.append(who))
+    header = models.DataStream.Header(stream_id="s", topic="t", text_header={})
+    PaperPeer.made[0].emit(
+        as_packet(sip_dtmf=models.SipDTMF(code=1, digit="1")),
+        as_packet(encrypted_packet=bob.seal(hidden).encrypted_packet),
+        as_packet(stream_header=header),
+        as_packet(rpc_request=models.RpcRequest(id="1", method="absent", version=1)),
+        as_packet(user=models.UserPacket(payload=b"plain")),
+        as_packet("", user=models.UserPacket(payload=b"of the server")),
+    )
+    await log.sees("participant_encryption_status_changed", "bob", False)
+    await turns()
+    data = [event for event in log.events if event[0] in {"sip_dtmf_received", "data_received"}]
+    assert [event[0] for event in data] == ["sip_dtmf_received", "data_received"]
+    assert data[1] == ("data_received", b"hidden")
+    assert texts == []
+    assert not PaperPeer.made[0].packets()
+    await room.disconnect()
+
+
+async def test_how_encryption_fares_is_told(script: ScriptedServer) -> None:
+    room, log = await encrypted(script, sealed_microphone())
+    PaperPeer.made[0].emit(ARRIVAL)
+    await log.sees("track_subscribed")
+    PaperPeer.made[0].emit(Opening("publisher", "3", "missing_key"), Opening("publisher", "9", "ok"))
+    await log.sees("e2ee_state_changed", "bob")
+    assert log.names.count("e2ee_state_changed") == 1
+    await room.disconnect()
