@@ -52,9 +52,10 @@ class Projector:
         self.track = rtc.LocalVideoTrack.create_video_track("film", self.source)
         self.brightness = 60
 
-    async def run(self) -> None:
+    async def run(self, metadata: Any = None) -> None:
         while True:
-            self.source.capture_frame(grey(self.brightness, self.source.width, self.source.height))
+            picture = grey(self.brightness, self.source.width, self.source.height)
+            self.source.capture_frame(picture, metadata=metadata and metadata(self.brightness))
             await asyncio.sleep(1 / 30)
 
 
@@ -86,15 +87,27 @@ async def until(stream: rtc.VideoStream, brightness: int) -> rtc.VideoFrameEvent
 async def test_pictures_arrive_as_they_were_captured(server: roomful.Server, codec: Any) -> None:
     projector = Projector()
     async with asyncio.timeout(PATIENCE), entered(server, "ada") as ada, entered(server, "ben") as ben:
-        running = asyncio.create_task(projector.run())
-        options = rtc.TrackPublishOptions(video_codec=codec, source=rtc.TrackSource.SOURCE_CAMERA)
+        running = asyncio.create_task(
+            projector.run(
+                lambda it: rtc.FrameMetadata(user_timestamp=1 << 40, frame_id=it, user_data=b"left out")
+            )
+        )
+        features = [rtc.FrameMetadataFeature.FMF_USER_TIMESTAMP, rtc.FrameMetadataFeature.FMF_FRAME_ID]
+        options = rtc.TrackPublishOptions(
+            video_codec=codec, source=rtc.TrackSource.SOURCE_CAMERA, frame_metadata_features=features
+        )
         publication = await ada.local_participant.publish_track(projector.track, options)
         stream = rtc.VideoStream(await first_track(ben))
         event = await until(stream, 60)
         assert (event.frame.width, event.frame.height) == (WIDTH, HEIGHT)
         assert event.frame.type == rtc.VideoBufferType.I420
+        assert event.metadata == rtc.FrameMetadata(user_timestamp=1 << 40, frame_id=60)
+        (seen,) = ben.remote_participants["ada"].track_publications.values()
+        assert seen.frame_metadata_features == publication.frame_metadata_features == features
         projector.brightness = 180
-        await until(stream, 180)
+        event = await until(stream, 180)
+        assert event.metadata
+        assert event.metadata.frame_id == 180
         await ada.local_participant.unpublish_track(publication.sid)
         async for _ in stream:
             pass
@@ -186,8 +199,8 @@ async def test_what_cannot_be_sent_is_refused_by_name() -> None:
     source = rtc.VideoSource(64, 64)
     with pytest.raises(ValueError, match="VIDEO_ROTATION_90"):
         source.capture_frame(grey(1, 64, 64), rotation=rtc.VideoRotation.VIDEO_ROTATION_90)
-    with pytest.raises(ValueError, match="metadata"):
-        source.capture_frame(grey(1, 64, 64), metadata=rtc.FrameMetadata())
+    with pytest.raises(ValueError, match="user_data of 233 bytes"):
+        source.capture_frame(grey(1, 64, 64), metadata=rtc.FrameMetadata(user_data=bytes(233)))
     with pytest.raises(ValueError, match="positive"):
         rtc.VideoSource(0, 64)
     source.capture_frame(grey(1, 64, 64))

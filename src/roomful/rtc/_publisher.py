@@ -289,7 +289,14 @@ class Publisher:
             raise Refused(str(error)) from error
 
         def start_video(sender: Sender) -> None:
-            source._send_to(sender.peer, sender.number, cid, codec_of(options), layers)
+            source._send_to(
+                sender.peer,
+                sender.number,
+                cid,
+                codec_of(options),
+                layers,
+                frozenset(options.frame_metadata_features),
+            )
 
         return request, start_video
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from livekit.protocol import models, rtc
 
@@ -75,8 +75,6 @@ def video_request(
         raise Unsupported(
             f"video_encoder {VideoEncoderBackend.Name(options.video_encoder)}: there is software only"
         )
-    if options.frame_metadata_features:
-        raise Unsupported("frame_metadata_features: frames carry no metadata")
     chosen = options.video_encoding if options.HasField("video_encoding") else None
     layers = encodings(
         width,
@@ -89,6 +87,9 @@ def video_request(
     )
     request = _request(options, cid, name, models.TrackType.VIDEO, muted, encryption)
     request.width, request.height = width, height
+    request.packet_trailer_features.extend(
+        cast(models.PacketTrailerFeature, one) for one in options.frame_metadata_features
+    )
     for layer in layers:
         quality = _QUALITIES.get(layer.rid, models.VideoQuality.HIGH)
         request.layers.add(quality=quality, width=layer.width, height=layer.height, bitrate=layer.bitrate)

@@ -7,6 +7,8 @@ import weakref
 from typing import TYPE_CHECKING
 
 from roomful._core import FrameSink
+from roomful.rtc import _frame_metadata
+from roomful.rtc._enums import FrameMetadata
 from roomful.rtc._video_codecs import CLOCK, Decoder, check_available
 from roomful.rtc.log import logger
 from roomful.rtc.track import Received, RemoteVideoTrack, Track
@@ -87,6 +89,8 @@ class _Decoding:
         self._key_awaited = False
         self._decoder: Decoder | None = None
         self._codec = ""
+        #: Of frames in the decoder, by timestamp.
+        self._metadata: dict[int, FrameMetadata] = {}
         received.attach(self._sink)
         threading.Thread(target=self._run, name="roomful video receiver", daemon=True).start()
 
@@ -118,10 +122,16 @@ class _Decoding:
         if self._decoder is None or codec != self._codec:
             self._decoder, self._codec = Decoder(codec), codec
         self._key_awaited = False
+        data, metadata = _frame_metadata.take(data, codec)
+        if len(self._metadata) > CAPACITY:  # Of frames of which no picture came.
+            self._metadata.clear()
+        if metadata is not None:
+            self._metadata[timestamp] = metadata
         try:
             for picture, time in self._decoder.decode(data, timestamp):
+                metadata = self._metadata.pop(time, None)
                 for stream in streams:
-                    stream._push(picture, time * 1_000_000 // CLOCK)
+                    stream._push(picture, time * 1_000_000 // CLOCK, metadata)
         except ValueError as error:
             logger.debug("%s", error)
             self._key_awaited = True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from roomful._core import scale_video
-from roomful.rtc._enums import VideoBufferType
+from roomful.rtc import _frame_metadata
+from roomful.rtc._enums import FrameMetadata, VideoBufferType
 from roomful.rtc._layers import Encoding
 from roomful.rtc._video_codecs import CLOCK, Encoded, Encoder, check_available
 from roomful.rtc.log import logger
@@ -95,26 +96,34 @@ class VideoSender:
     """`layers` are sent smallest first; each has its index there as its number at the peer."""
 
     def __init__(
-        self, peer: Any, number: int, codec: str, layers: Sequence[Encoding], *, screen: bool
+        self,
+        peer: Any,
+        number: int,
+        codec: str,
+        layers: Sequence[Encoding],
+        features: Collection[int] = (),
+        *,
+        screen: bool,
     ) -> None:
         """Raises VideoUnavailable."""
         check_available()
         self.layers = sorted(layers, key=lambda layer: layer.bitrate)
         self._peer = peer
         self._number = number
+        self._codec, self._features = codec, features
         self._layers = [_Layer(layer, codec, screen=screen) for layer in self.layers]
         self._whole = self.layers[-1].width, self.layers[-1].height
         self._state = threading.Condition()
-        self._next: tuple[VideoFrame, int] | None = None
+        self._next: tuple[VideoFrame, int, FrameMetadata | None] | None = None
         self._closed = False
         threading.Thread(target=self._run, name="roomful video sender", daemon=True).start()
 
-    def capture(self, frame: VideoFrame, timestamp_us: int) -> None:
+    def capture(self, frame: VideoFrame, timestamp_us: int, metadata: FrameMetadata | None = None) -> None:
         """Instead of one that waits."""
         if timestamp_us <= 0:
             timestamp_us = time.monotonic_ns() // 1_000
         with self._state:
-            self._next = frame, timestamp_us
+            self._next = frame, timestamp_us, metadata
             self._state.notify()
 
     def peer_event(self, event: Any) -> None:
@@ -148,13 +157,13 @@ class VideoSender:
                     self._state.wait()
                 if self._closed or self._next is None:
                     return
-                (frame, timestamp_us), self._next = self._next, None
+                captured, self._next = self._next, None
             try:
-                self._send(frame, timestamp_us)
+                self._send(*captured)
             except Exception:
                 logger.exception("a picture cannot be encoded")
 
-    def _send(self, frame: VideoFrame, timestamp_us: int) -> None:
+    def _send(self, frame: VideoFrame, timestamp_us: int, metadata: FrameMetadata | None) -> None:
         timestamp = timestamp_us * CLOCK // 1_000_000
         due = [(index, layer) for index, layer in enumerate(self._layers) if layer.due(timestamp)]
         if not due:
@@ -165,4 +174,7 @@ class VideoSender:
             for one in layer.encode(frame, self._whole, timestamp):
                 if self._closed:
                     return
-                self._peer.send_frame(self._number, index, one.data, timestamp_us=timestamp_us, key=one.key)
+                data = one.data
+                if metadata is not None:
+                    data = _frame_metadata.add(data, metadata, self._features, self._codec)
+                self._peer.send_frame(self._number, index, data, timestamp_us=timestamp_us, key=one.key)

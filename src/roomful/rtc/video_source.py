@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from roomful.rtc._enums import FrameMetadata, VideoRotation
+from roomful.rtc._frame_metadata import MOST_USER_DATA
 from roomful.rtc._layers import Encoding
 from roomful.rtc._video_sender import VideoSender
 from roomful.rtc.video_frame import VideoFrame
@@ -51,15 +52,21 @@ class VideoSource:
         """Sends a picture, and returns at once: it is encoded in another thread, and left out if that is busy
         with an earlier one when the next comes.
 
-        `timestamp_us` is when it was captured, in microseconds; 0 is now. Raises ValueError for a rotation or
-        metadata, which cannot be sent."""
+        Args:
+            timestamp_us: when it was captured, in microseconds; 0 is now.
+            metadata: goes with it on tracks that are published with `frame_metadata_features`: those of its
+                parts that are named there.
+
+        Raises:
+            ValueError: for a rotation, which cannot be sent, and for user_data of more than 232 bytes.
+        """
         if rotation != VideoRotation.VIDEO_ROTATION_0:
             name = VideoRotation.Name(rotation)
             raise ValueError(f"rotation {name}: turn the picture before it is captured")
-        if metadata is not None:
-            raise ValueError("metadata: frames carry none")
+        if metadata is not None and len(metadata.user_data) > MOST_USER_DATA:
+            raise ValueError(f"user_data of {len(metadata.user_data)} bytes is over {MOST_USER_DATA}")
         for sender in list(self._senders.values()):
-            sender.capture(frame, timestamp_us)
+            sender.capture(frame, timestamp_us, metadata)
 
     async def aclose(self) -> None:
         """Sends nothing any more."""
@@ -70,9 +77,18 @@ class VideoSource:
 
     # ---- for whoever publishes it
 
-    def _send_to(self, peer: Any, number: int, cid: str, codec: str, layers: Sequence[Encoding]) -> None:
+    def _send_to(
+        self,
+        peer: Any,
+        number: int,
+        cid: str,
+        codec: str,
+        layers: Sequence[Encoding],
+        features: Collection[int] = (),
+    ) -> None:
+        """`features` are those of metadata that frames carry."""
         if not self._closed:
-            sender = VideoSender(peer, number, codec, layers, screen=self._is_screencast)
+            sender = VideoSender(peer, number, codec, layers, features, screen=self._is_screencast)
             peer.publish_video(
                 number,
                 cid=cid,
