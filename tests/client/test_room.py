@@ -37,6 +37,7 @@ from roomful.rtc.participant import PublishDataError, PublishTrackError, Unpubli
 from roomful.rtc.room import ConnectError, EventTypes, Room, RoomOptions, RtcConfiguration
 from roomful.rtc.rpc import RpcInvocationData
 from roomful.rtc.track import LocalAudioTrack, RemoteAudioTrack
+from roomful.rtc.track_publication import LocalTrackPublication
 
 pytestmark = pytest.mark.asyncio
 
@@ -592,6 +593,32 @@ async def test_reconnecting_is_told_of_when_media_breaks(script: ScriptedServer)
     await room.disconnect()
 
 
+async def test_what_is_unpublished_while_the_session_is_lost_is_not_published_again(
+    script: ScriptedServer,
+) -> None:
+    room, log = await connected(script)
+    me = room.local_participant
+    publication = await me.publish_track(tone())
+    kept = await me.publish_track(tone())
+    before = [publication.sid, kept.sid]
+
+    @room.on("reconnecting")
+    async def withdraw() -> None:
+        await me.unpublish_track(publication.sid)
+
+    await room.simulate_scenario(SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
+    await log.sees("local_track_republished")
+    await turns(1)
+    told = [event for event in log.events if event[0].startswith("local_track_") and event[-1] in before]
+    assert told[-3:] == [
+        *(("local_track_unpublished", sid) for sid in before),
+        ("local_track_republished", kept.sid, before[1]),
+    ]
+    assert list(me.track_publications.values()) == [kept]
+    assert publication.track is None
+    await room.disconnect()
+
+
 async def test_a_full_reconnect_is_as_if_everybody_had_left_and_come_back(script: ScriptedServer) -> None:
     script.others = [other("bob", microphone())]
     room, log = await connected(script)
@@ -601,8 +628,12 @@ async def test_a_full_reconnect_is_as_if_everybody_had_left_and_come_back(script
     await turns(1)
     before = publication.sid
     log.events.clear()
+    published: list[dict[str, LocalTrackPublication]] = []
+    me = room.local_participant
+    room.on("reconnected", lambda: published.append(dict(me.track_publications)))
     await room.simulate_scenario(SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
     await log.sees("local_track_republished")
+    assert published == [{}]
     assert log.events == [
         ("track_unsubscribed", "TR_mic", "TR_mic", "bob"),
         ("track_unpublished", "TR_mic", "bob"),

@@ -75,8 +75,8 @@ class Publisher:
         self._emit = emit
         self._senders: dict[LocalTrackPublication, Sender] = {}
         self._permissions: rtc.SubscriptionPermission | None = None
-        #: Of a full reconnect: what is to be published again.
-        self._lost: list[LocalTrackPublication] = []
+        #: Of a full reconnect: what is to be published again, by the sid it had.
+        self._lost: dict[str, LocalTrackPublication] = {}
         #: Kind of encryption that media has, as in the protocol.
         self.encryption = 0
         #: Where it has one.
@@ -98,7 +98,7 @@ class Publisher:
         video = track.kind == TrackKind.KIND_VIDEO
         if self.cipher is not None and video and codec_of(options) == "av1":
             raise Refused("AV1 cannot be encrypted from end to end")
-        if any(one.track is track for one in self._senders):
+        if any(one.track is track for one in (*self._senders, *self._lost.values())):
             raise Refused("the track is published already")
         info, sender = await self._send(connection, track, kept)
         publication = LocalTrackPublication(info)
@@ -110,7 +110,7 @@ class Publisher:
 
     async def unpublish(self, sid: str) -> None:
         """Raises Refused, Left."""
-        publication = self._me._track_publications.get(sid)
+        publication = self._me._track_publications.get(sid) or self._lost.get(sid)
         if publication is None:
             raise Refused(f"track not found: {sid}")
         self._withdraw(publication)
@@ -118,7 +118,7 @@ class Publisher:
     def leave(self) -> None:
         """The room, and with it all tracks."""
         self._lose_senders()
-        for publication in list(self._me._track_publications.values()):
+        for publication in [*self._me._track_publications.values(), *self._lost.values()]:
             self._withdraw(publication)
 
     def permit(self, everybody: bool, permissions: Sequence[ParticipantTrackPermission]) -> None:
@@ -140,10 +140,11 @@ class Publisher:
     def session_lost(self) -> None:
         """With the session, all tracks are out of the room."""
         self._requests.session_ended()
-        for publication in list(self._me._track_publications.values()):
-            if publication not in self._lost:
-                self._lost.append(publication)
-                self._emit("local_track_unpublished", publication)
+        lost = dict(self._me._track_publications)
+        self._me._track_publications.clear()
+        self._lost.update(lost)
+        for publication in lost.values():
+            self._emit("local_track_unpublished", publication)
         self._lose_senders()
 
     def resumed(self) -> None:
@@ -156,27 +157,25 @@ class Publisher:
         """In the new session. What was lost keeps its publication, under another sid."""
         self._send_permissions()
         async with asyncio.TaskGroup() as tasks:
-            for publication in self._lost:
+            for publication in list(self._lost.values()):
                 tasks.create_task(self._publish_again(publication))
 
     async def _publish_again(self, publication: LocalTrackPublication) -> None:
-        track, before, publications = publication.track, publication.sid, self._me._track_publications
-        connection = self._room._connection
-        if publications.get(before) is not publication or track is None or connection is None:
-            self._lost.remove(publication)
+        track, before, connection = publication.track, publication.sid, self._room._connection
+        if before not in self._lost or track is None or connection is None:
             return
         try:
             info, sender = await self._send(connection, track, publication._options, before)
         except (Refused, Unanswered, Left) as error:
             logger.error("cannot publish track %r again: %s", track.name, error)
-            self._lost.remove(publication)
-            publications.pop(before, None)
-            if self.cipher is not None:
-                self.cipher.gone(self._me.identity, before)
-            track._info.sid, track._on_muted = UNPUBLISHED, None
+            if self._lost.pop(before, None) is not None:
+                if self.cipher is not None:
+                    self.cipher.gone(self._me.identity, before)
+                track._info.sid, track._on_muted = UNPUBLISHED, None
             return
-        self._lost.remove(publication)
-        publications.pop(before, None)
+        if self._lost.pop(before, None) is None:  # It was unpublished meanwhile.
+            sender.stop()
+            return
         publication._info = info
         self._enter(publication, track, sender)
         self._emit("local_track_published", publication, track)
@@ -318,7 +317,8 @@ class Publisher:
             self._emit("local_track_published", publication, track)
 
     def _withdraw(self, publication: LocalTrackPublication) -> None:
-        del self._me._track_publications[publication.sid]
+        lost = self._lost.pop(publication.sid, None) is not None
+        self._me._track_publications.pop(publication.sid, None)
         if self.cipher is not None:
             self.cipher.gone(self._me.identity, publication.sid)
         if (sender := self._senders.pop(publication, None)) is not None:
@@ -327,7 +327,7 @@ class Publisher:
         if track is not None:
             track._on_muted = None
             track._set_room(None)
-        if publication not in self._lost:
+        if not lost:
             self._emit("local_track_unpublished", publication)
         publication._track = None
 
