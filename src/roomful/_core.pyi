@@ -784,11 +784,12 @@ class FrameSink:
     """A bounded queue of encoded frames. When it is full, what lies before the newest key frame is dropped;
     without one everything, and a key frame is asked for."""
 
-    def __new__(cls, capacity: int, wake: Callable[[], object]) -> FrameSink:
+    def __new__(cls, wake: Callable[[], object], capacity: int) -> FrameSink:
         """`wake` is called from another thread, once per batch of frames."""
 
-    def take(self) -> list[tuple[bytes, int, bool, str]]:
-        """Frame, RTP time that does not wrap, whether it is a key frame, codec ("vp8", "opus", …) of each."""
+    def take(self) -> list[tuple[bytes, int, bool, str, int]]:
+        """Frame, RTP time that does not wrap, whether it is a key frame, codec ("vp8", "opus", …), clockwise
+        degrees that it is to be turned by (0, 90, 180, 270) of each."""
 
     def close(self) -> None: ...
 

@@ -133,7 +133,7 @@ class Member:
             frames.extend(data for data, *_ in sink.take())
             self.changed.set()
 
-        sink = FrameSink(100, lambda: loop.call_soon_threadsafe(take))
+        sink = FrameSink(lambda: loop.call_soon_threadsafe(take), 100)
         self.peer.see(track.target, track.mid, sink)
         await self.until(lambda: len(frames) >= count)
         self.peer.stop(track.target, track.mid, sink)

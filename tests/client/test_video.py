@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,9 @@ import pytest_asyncio
 
 import roomful
 from roomful import rtc
+from roomful.rtc import _video_receiver
+from roomful.rtc._video_codecs import CLOCK, Encoder
+from roomful.rtc.track import TrackInfo
 
 pytestmark = pytest.mark.asyncio
 
@@ -206,3 +209,31 @@ async def test_what_cannot_be_sent_is_refused_by_name() -> None:
     source.capture_frame(grey(1, 64, 64))
     await source.aclose()
     source.capture_frame(grey(1, 64, 64))
+
+
+async def test_a_picture_says_how_it_is_to_be_turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    (encoded,) = Encoder("vp8", 64, 64, bitrate=100_000, frames=30).encode(grey(1, 64, 64), 0, key=True)
+
+    class Sink:
+        """In the place of a FrameSink: the same picture from each side."""
+
+        def __init__(self, wake: Callable[[], object], capacity: int) -> None:
+            self.frames = [(encoded.data, turn * CLOCK, True, "vp8", turn * 90) for turn in range(4)]
+            wake()
+
+        def take(self) -> list[tuple[bytes, int, bool, str, int]]:
+            taken, self.frames = self.frames, []
+            return taken
+
+        def close(self) -> None: ...
+
+    class Reception:
+        def attach(self, sink: object) -> None: ...
+        def detach(self, sink: object) -> None: ...
+
+    monkeypatch.setattr(_video_receiver, "FrameSink", Sink)
+    info = TrackInfo("TR_1", "camera", rtc.TrackKind.KIND_VIDEO, muted=False)
+    track = rtc.RemoteVideoTrack(info, Reception())  # type: ignore[arg-type]
+    async with asyncio.timeout(PATIENCE), rtc.VideoStream(track) as stream:
+        turns = [rtc.VideoRotation.Name((await anext(stream)).rotation) for _ in range(4)]
+    assert turns == [f"VIDEO_ROTATION_{degrees}" for degrees in (0, 90, 180, 270)]

@@ -73,23 +73,27 @@ fn enqueue(
     true
 }
 
+type Taken<'py> = (Bound<'py, PyBytes>, u64, bool, &'static str, u16);
+
 #[pymethods]
 impl FrameSink {
     #[new]
-    fn new(capacity: usize, wake: Py<PyAny>) -> Self {
+    fn new(wake: Py<PyAny>, capacity: usize) -> Self {
         let inbox = Inbox::new(capacity.max(1), waker(wake));
         Self {
             inbox: Arc::new(inbox),
         }
     }
 
-    /// (frame, RTP time without wraps, whether it is a key frame, codec) of each.
-    fn take<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, u64, bool, &'static str)> {
+    /// (frame, RTP time without wraps, whether it is a key frame, codec, clockwise degrees that it is to be
+    /// turned by) of each.
+    fn take<'py>(&self, py: Python<'py>) -> Vec<Taken<'py>> {
         let frames = self.inbox.take().into_iter();
         frames
             .map(|it| {
                 let data = PyBytes::new(py, &it.frame.data);
-                (data, it.timestamp, it.frame.key, it.frame.codec.name())
+                let codec = it.frame.codec.name();
+                (data, it.timestamp, it.frame.key, codec, it.rotation)
             })
             .collect()
     }

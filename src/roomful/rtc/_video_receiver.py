@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from roomful._core import FrameSink
 from roomful.rtc import _frame_metadata
-from roomful.rtc._enums import FrameMetadata
+from roomful.rtc._enums import FrameMetadata, VideoRotation
 from roomful.rtc._video_codecs import CLOCK, Decoder, check_available
 from roomful.rtc.log import logger
 from roomful.rtc.track import Received, RemoteVideoTrack, Track
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 #: Encoded frames that may wait for the decoder: two seconds'.
 CAPACITY = 60
+_ROTATIONS = {
+    90: VideoRotation.VIDEO_ROTATION_90,
+    180: VideoRotation.VIDEO_ROTATION_180,
+    270: VideoRotation.VIDEO_ROTATION_270,
+}
 
 _receivers: weakref.WeakKeyDictionary[RemoteVideoTrack, VideoReceiver] = weakref.WeakKeyDictionary()
 
@@ -85,7 +90,7 @@ class _Decoding:
         self._received = received
         self._arrived = threading.Event()
         self._stopped = False
-        self._sink = FrameSink(CAPACITY, self._arrived.set)
+        self._sink = FrameSink(self._arrived.set, CAPACITY)
         self._key_awaited = False
         self._decoder: Decoder | None = None
         self._codec = ""
@@ -111,7 +116,7 @@ class _Decoding:
                 except Exception:
                     logger.exception("a picture cannot be decoded")
 
-    def _give(self, data: bytes, timestamp: int, key: bool, codec: str) -> None:
+    def _give(self, data: bytes, timestamp: int, key: bool, codec: str, degrees: int) -> None:
         receiver = self._receiver()
         streams = receiver.streams() if receiver is not None else []
         if not streams and not self._stopped:
@@ -127,11 +132,12 @@ class _Decoding:
             self._metadata.clear()
         if metadata is not None:
             self._metadata[timestamp] = metadata
+        rotation = _ROTATIONS.get(degrees, VideoRotation.VIDEO_ROTATION_0)
         try:
             for picture, time in self._decoder.decode(data, timestamp):
                 metadata = self._metadata.pop(time, None)
                 for stream in streams:
-                    stream._push(picture, time * 1_000_000 // CLOCK, metadata)
+                    stream._push(picture, time * 1_000_000 // CLOCK, rotation, metadata)
         except ValueError as error:
             logger.debug("%s", error)
             self._key_awaited = True

@@ -166,13 +166,19 @@ class VideoStream:
         self._ended = True
         self._wake()
 
-    def _push(self, frame: VideoFrame, timestamp_us: int, metadata: FrameMetadata | None) -> None:
+    def _push(
+        self,
+        frame: VideoFrame,
+        timestamp_us: int,
+        rotation: VideoRotation.ValueType,
+        metadata: FrameMetadata | None,
+    ) -> None:
         """In the receiver's thread."""
         if self._ended:
             return
         if self._format is not None and frame.type != self._format:
             frame = frame.convert(self._format)
-        self._events.append(VideoFrameEvent(frame, timestamp_us, VideoRotation.VIDEO_ROTATION_0, metadata))
+        self._events.append(VideoFrameEvent(frame, timestamp_us, rotation, metadata))
         self._wake()
 
     def _wake(self) -> None:

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Client, ClientEvent, Decryption, PacketSink};
+use super::{Client, ClientEvent, Decryption, FrameReader, PacketSink, ReceivedFrame};
 use crate::api::{MediaKind, Target};
 use crate::encryption::Form;
 use crate::sdp;
@@ -11,6 +11,8 @@ use crate::sdp::Codec;
 use crate::track::MediaPacket;
 use crate::track::receiver::Ingress;
 use crate::track::section::{ReceiveSection, ReceiveSsrc};
+
+type Unseen = FrameReader<fn(ReceivedFrame) -> bool>;
 
 /// A section that the server sends in.
 pub(super) struct Received {
@@ -20,10 +22,20 @@ pub(super) struct Received {
     /// The caller's name for it.
     sink_id: usize,
     decryption: Option<Decryption>,
+    /// Opens encrypted pictures that nobody looks at, for what is told of it.
+    unseen: Option<Unseen>,
 }
 
 impl Received {
     pub(super) fn decrypt(&mut self, by: Option<Decryption>) {
+        if by.is_some() && self.kind == MediaKind::Video {
+            let unseen = self
+                .unseen
+                .get_or_insert_with(|| FrameReader::new(|_| true));
+            unseen.decrypt(by.clone());
+        } else {
+            self.unseen = None;
+        }
         self.decryption = by;
         if let Some(sink) = &mut self.sink {
             sink.decrypt(self.decryption.clone());
@@ -103,6 +115,7 @@ impl Client {
                 sink: None,
                 sink_id: 0,
                 decryption: None,
+                unseen: None,
             },
         );
         let codecs = || section.payloads.iter().map(|format| format.codec);
@@ -190,7 +203,13 @@ impl Client {
                 continue;
             };
             let packet = received.opened(&packet);
-            if let (Some(sink), Some(packet)) = (&mut received.sink, packet) {
+            let sink: Option<&mut dyn PacketSink> = match (&mut received.sink, &mut received.unseen)
+            {
+                (Some(sink), _) => Some(sink.as_mut()),
+                (None, Some(unseen)) => Some(unseen),
+                (None, None) => None,
+            };
+            if let (Some(sink), Some(packet)) = (sink, packet) {
                 sink.packet(now, &packet);
                 if sink.needs_keyframe(now) {
                     connection.receiver.request_keyframe(tag, 0, true);

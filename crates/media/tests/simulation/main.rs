@@ -15,6 +15,7 @@ mod world;
 mod clients;
 mod codecs;
 mod data;
+mod encryption;
 mod hostile;
 mod join;
 mod loss;

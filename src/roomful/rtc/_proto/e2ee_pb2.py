@@ -14,17 +14,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1droomful/rtc/_proto/e2ee.proto\x12\x0broomful.rtc*/\n\x0e\x45ncryptionType\x12\x08\n\x04NONE\x10\x00\x12\x07\n\x03GCM\x10\x01\x12\n\n\x06\x43USTOM\x10\x02*-\n\x15KeyDerivationFunction\x12\n\n\x06PBKDF2\x10\x00\x12\x08\n\x04HKDF\x10\x01*\x88\x01\n\x0f\x45ncryptionState\x12\x07\n\x03NEW\x10\x00\x12\x06\n\x02OK\x10\x01\x12\x15\n\x11\x45NCRYPTION_FAILED\x10\x02\x12\x15\n\x11\x44\x45\x43RYPTION_FAILED\x10\x03\x12\x0f\n\x0bMISSING_KEY\x10\x04\x12\x11\n\rKEY_RATCHETED\x10\x05\x12\x12\n\x0eINTERNAL_ERROR\x10\x06')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1droomful/rtc/_proto/e2ee.proto\x12\x0broomful.rtc\"\xd2\x01\n\x12KeyProviderOptions\x12\x12\n\nshared_key\x18\x01 \x01(\x0c\x12\x1b\n\x13ratchet_window_size\x18\x02 \x02(\x05\x12\x14\n\x0cratchet_salt\x18\x03 \x02(\x0c\x12\x19\n\x11\x66\x61ilure_tolerance\x18\x04 \x02(\x05\x12\x15\n\rkey_ring_size\x18\x05 \x02(\x05\x12\x43\n\x17key_derivation_function\x18\x06 \x02(\x0e\x32\".roomful.rtc.KeyDerivationFunction\"\x82\x01\n\x0b\x45\x32\x65\x65Options\x12\x34\n\x0f\x65ncryption_type\x18\x01 \x02(\x0e\x32\x1b.roomful.rtc.EncryptionType\x12=\n\x14key_provider_options\x18\x02 \x02(\x0b\x32\x1f.roomful.rtc.KeyProviderOptions*/\n\x0e\x45ncryptionType\x12\x08\n\x04NONE\x10\x00\x12\x07\n\x03GCM\x10\x01\x12\n\n\x06\x43USTOM\x10\x02*-\n\x15KeyDerivationFunction\x12\n\n\x06PBKDF2\x10\x00\x12\x08\n\x04HKDF\x10\x01*\x88\x01\n\x0f\x45ncryptionState\x12\x07\n\x03NEW\x10\x00\x12\x06\n\x02OK\x10\x01\x12\x15\n\x11\x45NCRYPTION_FAILED\x10\x02\x12\x15\n\x11\x44\x45\x43RYPTION_FAILED\x10\x03\x12\x0f\n\x0bMISSING_KEY\x10\x04\x12\x11\n\rKEY_RATCHETED\x10\x05\x12\x12\n\x0eINTERNAL_ERROR\x10\x06')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'roomful.rtc._proto.e2ee_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_ENCRYPTIONTYPE']._serialized_start=46
-  _globals['_ENCRYPTIONTYPE']._serialized_end=93
-  _globals['_KEYDERIVATIONFUNCTION']._serialized_start=95
-  _globals['_KEYDERIVATIONFUNCTION']._serialized_end=140
-  _globals['_ENCRYPTIONSTATE']._serialized_start=143
-  _globals['_ENCRYPTIONSTATE']._serialized_end=279
+  _globals['_ENCRYPTIONTYPE']._serialized_start=392
+  _globals['_ENCRYPTIONTYPE']._serialized_end=439
+  _globals['_KEYDERIVATIONFUNCTION']._serialized_start=441
+  _globals['_KEYDERIVATIONFUNCTION']._serialized_end=486
+  _globals['_ENCRYPTIONSTATE']._serialized_start=489
+  _globals['_ENCRYPTIONSTATE']._serialized_end=625
+  _globals['_KEYPROVIDEROPTIONS']._serialized_start=47
+  _globals['_KEYPROVIDEROPTIONS']._serialized_end=257
+  _globals['_E2EEOPTIONS']._serialized_start=260
+  _globals['_E2EEOPTIONS']._serialized_end=390
 # @@protoc_insertion_point(module_scope)

@@ -10,18 +10,26 @@ if sys.version_info >= (3, 10):
 else:
     import typing_extensions
 from builtins import (
+    bool,
+    bytes,
     int,
     type,
 )
 from google.protobuf.descriptor import (
+    Descriptor,
     EnumDescriptor,
     FileDescriptor,
 )
 from google.protobuf.internal.enum_type_wrapper import (
     _EnumTypeWrapper,
 )
+from google.protobuf.message import (
+    Message,
+)
 from typing import (
+    Literal,
     NewType,
+    final,
 )
 
 DESCRIPTOR: FileDescriptor
@@ -79,3 +87,50 @@ DECRYPTION_FAILED: EncryptionState.ValueType  # 3
 MISSING_KEY: EncryptionState.ValueType  # 4
 KEY_RATCHETED: EncryptionState.ValueType  # 5
 INTERNAL_ERROR: EncryptionState.ValueType  # 6
+
+@final
+class KeyProviderOptions(Message):
+    DESCRIPTOR: Descriptor
+
+    SHARED_KEY_FIELD_NUMBER: int
+    RATCHET_WINDOW_SIZE_FIELD_NUMBER: int
+    RATCHET_SALT_FIELD_NUMBER: int
+    FAILURE_TOLERANCE_FIELD_NUMBER: int
+    KEY_RING_SIZE_FIELD_NUMBER: int
+    KEY_DERIVATION_FUNCTION_FIELD_NUMBER: int
+    shared_key: bytes
+    ratchet_window_size: int
+    ratchet_salt: bytes
+    failure_tolerance: int
+    key_ring_size: int
+    key_derivation_function: KeyDerivationFunction.ValueType
+    def __init__(
+        self,
+        *,
+        shared_key: bytes | None = ...,
+        ratchet_window_size: int | None = ...,
+        ratchet_salt: bytes | None = ...,
+        failure_tolerance: int | None = ...,
+        key_ring_size: int | None = ...,
+        key_derivation_function: KeyDerivationFunction.ValueType | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["failure_tolerance", b"failure_tolerance", "key_derivation_function", b"key_derivation_function", "key_ring_size", b"key_ring_size", "ratchet_salt", b"ratchet_salt", "ratchet_window_size", b"ratchet_window_size", "shared_key", b"shared_key"]) -> bool: ...
+    def ClearField(self, field_name: Literal["failure_tolerance", b"failure_tolerance", "key_derivation_function", b"key_derivation_function", "key_ring_size", b"key_ring_size", "ratchet_salt", b"ratchet_salt", "ratchet_window_size", b"ratchet_window_size", "shared_key", b"shared_key"]) -> None: ...
+
+@final
+class E2eeOptions(Message):
+    DESCRIPTOR: Descriptor
+
+    ENCRYPTION_TYPE_FIELD_NUMBER: int
+    KEY_PROVIDER_OPTIONS_FIELD_NUMBER: int
+    encryption_type: EncryptionType.ValueType
+    @property
+    def key_provider_options(self) -> KeyProviderOptions: ...
+    def __init__(
+        self,
+        *,
+        encryption_type: EncryptionType.ValueType | None = ...,
+        key_provider_options: KeyProviderOptions | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["encryption_type", b"encryption_type", "key_provider_options", b"key_provider_options"]) -> bool: ...
+    def ClearField(self, field_name: Literal["encryption_type", b"encryption_type", "key_provider_options", b"key_provider_options"]) -> None: ...
