@@ -10,7 +10,7 @@ MATRIX := PYTHONPATH=tests/interop:tests/network $(BIN)/python tests/network
 FUZZ ?= $(basename $(notdir $(wildcard crates/fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run setup test interop compare matrix table lint format proto fuzz bench clean
+.PHONY: help run setup test interop compare matrix table lint format docs proto fuzz bench clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -84,6 +84,9 @@ format: $(VENV)/.dev ## Format Rust and Python
 	cargo fmt
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev ## The reference of roomful.rtc from its docstrings, into docs/reference/html
+	$(BIN)/python -W error docs/reference/build.py
 
 # In an environment of its own: what writes for protobuf 4.25 needs that, and its modules then work from there on.
 proto: .cache/proto/bin/protoc-gen-mypy ## The enumerations and messages of roomful.rtc again, from their .proto files

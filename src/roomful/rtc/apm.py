@@ -49,7 +49,7 @@ class AudioProcessingModule:
 
     def set_stream_delay_ms(self, delay_ms: int) -> None:
         """Tells how long after a frame is given to `process_reverse_stream` its echo is given to
-        `process_stream`: the time until it is played plus the time since it was captured.
+        `process_stream`, as `delay_ms`: the time until it is played plus the time since it was captured.
 
         Raises:
             RuntimeError: the delay is not between 0 and 500; the nearest is taken.

@@ -50,7 +50,8 @@ class AudioFrame:
 
     @staticmethod
     def create(sample_rate: int, num_channels: int, samples_per_channel: int) -> AudioFrame:
-        """A frame of silence, to be filled by writing to its `data`."""
+        """A frame of silence, to be filled by writing to its `data`: `samples_per_channel` samples of each of
+        `num_channels`, at a `sample_rate` in Hz."""
         data = bytearray(num_channels * samples_per_channel * SAMPLE_BYTES)
         return AudioFrame(data, sample_rate, num_channels, samples_per_channel)
 
@@ -71,10 +72,12 @@ class AudioFrame:
 
     @property
     def num_channels(self) -> int:
+        """Whose samples are interleaved."""
         return self._num_channels
 
     @property
     def samples_per_channel(self) -> int:
+        """The duration in samples, of `sample_rate` a second."""
         return self._samples_per_channel
 
     @property

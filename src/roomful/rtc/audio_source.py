@@ -56,6 +56,7 @@ class AudioSource:
 
     @property
     def num_channels(self) -> int:
+        """Of the frames that it takes."""
         return self._num_channels
 
     @property

@@ -68,6 +68,10 @@ class AudioStream:
             frame_size_ms: of the frames; 10 if None.
             noise_cancellation: a FrameProcessor, through which every frame goes.
             auto_close_noise_cancellation: whether it is closed with the stream.
+
+        Raises:
+            NotImplementedError: `noise_cancellation` is a plug-in of LiveKit's native library.
+            ValueError: the track is no audio track of somebody else.
         """
         if isinstance(noise_cancellation, NoiseCancellationOptions):
             raise NotImplementedError(
@@ -107,7 +111,7 @@ class AudioStream:
         noise_cancellation: NoiseCancellationOptions | FrameProcessor[AudioFrame] | None = None,
         auto_close_noise_cancellation: bool = False,
     ) -> AudioStream:
-        """The stream of a track."""
+        """The stream of a track: `capacity`, `sample_rate`, `num_channels` and `frame_size_ms` as there."""
         return cls(
             track,
             loop,
@@ -134,7 +138,7 @@ class AudioStream:
         auto_close_noise_cancellation: bool = True,
     ) -> AudioStream:
         """The stream of whatever track of that source a participant publishes, one after the other, until the
-        participant leaves."""
+        participant leaves: `capacity`, `sample_rate`, `num_channels` and `frame_size_ms` as there."""
         return cls(
             None,  # type: ignore[arg-type]
             loop,

@@ -53,12 +53,16 @@ class BaseStreamInfo:
 
 @dataclass
 class TextStreamInfo(BaseStreamInfo):
+    """What a text stream's header says of it."""
+
     attachments: list[str]
     """Ids of byte streams that belong to this text."""
 
 
 @dataclass
 class ByteStreamInfo(BaseStreamInfo):
+    """What a byte stream's header says of it."""
+
     name: str
 
 
@@ -316,7 +320,7 @@ class _Writer:
 
 
 class TextStreamWriter(_Writer):
-    """A text that is written piece by piece."""
+    """A text that is written piece by piece: `total_size` bytes of UTF-8, if that is known."""
 
     def __init__(
         self,
@@ -352,11 +356,12 @@ class TextStreamWriter(_Writer):
 
     @property
     def info(self) -> TextStreamInfo:
+        """What its header says."""
         return self._info
 
 
 class ByteStreamWriter(_Writer):
-    """Bytes that are written piece by piece."""
+    """Bytes that are written piece by piece: `total_size` of them, if that is known."""
 
     def __init__(
         self,
@@ -392,6 +397,7 @@ class ByteStreamWriter(_Writer):
 
     @property
     def info(self) -> ByteStreamInfo:
+        """What its header says."""
         return self._info
 
 

@@ -71,6 +71,7 @@ class LocalDataTrack:
 
     @property
     def info(self) -> DataTrackInfo:
+        """What the server says of it."""
         return self._publication.info
 
     def try_push(self, frame: DataTrackFrame) -> None:
@@ -82,6 +83,7 @@ class LocalDataTrack:
         self._publication.push(frame)
 
     def is_published(self) -> bool:
+        """Whether it is in the room."""
         return self._publication.published
 
     async def unpublish(self) -> None:
@@ -103,10 +105,12 @@ class RemoteDataTrack:
 
     @property
     def info(self) -> DataTrackInfo:
+        """What the server says of it."""
         return self._subscription.info
 
     @property
     def publisher_identity(self) -> str:
+        """Of whom it is."""
         return self._subscription.publisher_identity
 
     def subscribe(self, *, buffer_size: int | None = None) -> DataTrackStream:
@@ -119,6 +123,7 @@ class RemoteDataTrack:
         return self._subscription.stream(size)
 
     def is_published(self) -> bool:
+        """Whether it is in the room still."""
         return self._subscription.published
 
     def set_pipeline_options(self, *, max_partial_frames: int | None = None) -> None:
@@ -147,6 +152,7 @@ class DataTrackStream:
 
     It ends when the track is unpublished. With its last stream closed, or held by nobody, the track is no
     longer subscribed to. Where that can't be done, `SubscribeDataTrackError` is raised at its end.
+    `buffer_size` frames may wait to be read, after which the oldest are dropped.
     """
 
     def __init__(self, subscription: Subscription, buffer_size: int) -> None:

@@ -29,6 +29,8 @@ _HKDF_INFO = bytes(128)
 
 @dataclass
 class KeyProviderOptions:
+    """How keys are derived and kept. All participants of a room need the same."""
+
     shared_key: bytes | None = None
     """The first key of all participants; None for a key of each."""
     ratchet_salt: bytes = DEFAULT_RATCHET_SALT
@@ -44,6 +46,8 @@ class KeyProviderOptions:
 
 @dataclass
 class E2EEOptions:
+    """End-to-end encryption of a room."""
+
     key_provider_options: KeyProviderOptions = field(default_factory=KeyProviderOptions)
     encryption_type: EncryptionType.ValueType = EncryptionType.GCM
 
@@ -91,7 +95,8 @@ KeyListener = Callable[[str | None, int, bytes], None]
 
 
 class KeyProvider:
-    """The keys of a room's participants."""
+    """The keys of a room's participants. Each has an index, `key_index` below `key_ring_size`: the one set
+    last encrypts, and any that is there decrypts."""
 
     def __init__(self, options: KeyProviderOptions) -> None:
         self._options = options
@@ -103,6 +108,7 @@ class KeyProvider:
 
     @property
     def options(self) -> KeyProviderOptions:
+        """Those it was made with."""
         return self._options
 
     def set_shared_key(self, key: bytes, key_index: int) -> None:
@@ -169,7 +175,7 @@ class KeyProvider:
 
 
 class FrameCryptor:
-    """The encryption of one track's frames."""
+    """The encryption of one track's frames, by the key with the index `key_index`."""
 
     def __init__(
         self,
@@ -187,10 +193,12 @@ class FrameCryptor:
 
     @property
     def participant_identity(self) -> str:
+        """Of whom the track is."""
         return self._participant_identity
 
     @property
     def track_sid(self) -> str:
+        """Of the track."""
         return self._track_sid
 
     @property
@@ -200,6 +208,7 @@ class FrameCryptor:
 
     @property
     def enabled(self) -> bool:
+        """Whether the track is encrypted, or decrypted."""
         return self._enabled
 
     def set_enabled(self, enabled: bool) -> None:
@@ -208,7 +217,7 @@ class FrameCryptor:
         self._apply(self._enabled, self._key_index)
 
     def set_key_index(self, key_index: int) -> None:
-        """Encrypts frames with another key from now on."""
+        """Encrypts frames with another key from now on, that with the index `key_index`."""
         self._key_index = key_index
         self._apply(self._enabled, self._key_index)
 
@@ -229,6 +238,7 @@ class E2EEManager:
 
     @property
     def enabled(self) -> bool:
+        """Whether what is sent is encrypted."""
         return self._enabled
 
     def set_enabled(self, enabled: bool) -> None:

@@ -56,6 +56,7 @@ class EncodedVideoSource:
     """
 
     def __init__(self, width: int, height: int) -> None:
+        """`width` and `height` in pixels; ValueError is raised for what is not positive."""
         if width <= 0 or height <= 0:
             raise ValueError("encoded source dimensions must be positive")
         self._width = width

@@ -17,7 +17,8 @@ class FrameProcessor(Generic[T], ABC):
 
     @property
     @abstractmethod
-    def enabled(self) -> bool: ...
+    def enabled(self) -> bool:
+        """Whether frames go through it; streams ask before each."""
 
     @enabled.setter
     @abstractmethod

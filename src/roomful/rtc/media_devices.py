@@ -96,6 +96,8 @@ class OutputPlayer:
     ) -> None:
         """
         Args:
+            sample_rate: in Hz.
+            num_channels: of the device.
             blocksize: samples that the device takes at once.
             apm_for_reverse: hears what is played, to take it out of what the microphone hears.
         """
@@ -226,6 +228,13 @@ class MediaDevices:
         num_channels: int = DEFAULT_CHANNELS,
         blocksize: int = BLOCKSIZE,
     ) -> None:
+        """
+        Args:
+            input_sample_rate: of microphones, in Hz.
+            output_sample_rate: of loudspeakers, in Hz.
+            num_channels: of both.
+            blocksize: samples of a channel that a device gives or takes at once.
+        """
         self._loop = loop
         self._input_rate = input_sample_rate
         self._output_rate = output_sample_rate

@@ -111,18 +111,22 @@ class Participant(ABC):
 
     @property
     def sid(self) -> str:
+        """The server's name for their session; another one when they come again."""
         return self._info.sid
 
     @property
     def name(self) -> str:
+        """Their name for people."""
         return self._info.name
 
     @property
     def identity(self) -> str:
+        """Their name for programs, of which there is one in a room: given by the token."""
         return self._info.identity
 
     @property
     def metadata(self) -> str:
+        """A text for the application, given by the token and changed by `set_metadata`."""
         return self._info.metadata
 
     @property
@@ -132,14 +136,17 @@ class Participant(ABC):
 
     @property
     def kind(self) -> ParticipantKind.ValueType:
+        """A person, an agent, a telephone line, …"""
         return participant_kind(self._info.kind)
 
     @property
     def kind_details(self) -> list[ParticipantKindDetail.ValueType]:
+        """More about the kind, for example of an agent."""
         return [cast(ParticipantKindDetail.ValueType, one) for one in self._info.kind_details]
 
     @property
     def state(self) -> ParticipantState.ValueType:
+        """Joining, joined, active once media flows, or disconnected."""
         return cast(ParticipantState.ValueType, self._info.state)
 
     @property
@@ -150,6 +157,7 @@ class Participant(ABC):
 
     @property
     def permissions(self) -> models.ParticipantPermission:
+        """What they may do in the room."""
         return self._info.permission
 
     @property
@@ -174,6 +182,7 @@ class LocalParticipant(Participant):
 
     @property
     def track_publications(self) -> Mapping[str, LocalTrackPublication]:
+        """One's own tracks in the room, by sid."""
         return self._track_publications
 
     # ---- tracks
@@ -257,7 +266,8 @@ class LocalParticipant(Participant):
         await self._send_packet(packet, reliable=reliable)
 
     async def publish_dtmf(self, *, code: int, digit: str) -> None:
-        """Sends a tone to telephones in the room.
+        """Sends a tone to telephones in the room: `digit` is 0 to 9, `*`, `#` or A to D, `code` its number as
+        an event (RFC 4733 3.2: 0 to 15).
 
         Raises:
             PublishDTMFError: there is no connection.
@@ -306,7 +316,14 @@ class LocalParticipant(Participant):
         total_size: int | None = None,
         sender_identity: str | None = None,
     ) -> TextStreamWriter:
-        """Begins a text that is written piece by piece; for one that is whole, see `send_text`."""
+        """Begins a text that is written piece by piece; for one that is whole, see `send_text`.
+
+        Args:
+            total_size: how many bytes of UTF-8 it is going to be, if that is known.
+
+        Raises:
+            StreamError: there is no connection.
+        """
         return await self._room._streams.stream_text(
             destination_identities=destination_identities,
             topic=topic,
@@ -348,7 +365,14 @@ class LocalParticipant(Participant):
         destination_identities: list[str] | None = None,
         topic: str = "",
     ) -> ByteStreamWriter:
-        """Begins bytes that are written piece by piece; for a file, see `send_file`."""
+        """Begins bytes that are written piece by piece; for a file, see `send_file`.
+
+        Args:
+            total_size: how many bytes it is going to be, if that is known.
+
+        Raises:
+            StreamError: there is no connection.
+        """
         return await self._room._streams.stream_bytes(
             name,
             total_size=total_size,
@@ -483,6 +507,7 @@ class LocalParticipant(Participant):
         return register if handler is None else register(handler)
 
     def unregister_rpc_method(self, method: str) -> None:
+        """Calls of it are refused from now on; those under way are answered."""
         self._room._rpc.handlers.pop(method, None)
 
     # ---- what packets go through
@@ -542,6 +567,7 @@ class RemoteParticipant(Participant):
 
     @property
     def track_publications(self) -> Mapping[str, RemoteTrackPublication]:
+        """Their tracks in the room, by sid."""
         return self._track_publications
 
     def _watch(self, watcher: Watcher) -> None:

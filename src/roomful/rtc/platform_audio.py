@@ -38,7 +38,7 @@ class PlatformAudioOptions:
 
 
 class PlatformAudioSource:
-    """A microphone of the platform, as a source of a track."""
+    """A microphone of the platform, as a source of a track. There is none: raises PlatformAudioError."""
 
     def __init__(self) -> None:
         raise PlatformAudioError(_INSTEAD)
@@ -58,18 +58,23 @@ class PlatformAudio:
         raise PlatformAudioError(_INSTEAD)
 
     def recording_devices(self) -> list[AudioDeviceInfo]:
+        """Raises PlatformAudioError."""
         self._refuse()
 
     def playout_devices(self) -> list[AudioDeviceInfo]:
+        """Raises PlatformAudioError."""
         self._refuse()
 
     def set_recording_device(self, device_id: str) -> None:
+        """Raises PlatformAudioError."""
         self._refuse()
 
     def set_playout_device(self, device_id: str) -> None:
+        """Raises PlatformAudioError."""
         self._refuse()
 
     def create_audio_source(self, options: PlatformAudioOptions | None = None) -> PlatformAudioSource:
+        """Raises PlatformAudioError."""
         self._refuse()
 
     def close(self) -> None:

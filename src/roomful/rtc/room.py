@@ -248,6 +248,7 @@ class Room(EventEmitter[EventTypes]):
 
     @property
     def connection_state(self) -> ConnectionState.ValueType:
+        """Disconnected, connected or reconnecting."""
         return self._state
 
     @property
@@ -257,10 +258,12 @@ class Room(EventEmitter[EventTypes]):
 
     @property
     def name(self) -> str:
+        """Given by the token."""
         return self._info.name
 
     @property
     def metadata(self) -> str:
+        """A text for the application, set through the API."""
         return self._info.metadata
 
     @property
@@ -286,11 +289,13 @@ class Room(EventEmitter[EventTypes]):
 
     @property
     def creation_time(self) -> datetime.datetime:
+        """When the room was made, in UTC."""
         milliseconds = self._info.creation_time_ms or self._info.creation_time * 1000
         return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
 
     @property
     def is_recording(self) -> bool:
+        """Whether somebody records the room."""
         return self._info.active_recording
 
     @property
@@ -356,6 +361,7 @@ class Room(EventEmitter[EventTypes]):
 
         Raises:
             ConnectError: it could not; says what failed.
+            RuntimeError: it was connected on another event loop before, which runs still.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
@@ -442,15 +448,17 @@ class Room(EventEmitter[EventTypes]):
         self._byte_handlers[topic] = handler
 
     def unregister_byte_stream_handler(self, topic: str) -> None:
+        """Streams of the topic that begin from now on are passed over."""
         self._byte_handlers.pop(topic, None)
 
     def register_text_stream_handler(self, topic: str, handler: TextStreamHandler) -> None:
-        """As `register_byte_stream_handler`, for streams of text."""
+        """As `register_byte_stream_handler`, for streams of text; ValueError is raised likewise."""
         if topic in self._text_handlers:
             raise ValueError(f"text stream handler for topic '{topic}' already set")
         self._text_handlers[topic] = handler
 
     def unregister_text_stream_handler(self, topic: str) -> None:
+        """Streams of the topic that begin from now on are passed over."""
         self._text_handlers.pop(topic, None)
 
     # ---- what the connection tells

@@ -51,6 +51,7 @@ class RpcError(Exception):
     def __init__(self, code: int | RpcError.ErrorCode, message: str, data: str | None = None) -> None:
         """
         Args:
+            code: one of `ErrorCode`, or any of the application's own.
             message: at most 256 bytes of UTF-8 are sent.
             data: anything more, for example JSON; at most 15 KiB are sent.
         """
@@ -61,14 +62,17 @@ class RpcError(Exception):
 
     @property
     def code(self) -> int:
+        """What went wrong: one of `ErrorCode`, or of the application."""
         return self._code
 
     @property
     def message(self) -> str:
+        """The same for people."""
         return self._message
 
     @property
     def data(self) -> str | None:
+        """More, as the application has it."""
         return self._data
 
     @classmethod

@@ -54,6 +54,12 @@ class AVSynchronizer:
         video_queue_size_ms: float = 100,
         _max_delay_tolerance_ms: float = 300,
     ) -> None:
+        """
+        Args:
+            video_fps: pictures a second.
+            video_queue_size_ms: how much of pictures may wait for their turn, in milliseconds.
+            _max_delay_tolerance_ms: by how much pictures may be late before their clock is set anew.
+        """
         self._audio_source = audio_source
         self._video_source = video_source
         self._last_video_time = 0.0

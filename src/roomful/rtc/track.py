@@ -51,10 +51,12 @@ class Track:
 
     @property
     def name(self) -> str:
+        """Given by who published it."""
         return self._info.name
 
     @property
     def kind(self) -> TrackKind.ValueType:
+        """Sound or pictures."""
         return self._info.kind
 
     @property
@@ -64,6 +66,7 @@ class Track:
 
     @property
     def muted(self) -> bool:
+        """Whether nothing is sent for now."""
         return self._info.muted
 
     async def get_stats(self) -> list[stats.RtcStats]:
@@ -136,9 +139,11 @@ class _Local(Track):
         self._set_muted(True)
 
     def unmute(self) -> None:
+        """Sends again. Others are told."""
         self._set_muted(False)
 
     async def get_stats(self) -> list[stats.RtcStats]:
+        """Statistics of what is sent, as WebRTC has them; none while it is not published."""
         return self._statistics() if self._statistics is not None else []
 
     def _set_muted(self, muted: bool) -> None:
@@ -158,6 +163,7 @@ class _Remote(Track):
         self._ends: list[weakref.WeakMethod[Callable[[Track], None]]] = []
 
     async def get_stats(self) -> list[stats.RtcStats]:
+        """Statistics of what arrives, as WebRTC has them; none once the track has ended."""
         return self._received.statistics() if self._received is not None else []
 
     def _end(self) -> None:

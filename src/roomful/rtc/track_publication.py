@@ -31,22 +31,27 @@ class TrackPublication:
 
     @property
     def track(self) -> Track | None:
+        """What is published, where it is there."""
         return self._track
 
     @property
     def sid(self) -> str:
+        """The server's name for it: another each time that it is published."""
         return self._info.sid
 
     @property
     def name(self) -> str:
+        """Given by its publisher."""
         return self._info.name
 
     @property
     def kind(self) -> TrackKind.ValueType:
+        """Sound or pictures."""
         return track_kind(self._info.type)
 
     @property
     def source(self) -> TrackSource.ValueType:
+        """A camera, a microphone, a screen, …"""
         return cast(TrackSource.ValueType, self._info.source)
 
     @property
@@ -57,30 +62,37 @@ class TrackPublication:
 
     @property
     def width(self) -> int:
+        """Pixels of the largest encoding; 0 for sound."""
         return self._info.width
 
     @property
     def height(self) -> int:
+        """Pixels of the largest encoding; 0 for sound."""
         return self._info.height
 
     @property
     def mime_type(self) -> str:
+        """Of the codec, for example `video/VP8`."""
         return self._info.mime_type
 
     @property
     def muted(self) -> bool:
+        """Whether its publisher sends nothing for now."""
         return self._info.muted
 
     @property
     def encryption_type(self) -> EncryptionType.ValueType:
+        """How it is encrypted from end to end."""
         return cast(EncryptionType.ValueType, self._info.encryption)
 
     @property
     def audio_features(self) -> list[AudioTrackFeature.ValueType]:
+        """What its publisher says of its sound: stereo, no DTX, …"""
         return [cast(AudioTrackFeature.ValueType, one) for one in self._info.audio_features]
 
     @property
     def frame_metadata_features(self) -> list[FrameMetadataFeature.ValueType]:
+        """What metadata its pictures may carry."""
         return [cast(FrameMetadataFeature.ValueType, one) for one in self._info.packet_trailer_features]
 
 
@@ -94,6 +106,7 @@ class LocalTrackPublication(TrackPublication):
 
     @property
     def track(self) -> LocalTrack | None:
+        """What is published; None once it is unpublished."""
         return cast("LocalTrack | None", self._track)
 
     async def wait_for_subscription(self) -> None:
@@ -124,10 +137,12 @@ class RemoteTrackPublication(TrackPublication):
 
     @property
     def track(self) -> RemoteTrack | None:
+        """What is heard or seen; None while one is not subscribed to it."""
         return cast("RemoteTrack | None", self._track)
 
     @property
     def subscribed(self) -> bool:
+        """Whether the track is there, not only asked for."""
         return self._subscribed
 
     def set_subscribed(self, subscribed: bool) -> None:

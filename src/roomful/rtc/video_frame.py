@@ -59,7 +59,8 @@ class VideoFrame:
         type: VideoBufferType.ValueType,
         data: bytes | bytearray | memoryview,
     ) -> None:
-        """Raises ValueError if `data` has fewer or more bytes than such a picture."""
+        """Raises ValueError if `data` has fewer or more bytes than such a picture, TypeError if it is not of
+        bytes."""
         if isinstance(data, memoryview):
             if not data.contiguous:
                 raise ValueError("memoryview must be contiguous")
@@ -96,7 +97,7 @@ class VideoFrame:
         return memoryview(self._data)
 
     def get_plane(self, plane_nth: int) -> memoryview | None:
-        """One plane, from 0; None beyond the last, and for types without planes."""
+        """Plane number `plane_nth`, from 0; None beyond the last, and for types without planes."""
         sizes = plane_sizes(self._type, self._width, self._height)
         if plane_nth >= len(sizes):
             return None

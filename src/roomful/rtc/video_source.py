@@ -21,7 +21,7 @@ class VideoSource:
 
     def __init__(self, width: int, height: int, *, is_screencast: bool = False) -> None:
         """`is_screencast`: text and other still content; when there is little room the frames become fewer,
-        not smaller."""
+        not smaller. Raises ValueError for a size that is not positive."""
         if width <= 0 or height <= 0:
             raise ValueError("video source dimensions must be positive")
         self._width = width

@@ -80,7 +80,7 @@ class VideoStream:
         capacity: int = 0,
     ) -> VideoStream:
         """The stream of whatever track of that source a participant publishes, one after the other, until the
-        participant leaves."""
+        participant leaves, `capacity` as there."""
         return cls(
             None,  # type: ignore[arg-type]
             loop,
@@ -99,7 +99,7 @@ class VideoStream:
         format: VideoBufferType.ValueType | None = None,
         capacity: int = 0,
     ) -> VideoStream:
-        """The stream of a track."""
+        """The stream of a track, `capacity` as there."""
         return cls(track, loop, capacity, format)
 
     async def aclose(self) -> None:

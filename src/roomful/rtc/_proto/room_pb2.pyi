@@ -204,9 +204,13 @@ class IceServer(Message):
     USERNAME_FIELD_NUMBER: int
     PASSWORD_FIELD_NUMBER: int
     username: str
+    """of a TURN server"""
     password: str
+    """of a TURN server"""
     @property
-    def urls(self) -> RepeatedScalarFieldContainer[str]: ...
+    def urls(self) -> RepeatedScalarFieldContainer[str]:
+        """`stun:`, `turn:` or `turns:`"""
+
     def __init__(
         self,
         *,
@@ -224,7 +228,9 @@ class VideoEncoding(Message):
     MAX_BITRATE_FIELD_NUMBER: int
     MAX_FRAMERATE_FIELD_NUMBER: int
     max_bitrate: int
+    """bit/s"""
     max_framerate: float
+    """frames a second"""
     def __init__(
         self,
         *,
@@ -240,6 +246,7 @@ class AudioEncoding(Message):
 
     MAX_BITRATE_FIELD_NUMBER: int
     max_bitrate: int
+    """bit/s"""
     def __init__(
         self,
         *,
@@ -266,21 +273,37 @@ class TrackPublishOptions(Message):
     VIDEO_ENCODER_FIELD_NUMBER: int
     DEGRADATION_PREFERENCE_FIELD_NUMBER: int
     video_codec: VideoCodec.ValueType
+    """VP8 if not given"""
     dtx: bool
+    """sound: send less while it is silent; yes if not given"""
     red: bool
+    """sound: send each packet twice, against loss; yes if not given"""
     simulcast: bool
+    """pictures: up to three sizes; yes if not given"""
     source: TrackSource.ValueType
+    """what others see it as"""
     stream: str
+    """tracks of one stream are played in step"""
     preconnect_buffer: bool
+    """sound that was recorded before there was a connection comes first"""
     scalability_mode: str
+    """refused"""
     video_encoder: VideoEncoderBackend.ValueType
+    """software; others are refused"""
     degradation_preference: DegradationPreference.ValueType
+    """as servers and connections leave room"""
     @property
-    def video_encoding(self) -> VideoEncoding: ...
+    def video_encoding(self) -> VideoEncoding:
+        """of the largest layer; by its size and source, if not given"""
+
     @property
-    def audio_encoding(self) -> AudioEncoding: ...
+    def audio_encoding(self) -> AudioEncoding:
+        """48,000 bit/s if not given"""
+
     @property
-    def frame_metadata_features(self) -> RepeatedScalarFieldContainer[FrameMetadataFeature.ValueType]: ...
+    def frame_metadata_features(self) -> RepeatedScalarFieldContainer[FrameMetadataFeature.ValueType]:
+        """what metadata of pictures is sent"""
+
     def __init__(
         self,
         *,

@@ -140,9 +140,13 @@ class ParticipantTrackPermission(Message):
     ALLOW_ALL_FIELD_NUMBER: int
     ALLOWED_TRACK_SIDS_FIELD_NUMBER: int
     participant_identity: str
+    """who may subscribe"""
     allow_all: bool
+    """to all tracks"""
     @property
-    def allowed_track_sids(self) -> RepeatedScalarFieldContainer[str]: ...
+    def allowed_track_sids(self) -> RepeatedScalarFieldContainer[str]:
+        """or to these"""
+
     def __init__(
         self,
         *,

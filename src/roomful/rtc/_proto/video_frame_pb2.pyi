@@ -126,8 +126,11 @@ class FrameMetadata(Message):
     FRAME_ID_FIELD_NUMBER: int
     USER_DATA_FIELD_NUMBER: int
     user_timestamp: int
+    """as the application has it; 0 is as none"""
     frame_id: int
+    """as the application has it; 0 is as none"""
     user_data: bytes
+    """up to 232 bytes"""
     def __init__(
         self,
         *,
