@@ -58,7 +58,10 @@ class Projector:
     async def run(self, metadata: Any = None) -> None:
         while True:
             picture = grey(self.brightness, self.source.width, self.source.height)
+            canvas = bytearray(picture.data)
+            picture = rtc.VideoFrame(picture.width, picture.height, picture.type, canvas)
             self.source.capture_frame(picture, metadata=metadata and metadata(self.brightness))
+            canvas[:] = bytes(len(canvas))  # The next one may be drawn at once.
             await asyncio.sleep(1 / 30)
 
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from roomful import rtc
+from roomful.rtc._enums import DegradationPreference
+from roomful.rtc._layers import Encoding
 from roomful.rtc._video_codecs import CLOCK, Decoder, Encoder, VideoUnavailable, check_available
+from roomful.rtc._video_sender import _Layer
 
 CODECS = ["vp8", "vp9", "h264", "av1"]
 WIDTH, HEIGHT = 322, 180
@@ -68,6 +71,33 @@ def test_pictures_of_one_time_are_sent_once() -> None:
     assert encoder.encode(picture(1), 100, key=True) == []
     assert encoder.encode(picture(1), 50, key=False) == []
     assert len(encoder.encode(picture(2), 101, key=False)) == 1
+
+
+def degraded(preference: DegradationPreference) -> tuple[int, float]:
+    """The width of pictures and how many a second there are, where there is room for a fiftieth."""
+    layer = _Layer(Encoding(640, 360, 1_000_000, 30), "vp8", preference)
+    frame = rtc.VideoFrame(640, 360, rtc.VideoBufferType.I420, bytes(640 * 360 * 3 // 2))
+    layer.encode(frame, (640, 360), 0)
+    layer.bitrate = 20_000
+    layer.encode(frame, (640, 360), CLOCK)
+    next_one = next(time for time in range(CLOCK, 3 * CLOCK, CLOCK // 100) if layer.due(time))
+    return layer._size[0], CLOCK / (next_one - CLOCK)
+
+
+@pytest.mark.parametrize(
+    ("preference", "width", "frames"),
+    [
+        (DegradationPreference.MAINTAIN_RESOLUTION, 640, 8),
+        (DegradationPreference.MAINTAIN_FRAMERATE, 320, 33),
+        (DegradationPreference.MAINTAIN_FRAMERATE_AND_RESOLUTION, 640, 33),
+        (DegradationPreference.BALANCED, 320, 10),
+    ],
+)
+def test_for_want_of_room_it_gives_up_what_it_may(
+    preference: DegradationPreference, width: int, frames: int
+) -> None:
+    size, rate = degraded(preference)
+    assert (size, round(rate)) == (width, frames)
 
 
 @pytest.mark.parametrize("codec", CODECS)

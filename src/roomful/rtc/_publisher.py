@@ -17,6 +17,7 @@ from roomful.rtc._publishing import (
     audio_bitrate,
     audio_request,
     codec_of,
+    preference_of,
     video_request,
     wanted,
 )
@@ -295,6 +296,7 @@ class Publisher:
                 codec_of(options),
                 layers,
                 frozenset(options.frame_metadata_features),
+                preference_of(options),
             )
 
         return request, start_video

@@ -7,6 +7,7 @@ from typing import Literal, cast
 from livekit.protocol import models, rtc
 
 from roomful.rtc._enums import (
+    DegradationPreference,
     TrackPublishOptions,
     TrackSource,
     VideoCodec,
@@ -35,6 +36,13 @@ def wanted(
 ) -> bool:
     """An option that is on or off, where the program chose one."""
     return bool(getattr(options, name)) if options.HasField(name) else default
+
+
+def preference_of(options: TrackPublishOptions) -> DegradationPreference | None:
+    """None is the source's own."""
+    if not options.HasField("degradation_preference"):
+        return None
+    return DegradationPreference(options.degradation_preference)
 
 
 def audio_bitrate(options: TrackPublishOptions) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from roomful._core import scale_video
 from roomful.rtc import _frame_metadata
-from roomful.rtc._enums import FrameMetadata, VideoBufferType
+from roomful.rtc._enums import DegradationPreference, FrameMetadata, VideoBufferType
 from roomful.rtc._layers import Encoding
 from roomful.rtc._video_codecs import CLOCK, Encoded, Encoder, check_available
 from roomful.rtc.log import logger
@@ -19,14 +19,24 @@ from roomful.rtc.video_frame import VideoFrame
 _FEWEST_BITS = {"vp8": 0.035, "h264": 0.03, "vp9": 0.025, "av1": 0.02}
 _FEWEST_FRAMES = 8.0
 _SMALLEST_SIDE = 90
+_KEEPING_SIZE = (
+    DegradationPreference.MAINTAIN_RESOLUTION,
+    DegradationPreference.MAINTAIN_FRAMERATE_AND_RESOLUTION,
+)
+_KEEPING_RATE = (
+    DegradationPreference.MAINTAIN_FRAMERATE,
+    DegradationPreference.MAINTAIN_FRAMERATE_AND_RESOLUTION,
+)
 #: A lower size is kept for so many seconds.
 _SIZE_INTERVAL = 5.0
 
 
 class _Layer:
-    def __init__(self, encoding: Encoding, codec: str, *, screen: bool) -> None:
+    def __init__(self, encoding: Encoding, codec: str, preference: DegradationPreference) -> None:
+        most = max(encoding.frames, 1.0)
         self._codec = codec
-        self._screen = screen
+        self._keeps_size = preference in _KEEPING_SIZE
+        self._fewest = most if preference in _KEEPING_RATE else min(_FEWEST_FRAMES, most)
         self._encoding = encoding
         self._encoder: Encoder | None = None
         self._size = (0, 0)
@@ -72,10 +82,10 @@ class _Layer:
 
     def _choose_size(self, frame: VideoFrame, share: float) -> None:
         now = time.monotonic()
-        if self._screen or now - self._resized_at < _SIZE_INTERVAL:
+        if self._keeps_size or now - self._resized_at < _SIZE_INTERVAL:
             return
         pixels = frame.width * frame.height * share * share / 4**self._halvings
-        needed = pixels * _FEWEST_BITS[self._codec] * _FEWEST_FRAMES
+        needed = pixels * _FEWEST_BITS[self._codec] * self._fewest
         short = min(frame.width, frame.height) * share / 2**self._halvings
         if self.bitrate < needed and short >= 2 * _SMALLEST_SIDE:
             self._halvings, self._resized_at = self._halvings + 1, now
@@ -89,7 +99,7 @@ class _Layer:
         if not pixels:
             return most
         affordable = self.bitrate / (pixels * _FEWEST_BITS[self._codec])
-        return min(most, max(affordable, min(_FEWEST_FRAMES, most)))
+        return min(most, max(affordable, self._fewest))
 
 
 class VideoSender:
@@ -101,9 +111,8 @@ class VideoSender:
         number: int,
         codec: str,
         layers: Sequence[Encoding],
-        features: Collection[int] = (),
-        *,
-        screen: bool,
+        features: Collection[int],
+        preference: DegradationPreference,
     ) -> None:
         """Raises VideoUnavailable."""
         check_available()
@@ -111,7 +120,7 @@ class VideoSender:
         self._peer = peer
         self._number = number
         self._codec, self._features = codec, features
-        self._layers = [_Layer(layer, codec, screen=screen) for layer in self.layers]
+        self._layers = [_Layer(layer, codec, preference) for layer in self.layers]
         self._whole = self.layers[-1].width, self.layers[-1].height
         self._state = threading.Condition()
         self._next: tuple[VideoFrame, int, FrameMetadata | None] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from roomful.rtc._enums import FrameMetadata, VideoRotation
+from roomful.rtc._enums import DegradationPreference, FrameMetadata, VideoRotation
 from roomful.rtc._frame_metadata import MOST_USER_DATA
 from roomful.rtc._layers import Encoding
 from roomful.rtc._video_sender import VideoSender
@@ -65,6 +65,9 @@ class VideoSource:
             raise ValueError(f"rotation {name}: turn the picture before it is captured")
         if metadata is not None and len(metadata.user_data) > MOST_USER_DATA:
             raise ValueError(f"user_data of {len(metadata.user_data)} bytes is over {MOST_USER_DATA}")
+        if self._senders and not isinstance(frame._data, bytes):
+            # Whoever captures may draw the next picture into it at once.
+            frame = VideoFrame(frame.width, frame.height, frame.type, bytes(frame.data))
         for sender in list(self._senders.values()):
             sender.capture(frame, timestamp_us, metadata)
 
@@ -85,10 +88,16 @@ class VideoSource:
         codec: str,
         layers: Sequence[Encoding],
         features: Collection[int] = (),
+        preference: DegradationPreference | None = None,
     ) -> None:
-        """`features` are those of metadata that frames carry."""
+        """`features` are those of metadata that frames carry, `preference` is what stays for want of room."""
         if not self._closed:
-            sender = VideoSender(peer, number, codec, layers, features, screen=self._is_screencast)
+            if preference is None:
+                still = self._is_screencast
+                preference = (
+                    DegradationPreference.MAINTAIN_RESOLUTION if still else DegradationPreference.BALANCED
+                )
+            sender = VideoSender(peer, number, codec, layers, features, preference)
             peer.publish_video(
                 number,
                 cid=cid,

@@ -291,7 +291,7 @@ class TrackPublishOptions(Message):
     video_encoder: VideoEncoderBackend.ValueType
     """software; others are refused"""
     degradation_preference: DegradationPreference.ValueType
-    """as servers and connections leave room"""
+    """what stays where there is too little room"""
     @property
     def video_encoding(self) -> VideoEncoding:
         """of the largest layer; by its size and source, if not given"""
