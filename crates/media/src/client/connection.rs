@@ -21,7 +21,7 @@ use crate::sdp::{CongestionFeedback, DtlsRole, LocalTransport, Negotiator, Negot
 use crate::track::clock::WallClock;
 use crate::track::receiver::Receiver;
 use crate::transport::{
-    ChannelId, IceCredentials, IceRole, Identity, Limits, LocalCandidate, Transport,
+    ChannelId, FiveTuple, IceCredentials, IceRole, Identity, Limits, LocalCandidate, Transport,
     TransportConfig, TransportEvent, TransportState,
 };
 
@@ -150,16 +150,22 @@ impl Connection {
 
     pub(super) fn deadline(&mut self, now: Instant) -> Option<Instant> {
         let sinks = self.received.values().filter_map(Received::deadline).min();
+        let leads_somewhere = self.destination().is_some();
         [
             self.transport.poll_timeout(),
-            self.queue.deadline(now),
-            self.receiver.deadline(now),
+            self.queue.deadline(now).filter(|_| leads_somewhere),
+            self.receiver.deadline(now).filter(|_| leads_somewhere),
             sinks,
             self.paths.deadline(),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Where media goes, if anywhere.
+    fn destination(&self) -> Option<FiveTuple> {
+        self.transport.destination().filter(|_| self.connected)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -174,7 +180,7 @@ impl Connection {
     /// Hands out what is to be sent.
     pub(super) fn drain(&mut self, now: Instant, mut send: impl FnMut(Outgoing<'_>)) {
         self.settle_paths(now);
-        if let Some(tuple) = self.transport.destination().filter(|_| self.connected) {
+        if let Some(tuple) = self.destination() {
             self.outbox.write_media(
                 now,
                 tuple,
@@ -183,6 +189,9 @@ impl Connection {
                 &mut self.queue,
                 &self.reports,
             );
+        } else {
+            // It would be old when there is a path.
+            self.queue.clear();
         }
         self.reports.clear();
         while let Some(transmit) = self.transport.poll_transmit(now) {

@@ -87,7 +87,7 @@ impl Client {
         let identity = Arc::clone(&self.identity);
         if let Some(connection) = self.connection(target) {
             connection.transport.restart_ice(now, credentials);
-            connection.forget_candidates();
+            connection.restart_paths();
             connection.described = false;
             let local = connection.local(&identity);
             connection.negotiator.set_local(local);
@@ -192,7 +192,8 @@ impl Client {
             connection.begin_paths(now);
         }
         let early = std::mem::take(&mut connection.early_candidates);
-        for candidate in remote.candidates.iter().chain(&early) {
+        let early = early.iter().filter(|it| is_of(it, &remote.ice.ufrag));
+        for candidate in remote.candidates.iter().chain(early) {
             connection.add_candidate(now, candidate);
         }
         Ok(())
@@ -250,4 +251,10 @@ impl Client {
             id,
         });
     }
+}
+
+/// Whether a candidate's line names that username fragment, or none (RFC 8839 §5.1).
+fn is_of(line: &str, ufrag: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    words.find(|word| *word == "ufrag").is_none() || words.next() == Some(ufrag)
 }

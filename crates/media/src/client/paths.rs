@@ -4,6 +4,7 @@
 //! the client opens the streams: [`Client::poll_request`].
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -35,12 +36,21 @@ pub enum TurnTransport {
 }
 
 /// A TURN server, by an address.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TurnServer {
     pub address: SocketAddr,
     pub transport: TurnTransport,
     pub username: String,
     pub password: String,
+}
+
+impl fmt::Debug for TurnServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address, transport, ..
+        } = self;
+        write!(formatter, "TurnServer({address}, {transport:?})")
+    }
 }
 
 /// A stream of a connection, by a number of its own.
@@ -84,10 +94,10 @@ enum Link {
         local: Option<SocketAddr>,
         frames: Unframer,
     },
-    /// The TURN server with that number.
-    Turn(usize),
+    Turn(TurnServer),
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Leg {
     /// By datagrams of the connection's own sockets.
     Datagrams(SocketAddr),
@@ -96,16 +106,27 @@ enum Leg {
 
 struct RelayPath {
     relay: Relay,
+    server: TurnServer,
     leg: Leg,
-    /// The transport knows of it.
-    used: bool,
+    /// What the transport knows it by.
+    used: Option<SocketAddr>,
+    /// It was opened before the last ICE restart.
+    old: bool,
+}
+
+struct Opened {
+    link: Link,
+    /// As of a relay.
+    old: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Paths {
-    links: BTreeMap<LinkId, Link>,
+    links: BTreeMap<LinkId, Opened>,
     next_link: u32,
     relays: Vec<RelayPath>,
+    /// What relays that are given up say.
+    goodbyes: Vec<(Leg, Vec<u8>)>,
     /// The server's candidates, as their lines have them.
     candidates: Vec<String>,
     /// Those that the transport has.
@@ -132,7 +153,22 @@ impl Paths {
             }
             Link::Turn(_) => false,
         };
-        links.find(|(_, link)| is(link)).map(|(id, _)| *id)
+        links.find(|(_, it)| is(&it.link)).map(|(id, _)| *id)
+    }
+
+    /// A stream is over, and the relay that it led to; what the transport is to forget.
+    fn remove_link(&mut self, link: LinkId) -> Option<OutgoingCandidate> {
+        let end = match self.links.remove(&link)?.link {
+            Link::Ice { local, .. } => local.map(OutgoingCandidate::ActiveTcp),
+            Link::Turn(_) => None,
+        };
+        let relay = self
+            .relays
+            .iter()
+            .position(|it| it.leg == Leg::Stream(link));
+        let relay = relay.map(|at| self.relays.swap_remove(at));
+        let relayed = relay.and_then(|it| it.used);
+        end.or(relayed.map(OutgoingCandidate::Relayed))
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -172,6 +208,9 @@ impl Paths {
 
     /// What relays have to say to their servers.
     pub(super) fn flush(&mut self, send: &mut impl FnMut(Outgoing<'_>)) {
+        for (leg, packet) in self.goodbyes.drain(..) {
+            leg.send(&packet, send);
+        }
         for RelayPath { relay, leg, .. } in &mut self.relays {
             while let Some(packet) = relay.poll_transmit() {
                 leg.send(&packet, send);
@@ -259,7 +298,7 @@ impl Connection {
 
     /// Checks begin, at first or after an ICE restart: other ways wait for their turn.
     pub(super) fn begin_paths(&mut self, now: Instant) {
-        let wait = if self.relay_only {
+        let wait = if self.relay_only && self.paths.relays.is_empty() {
             Duration::ZERO
         } else {
             HEAD_START
@@ -267,34 +306,103 @@ impl Connection {
         self.paths.widen_at = Some(now + wait);
     }
 
-    /// What the server said of itself is void.
-    pub(super) fn forget_candidates(&mut self) {
-        self.paths.candidates.clear();
-        self.paths.given.clear();
+    /// What the server said of itself is void, and the ways that are open have to prove themselves.
+    pub(super) fn restart_paths(&mut self) {
+        self.early_candidates.clear();
+        let paths = &mut self.paths;
+        paths.candidates.clear();
+        paths.given.clear();
+        paths.widened = false;
+        paths.widen_at = None;
+        paths.relays.iter_mut().for_each(|it| it.old = true);
+        paths.links.values_mut().for_each(|it| it.old = true);
     }
 
     fn widen(&mut self, now: Instant, servers: &[TurnServer], seed: u64) {
         self.paths.widen_at = None;
-        if self.paths.widened || self.connected && self.transport.destination().is_some() {
+        if self.paths.widened || self.transport.has_path() {
             return;
         }
         self.paths.widened = true;
-        for (number, server) in servers.iter().enumerate() {
+        self.retire(now);
+        for (number, server) in (0..).zip(servers) {
+            let known = |it: &RelayPath| it.server == *server;
+            let asked = |it: &Opened| matches!(&it.link, Link::Turn(of) if of == server);
+            if self.paths.relays.iter().any(known) || self.paths.links.values().any(asked) {
+                continue;
+            }
             if server.transport == TurnTransport::Udp {
                 let leg = Leg::Datagrams(server.address);
-                self.open_relay(now, server, leg, seed.wrapping_add(number as u64));
+                self.open_relay(now, server, leg, seed.wrapping_add(number));
             } else {
                 let tls = match &server.transport {
                     TurnTransport::Tls(name) => Some(name.clone()),
                     _ => None,
                 };
-                self.request(server.address, tls, Link::Turn(number));
+                self.request(server.address, tls, Link::Turn(server.clone()));
             }
         }
         if !self.relay_only {
             for line in self.paths.candidates.clone() {
                 self.connect_passive(line);
             }
+        }
+    }
+
+    /// Gives up ways that were opened before the last restart and lead nowhere since. One by which something
+    /// comes still is kept until there is another.
+    fn retire(&mut self, now: Instant) {
+        let heard = self
+            .transport
+            .last_authenticated()
+            .is_some_and(|at| now.saturating_duration_since(at) < HEAD_START);
+        let carrying = self.transport.destination().filter(|_| heard);
+        let paths = &mut self.paths;
+        let gone = paths.relays.extract_if(.., |it| {
+            it.old && carrying.is_none_or(|tuple| it.used != Some(tuple.local))
+        });
+        for path in gone {
+            if let Some(relayed) = path.used {
+                let candidate = OutgoingCandidate::Relayed(relayed);
+                self.transport.remove_outgoing_candidate(now, candidate);
+            }
+            let goodbye = path.relay.close().map(|packet| (path.leg, packet));
+            paths.goodbyes.extend(goodbye);
+        }
+        let ways = paths.links.iter().filter(|(id, it)| {
+            let carries = match &it.link {
+                Link::Ice { local, .. } => carrying.is_some_and(|of| *local == Some(of.local)),
+                Link::Turn(_) => paths.relays.iter().any(|of| of.leg == Leg::Stream(**id)),
+            };
+            it.old && !carries
+        });
+        let ways: Vec<LinkId> = ways.map(|(id, _)| *id).collect();
+        for link in ways {
+            self.close_link(now, link);
+        }
+    }
+
+    fn close_link(&mut self, now: Instant, link: LinkId) {
+        self.forget_link(now, link);
+        let target = self.target;
+        self.paths
+            .requests
+            .push_back(Request::Close { target, link });
+    }
+
+    fn forget_link(&mut self, now: Instant, link: LinkId) {
+        if let Some(candidate) = self.paths.remove_link(link) {
+            self.forget_way(now, candidate);
+        }
+    }
+
+    /// A way is closed. If it was the path, all ways are tried once more.
+    fn forget_way(&mut self, now: Instant, candidate: OutgoingCandidate) {
+        let had_path = self.transport.has_path();
+        self.transport.remove_outgoing_candidate(now, candidate);
+        if had_path && !self.transport.has_path() {
+            self.paths.widened = false;
+            self.paths.widen_at = Some(now + HEAD_START);
         }
     }
 
@@ -312,8 +420,10 @@ impl Connection {
         }
         self.paths.relays.push(RelayPath {
             relay,
+            server: server.clone(),
             leg,
-            used: false,
+            used: None,
+            old: false,
         });
     }
 
@@ -322,7 +432,7 @@ impl Connection {
             return;
         };
         let same =
-            |link: &Link| matches!(link, Link::Ice { remote: known, .. } if *known == remote);
+            |it: &Opened| matches!(&it.link, Link::Ice { remote: known, .. } if *known == remote);
         if !self.paths.links.values().any(same) {
             let link = Link::Ice {
                 remote,
@@ -340,7 +450,7 @@ impl Connection {
         }
         let id = LinkId(self.paths.next_link);
         self.paths.next_link += 1;
-        self.paths.links.insert(id, link);
+        self.paths.links.insert(id, Opened { link, old: false });
         self.paths.requests.push_back(Request::Connect {
             target: self.target,
             link: id,
@@ -355,10 +465,10 @@ impl Connection {
         for path in &mut self.paths.relays {
             let bound = path.relay.advance(now);
             if !bound.is_empty()
-                && !path.used
+                && path.used.is_none()
                 && let Some(relayed) = path.relay.relayed()
             {
-                path.used = true;
+                path.used = Some(relayed);
                 let candidate = OutgoingCandidate::Relayed(relayed);
                 self.transport.add_outgoing_candidate(now, candidate);
             }
@@ -367,13 +477,38 @@ impl Connection {
         for line in reached {
             self.give(now, &line);
         }
-        self.paths.relays.retain(|path| match path.relay.failure() {
-            Some(failure) => {
+        let failed = self.paths.relays.extract_if(.., |path| {
+            let failure = path.relay.failure();
+            if let Some(failure) = failure {
                 log::info!("a TURN server is of no use: {failure}");
-                false
             }
-            None => true,
+            failure.is_some()
         });
+        for path in failed.collect::<Vec<_>>() {
+            if let Some(relayed) = path.used {
+                self.forget_way(now, OutgoingCandidate::Relayed(relayed));
+            }
+            if let Leg::Stream(link) = path.leg {
+                self.close_link(now, link);
+            }
+        }
+    }
+
+    fn set_relay_only(&mut self, now: Instant, relay_only: bool) {
+        self.relay_only = relay_only;
+        self.transport.set_relay_only(now, relay_only);
+        if relay_only {
+            let direct = self.paths.links.iter();
+            let direct = direct.filter(|(_, it)| matches!(it.link, Link::Ice { .. }));
+            for link in direct.map(|(id, _)| *id).collect::<Vec<_>>() {
+                self.close_link(now, link);
+            }
+        }
+        // Other ways than before are open now.
+        if self.described && !self.transport.has_path() {
+            self.paths.widened = false;
+            self.paths.widen_at = Some(now);
+        }
     }
 
     /// Says goodbye to the relays.
@@ -400,8 +535,11 @@ impl Client {
     pub fn set_turn_servers(&mut self, now: Instant, servers: Vec<TurnServer>, relay_only: bool) {
         self.turn = servers;
         for connection in &mut self.connections {
-            connection.relay_only = relay_only;
-            connection.transport.set_relay_only(relay_only);
+            if connection.relay_only != relay_only {
+                connection.set_relay_only(now, relay_only);
+                let local = connection.local(&self.identity);
+                connection.negotiator.set_local(local);
+            }
             // They came late.
             if std::mem::take(&mut connection.paths.widened) {
                 connection.paths.widen_at = Some(now);
@@ -431,11 +569,10 @@ impl Client {
     /// A stream is open, and `local` our end of it.
     pub fn link_open(&mut self, now: Instant, target: Target, link: LinkId, local: SocketAddr) {
         let seed = self.random.u64();
-        let turn = &self.turn;
         let Some(connection) = self.connections.get_mut(super::index(target)) else {
             return;
         };
-        match connection.paths.links.get_mut(&link) {
+        match connection.paths.links.get_mut(&link).map(|it| &mut it.link) {
             Some(Link::Ice {
                 local: end, line, ..
             }) => {
@@ -445,10 +582,9 @@ impl Client {
                 connection.transport.add_outgoing_candidate(now, candidate);
                 connection.give(now, &line);
             }
-            Some(Link::Turn(number)) => {
-                if let Some(server) = turn.get(*number).cloned() {
-                    connection.open_relay(now, &server, Leg::Stream(link), seed);
-                }
+            Some(Link::Turn(server)) => {
+                let server = server.clone();
+                connection.open_relay(now, &server, Leg::Stream(link), seed);
             }
             None => {}
         }
@@ -463,7 +599,7 @@ impl Client {
         let Connection {
             paths, transport, ..
         } = connection;
-        let whole = match paths.links.get_mut(&link) {
+        let whole = match paths.links.get_mut(&link).map(|it| &mut it.link) {
             Some(Link::Ice {
                 remote,
                 local: Some(local),
@@ -500,23 +636,15 @@ impl Client {
         for (received, packet) in media {
             self.take_received(now, target, received, &packet);
         }
-        if !whole {
-            self.link_closed(target, link);
-            if let Some(connection) = self.connection(target) {
-                let close = Request::Close { target, link };
-                connection.paths.requests.push_back(close);
-            }
+        if !whole && let Some(connection) = self.connection(target) {
+            connection.close_link(now, link);
         }
     }
 
     /// A stream could not be opened, or has ended.
-    pub fn link_closed(&mut self, target: Target, link: LinkId) {
+    pub fn link_closed(&mut self, now: Instant, target: Target, link: LinkId) {
         if let Some(connection) = self.connection(target) {
-            connection.paths.links.remove(&link);
-            connection
-                .paths
-                .relays
-                .retain(|it| !matches!(it.leg, Leg::Stream(known) if known == link));
+            connection.forget_link(now, link);
         }
     }
 

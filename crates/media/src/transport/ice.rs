@@ -227,7 +227,7 @@ impl Ice {
         let Some(host) = candidate::local(&candidate, self.candidates.len()) else {
             return false;
         };
-        if self.agent.add_local_candidate(host).is_none() {
+        if !self.relay_only && self.agent.add_local_candidate(host).is_none() {
             return false;
         }
         self.candidates.push(candidate);
@@ -236,10 +236,7 @@ impl Ice {
 
     /// Another way out; `false` when it is unusable.
     pub(super) fn add_outgoing(&mut self, candidate: OutgoingCandidate) -> bool {
-        let (protocol, address) = match candidate {
-            OutgoingCandidate::Relayed(address) => (Protocol::Udp, address),
-            OutgoingCandidate::ActiveTcp(address) => (Protocol::Tcp, address),
-        };
+        let (protocol, address) = endpoint(candidate);
         let usable = candidate::outgoing(candidate, self.candidates.len())
             .and_then(|outgoing| self.agent.add_local_candidate(outgoing));
         if usable.is_none() {
@@ -257,8 +254,53 @@ impl Ice {
         true
     }
 
-    pub(super) fn set_relay_only(&mut self, relay_only: bool) {
+    /// A way out that is no more.
+    pub(super) fn remove_outgoing(&mut self, now: Instant, candidate: OutgoingCandidate) {
+        let (protocol, address) = endpoint(candidate);
+        if let Some(outgoing) = candidate::outgoing(candidate, 0) {
+            self.agent.invalidate_candidate(&outgoing);
+        }
+        self.candidates
+            .retain(|it| (it.protocol, it.address) != (protocol, address));
+        self.relays.retain(|it| *it != address);
+        self.leave(now, |it| (it.protocol, it.local) == (protocol, address));
+    }
+
+    pub(super) fn set_relay_only(&mut self, now: Instant, relay_only: bool) {
         self.relay_only = relay_only;
+        for (index, own) in self.candidates.iter().enumerate() {
+            if self.relays.contains(&own.address) {
+                continue;
+            }
+            let Some(own) = candidate::local(own, index) else {
+                continue;
+            };
+            if relay_only {
+                self.agent.invalidate_candidate(&own);
+            } else {
+                self.agent.add_local_candidate(own);
+            }
+        }
+        if relay_only {
+            let relays = self.relays.clone();
+            self.leave(now, |it| !relays.contains(&it.local));
+        }
+    }
+
+    /// Forgets 5-tuples. Without the selected one it is as after a restart: a path is looked for.
+    fn leave(&mut self, now: Instant, gone: impl Fn(&FiveTuple) -> bool) {
+        for known in self.tuples.extract_if(.., |known| gone(&known.tuple)) {
+            self.events.push_back(IceEvent::TupleRemoved(known.tuple));
+        }
+        if self.selected.is_some_and(|tuple| gone(&tuple)) {
+            self.selected = None;
+            self.nominated = false;
+            self.started = self.started.map(|_| now);
+        }
+    }
+
+    pub(super) fn has_path(&self) -> bool {
+        self.nominated && !self.failed
     }
 
     /// Whether a way of ours may be used.
@@ -724,6 +766,13 @@ fn protocol(protocol: is::Protocol) -> Option<Protocol> {
         is::Protocol::Udp => Some(Protocol::Udp),
         is::Protocol::Tcp => Some(Protocol::Tcp),
         _ => None,
+    }
+}
+
+fn endpoint(candidate: OutgoingCandidate) -> (Protocol, SocketAddr) {
+    match candidate {
+        OutgoingCandidate::Relayed(address) => (Protocol::Udp, address),
+        OutgoingCandidate::ActiveTcp(address) => (Protocol::Tcp, address),
     }
 }
 

@@ -137,9 +137,16 @@ impl Transport {
         self.ice.holds(now, tuple)
     }
 
-    /// From now on only relayed candidates of our own are used, or all again.
-    pub fn set_relay_only(&mut self, relay_only: bool) {
-        self.ice.set_relay_only(relay_only);
+    /// From now on only relayed candidates of our own are used, or all again. A path of another kind is left at
+    /// once.
+    pub fn set_relay_only(&mut self, now: Instant, relay_only: bool) {
+        self.ice.set_relay_only(now, relay_only);
+        self.advance(now);
+    }
+
+    /// Whether a path was agreed on since the last (re)start, and has not failed.
+    pub fn has_path(&self) -> bool {
+        self.ice.has_path()
     }
 
     /// How the selected path goes, or the last one that was: `None` before there was any.
@@ -160,6 +167,12 @@ impl Transport {
         let added = self.ice.add_outgoing(candidate);
         self.advance(now);
         added
+    }
+
+    /// A way out that is closed. Where it was in use, another is looked for.
+    pub fn remove_outgoing_candidate(&mut self, now: Instant, candidate: OutgoingCandidate) {
+        self.ice.remove_outgoing(now, candidate);
+        self.advance(now);
     }
 
     /// Whether the peer restarted ICE: then [`Self::restart_ice`] before [`Self::set_remote`].

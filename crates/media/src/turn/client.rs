@@ -23,6 +23,9 @@ const MAX_CHALLENGES: u8 = 3;
 const BIND_AGAIN: Duration = Duration::from_secs(240);
 /// How long before its end an allocation is refreshed.
 const REFRESH_BEFORE: Duration = Duration::from_secs(60);
+/// However short an allocation lives, it is refreshed no sooner: servers are to grant ten minutes
+/// (RFC 8656 §3.2).
+const REFRESH_SOONEST: Duration = Duration::from_secs(10);
 const MAX_PEERS: usize = 64;
 
 /// Why a client is not relayed, or not to a peer.
@@ -408,7 +411,7 @@ impl Client {
 
     fn granted(&mut self, now: Instant, question: Question, message: &Message<'_>) -> Option<()> {
         let lifetime = Duration::from_secs(message.u32(attribute::LIFETIME)?.into());
-        let refresh_at = now + lifetime.saturating_sub(REFRESH_BEFORE).max(lifetime / 2);
+        let refresh_at = now + refresh_after(lifetime);
         if question == Question::Refresh {
             self.allocation.as_mut()?.refresh_at = refresh_at;
         } else {
@@ -436,6 +439,24 @@ impl Client {
     }
 }
 
+fn refresh_after(lifetime: Duration) -> Duration {
+    let early = lifetime.saturating_sub(REFRESH_BEFORE).max(lifetime / 2);
+    early.max(REFRESH_SOONEST)
+}
+
 fn number(index: usize) -> u16 {
     channel::NUMBERS.start() + index as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_is_refreshed_in_time_but_never_all_the_time() {
+        for (lifetime, after) in [(600, 540), (100, 50), (30, 15), (1, 10), (0, 10)] {
+            let after = Duration::from_secs(after);
+            assert_eq!(refresh_after(Duration::from_secs(lifetime)), after);
+        }
+    }
 }

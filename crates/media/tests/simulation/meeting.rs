@@ -20,9 +20,11 @@ use roomful_media::data::Channel;
 use roomful_media::sdp::Codec;
 use roomful_media::track::MediaPacket;
 use roomful_media::transport::{FiveTuple, Identity, LocalCandidate, Protocol};
+use roomful_media::turn::is_relayed;
 
 use crate::link::{Link, LinkConfig};
 use crate::peer::Datagram;
+use crate::relay::Relay;
 use crate::server::Server;
 use crate::world::ROOM;
 
@@ -114,6 +116,8 @@ pub struct Guest {
     cameras: Vec<Camera>,
     /// Its cameras heed what they are told to use.
     pub obedient: bool,
+    /// Only the relay can be reached.
+    pub walled: bool,
 }
 
 type Seen = Arc<Mutex<Vec<ReceivedFrame>>>;
@@ -223,6 +227,7 @@ enum Cargo {
 pub struct Meeting {
     pub now: Instant,
     server: Server,
+    pub relay: Relay,
     pub guests: Vec<Guest>,
     under_way: std::collections::BinaryHeap<Reverse<(Instant, u64, usize)>>,
     cargo: BTreeMap<usize, Cargo>,
@@ -249,6 +254,7 @@ impl Meeting {
         Self {
             now,
             server,
+            relay: Relay::new(now),
             guests: Vec::new(),
             under_way: std::collections::BinaryHeap::new(),
             cargo: BTreeMap::new(),
@@ -316,6 +322,7 @@ impl Meeting {
             seen: BTreeMap::new(),
             cameras: Vec::new(),
             obedient: false,
+            walled: false,
         };
         let targets: Vec<Target> = guest.client.targets().collect();
         for target in targets {
@@ -503,7 +510,7 @@ impl Meeting {
             && let Some(Reverse((_, _, key))) = self.under_way.pop()
         {
             match self.cargo.remove(&key) {
-                Some(Cargo::ToServer(datagram)) => self.server.handle_datagram(now, datagram),
+                Some(Cargo::ToServer(datagram)) => self.reach(datagram),
                 Some(Cargo::ToGuest(guest, target, mut datagram)) => {
                     let tuple = FiveTuple {
                         protocol: Protocol::Udp,
@@ -545,16 +552,12 @@ impl Meeting {
                 quiet &= !self.settle_guest(index);
             }
             while let Some(datagram) = self.server.poll_transmit() {
-                let targets = [Target::Publisher, Target::Subscriber];
-                let to = self.guests.iter().enumerate().find_map(|(index, guest)| {
-                    let is = |target: &Target| guest.address(*target) == datagram.destination;
-                    Some((index, targets.into_iter().find(is)?))
-                });
-                if let Some((index, target)) = to {
-                    let size = datagram.contents.len();
-                    for at in self.guests[index].down.send(self.now, size) {
-                        self.push(at, Cargo::ToGuest(index, target, datagram.clone()));
-                    }
+                let wrapped = match is_relayed(datagram.destination) {
+                    true => self.relay.wrap(self.now, &datagram),
+                    false => Some(datagram),
+                };
+                if let Some(datagram) = wrapped {
+                    self.send_down(&datagram);
                 }
             }
             while let Some(event) = self.server.poll_event() {
@@ -568,22 +571,60 @@ impl Meeting {
         }
     }
 
+    /// A datagram has come to the server, or to the relay.
+    fn reach(&mut self, datagram: Datagram) {
+        let now = self.now;
+        if datagram.destination != Relay::address() {
+            return self.server.handle_datagram(now, datagram);
+        }
+        for datagram in self.relay.handle(now, &datagram) {
+            if datagram.destination == Server::address() {
+                self.server.handle_datagram(now, datagram);
+            } else {
+                self.send_down(&datagram);
+            }
+        }
+    }
+
+    fn send_down(&mut self, datagram: &Datagram) {
+        let targets = [Target::Publisher, Target::Subscriber];
+        let to = self.guests.iter().enumerate().find_map(|(index, guest)| {
+            let is = |target: &Target| guest.address(*target) == datagram.destination;
+            Some((index, targets.into_iter().find(is)?))
+        });
+        let Some((index, target)) = to else { return };
+        if self.guests[index].walled && datagram.source != Relay::address() {
+            return;
+        }
+        let size = datagram.contents.len();
+        for at in self.guests[index].down.send(self.now, size) {
+            self.push(at, Cargo::ToGuest(index, target, datagram.clone()));
+        }
+    }
+
     fn settle_guest(&mut self, index: usize) -> bool {
         let now = self.now;
         let guest = &mut self.guests[index];
         let mut datagrams = Vec::new();
-        guest.client.drain(now, |_, outgoing| {
+        let addresses = [Target::Publisher, Target::Subscriber].map(|it| guest.address(it));
+        guest.client.drain(now, |target, outgoing| {
             let Outgoing::Datagrams(batch) = outgoing else {
                 return;
             };
+            let own = addresses[usize::from(target == Target::Subscriber)];
+            let named = batch.tuple.local;
+            let source = if named.port() == 0 { own } else { named };
             for contents in batch.contents.chunks(batch.segment.max(1)) {
                 datagrams.push(Datagram {
-                    source: batch.tuple.local,
+                    source,
                     destination: batch.tuple.remote,
                     contents: contents.to_vec(),
                 });
             }
         });
+        if guest.walled {
+            datagrams.retain(|it| it.destination == Relay::address());
+        }
         for datagram in datagrams {
             for at in self.guests[index].up.send(now, datagram.contents.len()) {
                 self.push(at, Cargo::ToServer(datagram.clone()));

@@ -78,7 +78,7 @@ impl Visitor {
     }
 
     /// Opens and closes streams, as the client wants.
-    fn follow_requests(&mut self, registry: &Registry, id: u64) {
+    fn follow_requests(&mut self, now: Instant, registry: &Registry, id: u64) {
         while let Some(request) = self.client.poll_request() {
             match request {
                 Request::Connect {
@@ -98,9 +98,9 @@ impl Visitor {
                         Some(Ok((index, line))) => drop(self.lines.insert(index, line)),
                         Some(Err(error)) => {
                             log::debug!("no stream to {remote}: {error}");
-                            self.client.link_closed(target, link);
+                            self.client.link_closed(now, target, link);
                         }
-                        None => self.client.link_closed(target, link),
+                        None => self.client.link_closed(now, target, link),
                     }
                 }
                 Request::Close { target, link } => self
@@ -128,7 +128,7 @@ impl Visitor {
                     }
                     Progress::Nothing => {}
                     Progress::Ended => {
-                        client.link_closed(target, link);
+                        client.link_closed(now, target, link);
                         return false;
                     }
                 }
@@ -263,7 +263,7 @@ impl Turns {
             let turn = || {
                 visitor.turn(now, buffers);
                 if visitor.touched {
-                    visitor.follow_requests(registry, *id);
+                    visitor.follow_requests(now, registry, *id);
                     visitor.settle(now, notifier);
                 }
             };

@@ -1,0 +1,163 @@
+//! Ways of our own clients to the server: relays, when they are tried, and what becomes of them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use roomful_media::api::{ConnectionState, SdpKind, Target};
+use roomful_media::client::{Client, ClientEvent, Request, TurnServer, TurnTransport};
+use roomful_media::transport::Way;
+
+use crate::link::LinkConfig;
+use crate::meeting::Meeting;
+use crate::relay::SOON;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn way(meeting: &Meeting, guest: usize) -> Option<(ConnectionState, Option<Way>)> {
+    let told = |event: &ClientEvent| match event {
+        ClientEvent::Connection {
+            target: Target::Publisher,
+            state,
+            way,
+            ..
+        } => Some((*state, *way)),
+        _ => None,
+    };
+    meeting.guests[guest].events.iter().rev().find_map(told)
+}
+
+fn use_relay(meeting: &mut Meeting, guest: usize, only: bool) {
+    let servers = vec![meeting.relay.told()];
+    meeting.act(guest, |client, now| {
+        client.set_turn_servers(now, servers, only);
+    });
+}
+
+fn restart(meeting: &mut Meeting, guest: usize) {
+    meeting.act(guest, |client, now| {
+        client.restart_ice(now, Target::Publisher)
+    });
+}
+
+const RELAYED: Option<(ConnectionState, Option<Way>)> =
+    Some((ConnectionState::Connected, Some(Way::Relay)));
+
+#[test]
+fn a_restart_finds_the_way_through_a_relay_when_the_old_one_is_gone() {
+    let mut meeting = Meeting::new(11);
+    let alice = meeting.join(true, LinkConfig::default());
+    let bob = meeting.join(true, LinkConfig::default());
+    use_relay(&mut meeting, alice, false);
+    let microphone = meeting.publish(alice, false);
+    meeting.run_for(2 * SECOND);
+    assert_eq!(meeting.relay.allocations(), 0);
+    meeting.guests[alice].walled = true;
+    meeting.run_for(2 * SECOND);
+    let before = meeting.guests[bob].heard(microphone).len();
+    restart(&mut meeting, alice);
+    let heard = |meeting: &Meeting| meeting.guests[bob].heard(microphone).len() > before + 10;
+    assert!(meeting.run_until(SOON, heard));
+    // Coming back again and again keeps one relay.
+    for _ in 0..6 {
+        restart(&mut meeting, alice);
+        meeting.run_for(2 * SECOND);
+        assert_eq!(meeting.relay.allocations(), 1);
+    }
+    let before = meeting.guests[bob].heard(microphone).len();
+    meeting.cut(alice, true);
+    meeting.run_for(4 * SECOND);
+    meeting.cut(alice, false);
+    restart(&mut meeting, alice);
+    let heard = |meeting: &Meeting| meeting.guests[bob].heard(microphone).len() > before + 10;
+    assert!(meeting.run_until(SOON, heard));
+    assert_eq!(meeting.relay.allocations(), 1);
+}
+
+#[test]
+fn relays_alone_are_used_as_soon_as_that_is_said() {
+    let mut meeting = Meeting::new(12);
+    let alice = meeting.join(true, LinkConfig::default());
+    let bob = meeting.join(true, LinkConfig::default());
+    let microphone = meeting.publish(alice, false);
+    meeting.run_for(2 * SECOND);
+    assert_eq!(
+        way(&meeting, alice),
+        Some((ConnectionState::Connected, Some(Way::Udp)))
+    );
+    use_relay(&mut meeting, alice, true);
+    let before = meeting.guests[bob].heard(microphone).len();
+    meeting.run_for(SECOND / 20);
+    assert!(meeting.guests[bob].heard(microphone).len() < before + 4);
+    assert!(meeting.run_until(SOON, |meeting| way(meeting, alice) == RELAYED));
+    let before = meeting.guests[bob].heard(microphone).len();
+    meeting.run_for(SECOND);
+    assert!(meeting.guests[bob].heard(microphone).len() > before + 40);
+    restart(&mut meeting, alice);
+    let events = meeting.guests[alice].events.iter().rev();
+    let offer = |event: &ClientEvent| match event {
+        ClientEvent::Description { kind, sdp, .. } if *kind == SdpKind::Offer => Some(sdp.clone()),
+        _ => None,
+    };
+    let offer = events.clone().find_map(offer).expect("an offer");
+    assert!(!offer.contains("a=candidate"));
+    meeting.run_for(2 * SECOND);
+    assert_eq!(way(&meeting, alice), RELAYED);
+    // And the others again.
+    meeting.act(alice, |client, now| {
+        client.set_turn_servers(now, Vec::new(), false)
+    });
+    meeting.guests[alice].walled = false;
+    restart(&mut meeting, alice);
+    meeting.run_for(3 * SECOND);
+    let before = meeting.guests[bob].heard(microphone).len();
+    meeting.run_for(SECOND);
+    assert!(meeting.guests[bob].heard(microphone).len() > before + 40);
+}
+
+fn requests(client: &mut Client) -> Vec<Request> {
+    std::iter::from_fn(|| client.poll_request()).collect()
+}
+
+#[test]
+fn a_restart_tries_streams_too_and_closes_those_of_the_one_before() {
+    let mut meeting = Meeting::new(13);
+    let alice = meeting.join(true, LinkConfig::default());
+    meeting.run_for(SECOND);
+    let passive = "candidate:9 1 tcp 1518280447 192.0.2.1 7881 typ host tcptype passive";
+    let told = meeting.relay.told();
+    let stream = TurnServer {
+        transport: TurnTransport::Tcp,
+        ..told
+    };
+    meeting.act(alice, |client, now| {
+        client.set_turn_servers(now, vec![stream], false);
+    });
+    assert_eq!(requests(&mut meeting.guests[alice].client), []);
+    let mut open = Vec::new();
+    for round in 0..4 {
+        meeting.cut(alice, true);
+        meeting.run_for(SECOND);
+        restart(&mut meeting, alice);
+        meeting.act(alice, |client, now| {
+            client.remote_candidate(now, Target::Publisher, passive);
+        });
+        meeting.run_for(SECOND);
+        for request in requests(&mut meeting.guests[alice].client) {
+            match request {
+                Request::Connect { link, remote, .. } => {
+                    open.push((link, remote));
+                    let local = SocketAddr::from(([198, 51, 100, 1], 40_000 + round));
+                    meeting.act(alice, |client, now| {
+                        client.link_open(now, Target::Publisher, link, local);
+                    });
+                }
+                Request::Close { link, .. } => open.retain(|(known, _)| *known != link),
+            }
+        }
+        let mut remotes: Vec<SocketAddr> = open.iter().map(|(_, remote)| *remote).collect();
+        remotes.sort_unstable();
+        let expected = ["192.0.2.1:7881", "192.0.2.2:3478"];
+        let expected = expected.map(|it| it.parse().expect("an address"));
+        assert_eq!(remotes, expected, "round {round}");
+    }
+}
