@@ -296,6 +296,94 @@ def test_other_versions_are_refused() -> None:
     run(scenario())
 
 
+def begun(stream_id: str, method: str, **attributes: str) -> models.DataPacket:
+    """The header of a request."""
+    header = models.DataStream.Header(
+        stream_id=stream_id,
+        topic=_rpc.REQUEST_TOPIC,
+        attributes={_rpc.REQUEST_ID: stream_id, _rpc.METHOD: method, _rpc.VERSION: "2", **attributes},
+        text_header=models.DataStream.TextHeader(),
+    )
+    return models.DataPacket(participant_identity="ada", participant_sid="PA_ada", stream_header=header)
+
+
+def piece(stream_id: str, index: int, content: bytes) -> models.DataPacket:
+    chunk = models.DataStream.Chunk(stream_id=stream_id, chunk_index=index, content=content)
+    return models.DataPacket(participant_identity="ada", participant_sid="PA_ada", stream_chunk=chunk)
+
+
+def test_a_request_is_refused_before_all_of_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rpc, "MAX_STREAMED", 1000)
+
+    async def scenario() -> None:
+        ben = Hall().enter("ben")
+        ben.rpc.handlers["m"] = lambda invocation: "never"
+        ben.receive(begun("unknown", "x"))
+        assert (await response(ben)).error.code == Code.UNSUPPORTED_METHOD
+        ben.receive(begun("long", "m"))
+        ben.receive(piece("long", 0, bytes(1000)))
+        assert (await response(ben)).error.code == Code.REQUEST_PAYLOAD_TOO_LARGE
+        ben.receive(begun("half", "m", **{_rpc.TIMEOUT_MS: "1"}))
+        assert (await response(ben)).error.code == Code.RESPONSE_TIMEOUT
+        ben.receive(request(version=1, payload="x" * (_rpc.MAX_PAYLOAD + 1)))
+        assert (await response(ben)).error.code == Code.REQUEST_PAYLOAD_TOO_LARGE
+        assert not ben.streams._open
+        assert ben.rpc._held.left == _rpc.MAX_HELD
+
+    run(scenario())
+
+
+def test_calls_that_are_answered_are_bounded_for_each_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rpc, "MAX_ANSWERING", 5)
+
+    async def scenario() -> None:
+        ben = Hall().enter("ben")
+        called: list[str] = []
+        all_called = asyncio.Event()
+
+        async def wait(invocation: RpcInvocationData) -> str:
+            called.append(invocation.caller_identity)
+            if len(called) > 5:
+                all_called.set()
+            await asyncio.Event().wait()
+            return ""
+
+        ben.rpc.handlers["m"] = wait
+        for index in range(10):
+            packet = request(version=1, response_timeout_ms=60_000)
+            packet.rpc_request.id = str(index)
+            ben.receive(packet)
+        ben.receive(begun("one more", "m"))
+        another = request(version=1, response_timeout_ms=60_000)
+        another.participant_identity = "eve"
+        ben.receive(another)
+        await all_called.wait()
+        assert (called.count("ada"), called.count("eve")) == (5, 1)
+        assert not ben.streams._open
+        await ben.rpc.close()
+        assert not ben.rpc._answering
+
+    run(scenario())
+
+
+def test_responses_are_bounded_and_none_is_taken_that_was_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_rpc, "MAX_STREAMED", 1000)
+
+    async def scenario() -> None:
+        ada, ben = pair(2)
+        ben.rpc.handlers["m"] = lambda invocation: "x" * 1000
+        assert (await failure(ada)).code == Code.RESPONSE_PAYLOAD_TOO_LARGE
+        header = begun("s", "m")
+        header.stream_header.topic = _rpc.RESPONSE_TOPIC
+        ada.receive(header)
+        await asyncio.sleep(0)
+        assert not ada.streams._open
+
+    run(scenario())
+
+
 class Marking(RpcInterceptor):
     def __init__(self, mark: str, seen: list[str]) -> None:
         self.mark = mark

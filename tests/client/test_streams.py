@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit.protocol import models
 
+from roomful.rtc import _streams, data_stream
 from roomful.rtc.data_stream import ByteStreamReader, StreamError, TextStreamReader
 
 LIMIT = 20
@@ -328,6 +329,21 @@ MISFORTUNES = {
         "",
         "maximum size",
     ),
+    "data behind the compressed content": (
+        [header(compression=1), chunk(0, zlib.compress(b"a", wbits=-15)), chunk(1, b"more")],
+        "a",
+        "behind the end",
+    ),
+    "data behind it in one": (
+        [header(compression=1), chunk(0, zlib.compress(b"a", wbits=-15) + b"more")],
+        "",
+        "behind the end",
+    ),
+    "compressed content without its end": (
+        [header(compression=1), chunk(0, zlib.compress(b"a" * 50, wbits=-15)[:-1]), trailer()],
+        "a" * 50,
+        "incomplete",
+    ),
     "not deflated": ([header(compression=1), chunk(0, b"\xff\xff\xff")], "", "decompression failed"),
     "not text": ([header(), chunk(0, b"a"), chunk(1, b"\xff")], "a", "UTF-8 decoding error"),
     "half a character": ([header(), chunk(0, "é".encode()[:1]), trailer()], "", "UTF-8 decoding error"),
@@ -356,6 +372,62 @@ def test_a_broken_stream_ends_with_an_error_and_is_forgotten(misfortune: str) ->
         assert not ben.streams._open
         with pytest.raises(StreamError):
             await reader.__anext__()
+
+    run(scenario())
+
+
+def test_what_nobody_reads_is_bounded_for_each_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_stream, "MAX_UNREAD", 10_000)
+    bomb = zlib.compress(bytes(10**6), wbits=-15)
+
+    async def scenario() -> None:
+        ben = Hall().enter("ben")
+        opened = bytes_of(ben)
+        kinds = {"byte_header": models.DataStream.ByteHeader(), "text_header": None}
+        for index in range(4):
+            ben.streams.handle(header(str(index), **kinds))
+            ben.streams.handle(chunk(0, bytes(3000), str(index)))
+        ben.streams.handle(header("bomb", compression=1, **kinds))
+        ben.streams.handle(chunk(0, bomb, "bomb"))
+        readers = [opened.get_nowait()[0] for _ in range(5)]
+        assert sum(len(piece) for reader in readers for piece in reader._chunks) == 9000
+        for reader in readers[3:]:
+            with pytest.raises(StreamError, match="wait to be read"):
+                await reader.__anext__()
+        another = header("other", **kinds)
+        another.participant_sid = "PA_eve"
+        ben.streams.handle(another)
+        piece = chunk(0, bytes(9000), "other")
+        piece.participant_sid = "PA_eve"
+        ben.streams.handle(piece)
+        assert await opened.get_nowait()[0].__anext__() == bytes(9000)
+        # What is read, closed or let go of makes room.
+        assert await readers[0].__anext__() == bytes(3000)
+        readers[1].close()
+        ben.streams.handle(trailer("2"))
+        del readers[2:], reader
+        gc.collect()
+        ben.streams.handle(chunk(1, bytes(9000), "0"))
+        assert await readers[0].__anext__() == bytes(9000)
+
+    run(scenario())
+
+
+def test_streams_that_are_open_are_bounded_for_each_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        ben = Hall().enter("ben")
+        opened = texts_of(ben)
+        for index in range(_streams.MAX_OPEN + 5):
+            ben.streams.handle(header(str(index)))
+        assert len(ben.streams._open) == opened.qsize() == _streams.MAX_OPEN
+        ben.streams.handle(trailer("7"))
+        ben.streams.handle(header("again"))
+        assert opened.qsize() == _streams.MAX_OPEN + 1
+        monkeypatch.setattr(_streams, "MAX_OPEN_OF_ALL", _streams.MAX_OPEN)
+        another = header("other")
+        another.participant_sid = "PA_eve"
+        ben.streams.handle(another)
+        assert opened.qsize() == _streams.MAX_OPEN + 1
 
     run(scenario())
 

@@ -16,7 +16,7 @@ from livekit.protocol import models
 
 from roomful.rtc._port import PacketPort
 from roomful.rtc._streams import Streams
-from roomful.rtc.data_stream import StreamError, TextStreamReader
+from roomful.rtc.data_stream import CHUNK_OVERHEAD, StreamError, TextStreamReader
 from roomful.rtc.log import logger
 from roomful.rtc.rpc import (
     RpcCallInfo,
@@ -34,11 +34,19 @@ CALLS_OVER_STREAMS = 1
 
 MAX_PAYLOAD = 15 * 1024
 """Bytes of UTF-8 in version 1."""
+MAX_STREAMED = 16 * 1024 * 1024
+"""Bytes of what comes in version 2, where the protocol has no limit."""
+#: Bytes of all requests that are being read or answered.
+MAX_HELD = 64 * 1024 * 1024
+#: Calls that are answered at once, of one caller and of all; what is more gets no acknowledgement.
+MAX_ANSWERING, MAX_ANSWERING_OF_ALL = 200, 1000
 
 #: Seconds.
 RESPONSE_TIMEOUT = 15.0
 MAX_ROUND_TRIP = 7.0
 MIN_EFFECTIVE_TIMEOUT = 1.0
+#: Seconds in which a request that has begun to come must be complete, if its caller waits as long.
+READ_WITHIN = 60.0
 #: Seconds that a cancelled handler has for its `finally`, before its caller is answered without it.
 UNWINDING = 2.0
 #: Seconds for telling that caller, when the connection is about to end.
@@ -52,6 +60,30 @@ TIMEOUT_MS = "lk.rpc_request_response_timeout_ms"
 VERSION = "lk.rpc_request_version"
 
 
+class _Held:
+    """Memory for payloads, in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+
+class _Claim:
+    """What one payload takes of it."""
+
+    def __init__(self, held: _Held) -> None:
+        self._held = held
+        self.taken = 0
+
+    def take(self, size: int) -> bool:
+        self.taken += size
+        self._held.left -= size
+        return self._held.left >= 0
+
+    def release(self) -> None:
+        self._held.left += self.taken
+        self.taken = 0
+
+
 class _Pending:
     """A call that waits for its response."""
 
@@ -60,6 +92,8 @@ class _Pending:
         self.destination = destination
         self.acknowledged: asyncio.Future[None] = loop.create_future()
         self.response: asyncio.Future[str | RpcError] = loop.create_future()
+        #: A stream with it has begun to come.
+        self.coming = False
 
     def acknowledge(self) -> None:
         if not self.acknowledged.done():
@@ -80,7 +114,9 @@ class Rpc:
         self.handlers: dict[str, RpcHandler] = {}
         self.interceptors: list[RpcInterceptor] = []
         self._pending: dict[str, _Pending] = {}
-        self._answering: set[asyncio.Task[None]] = set()
+        #: By their callers.
+        self._answering: dict[asyncio.Task[None], str] = {}
+        self._held = _Held(MAX_HELD)
         streams.own_topics[REQUEST_TOPIC] = self._request_stream
         streams.own_topics[RESPONSE_TOPIC] = self._response_stream
 
@@ -104,7 +140,9 @@ class Rpc:
                     response.request_id, RpcError._from_proto(response.error) if failed else response.payload
                 )
             case "rpc_request":
-                self._answer_soon(self._answer_packet(packet.rpc_request, packet.participant_identity))
+                caller = packet.participant_identity
+                if self._may_call(caller):
+                    self._answer_soon(self._answer_packet(packet.rpc_request, caller), caller)
 
     def participant_left(self, identity: str) -> None:
         """Fails the calls to a participant that won't answer any more."""
@@ -203,10 +241,17 @@ class Rpc:
 
     async def _response_stream(self, reader: TextStreamReader, sender: str) -> None:
         request_id = (reader.info.attributes or {}).get(REQUEST_ID, "")
-        if pending := self._pending.get(request_id):
-            pending.acknowledge()
+        pending = self._pending.get(request_id)
+        if pending is None or pending.coming:
+            reader.close()
+            return
+        pending.coming = True
+        pending.acknowledge()
         try:
-            self._resolve(request_id, await reader.read_all())
+            text = await _all_of(reader, ErrorCode.RESPONSE_PAYLOAD_TOO_LARGE, _Claim(_Held(MAX_STREAMED)))
+            self._resolve(request_id, text)
+        except RpcError as error:
+            self._resolve(request_id, error)
         except StreamError as error:
             data = f"Failed to read response stream: {error.description}"
             self._resolve(request_id, _built_in(ErrorCode.APPLICATION_ERROR, data))
@@ -214,12 +259,22 @@ class Rpc:
     # Answering.
 
     def _request_stream(self, reader: TextStreamReader, caller: str) -> None:
-        self._answer_soon(self._answer_stream(reader, caller))
+        if self._may_call(caller):
+            self._answer_soon(self._answer_stream(reader, caller), caller)
+        else:
+            reader.close()
 
-    def _answer_soon(self, answer: Any) -> None:
+    def _may_call(self, caller: str) -> bool:
+        callers = self._answering.values()
+        if len(callers) < MAX_ANSWERING_OF_ALL and sum(one == caller for one in callers) < MAX_ANSWERING:
+            return True
+        logger.warning("a call of %r is dropped, too many are being answered", caller)
+        return False
+
+    def _answer_soon(self, answer: Any, caller: str) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(answer)
-        self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
+        self._answering[task] = caller
+        task.add_done_callback(self._answering.pop)
 
     async def _answer_packet(self, request: models.RpcRequest, caller: str) -> None:
         await self._try_to_send(caller, rpc_ack=models.RpcAck(request_id=request.id))
@@ -230,6 +285,8 @@ class Rpc:
             request.id, caller, request.payload, request.response_timeout_ms / 1000, request.method
         )
         try:
+            if len(request.payload.encode()) > MAX_PAYLOAD:
+                raise _built_in(ErrorCode.REQUEST_PAYLOAD_TOO_LARGE)
             payload = await self._result(invocation)
             if len(payload.encode()) > MAX_PAYLOAD:
                 raise _built_in(ErrorCode.RESPONSE_PAYLOAD_TOO_LARGE)
@@ -242,18 +299,18 @@ class Rpc:
     async def _answer_stream(self, reader: TextStreamReader, caller: str) -> None:
         attributes = reader.info.attributes or {}
         request_id = attributes.get(REQUEST_ID, "")
+        method = attributes.get(METHOD, "")
         await self._try_to_send(caller, rpc_ack=models.RpcAck(request_id=request_id))
+        claim = _Claim(self._held)
         try:
             if attributes.get(VERSION) != "2":
                 raise _built_in(ErrorCode.UNSUPPORTED_VERSION)
+            if method not in self.handlers and not self.interceptors:
+                raise _built_in(ErrorCode.UNSUPPORTED_METHOD)
             timeout_ms = attributes.get(TIMEOUT_MS, "")
-            timeout = int(timeout_ms) / 1000 if re.fullmatch(r"\d{1,12}", timeout_ms) else RESPONSE_TIMEOUT
-            try:
-                payload = await reader.read_all()
-            except StreamError as error:
-                data = f"Failed to read request stream: {error.description}"
-                raise _built_in(ErrorCode.APPLICATION_ERROR, data) from error
-            invocation = RpcInvocationData(request_id, caller, payload, timeout, attributes.get(METHOD, ""))
+            timeout = int(timeout_ms) / 1000 if re.fullmatch(r"[0-9]{1,12}", timeout_ms) else RESPONSE_TIMEOUT
+            payload = await self._read(reader, min(timeout, READ_WITHIN), claim)
+            invocation = RpcInvocationData(request_id, caller, payload, timeout, method)
             response = await self._result(invocation)
             try:
                 await self._streams.send_text(
@@ -266,6 +323,19 @@ class Rpc:
                 raise _built_in(ErrorCode.SEND_FAILED, error.description) from error
         except RpcError as error:
             await self._refuse(caller, request_id, error)
+        finally:
+            reader.close()
+            claim.release()
+
+    async def _read(self, reader: TextStreamReader, within: float, claim: _Claim) -> str:
+        try:
+            async with asyncio.timeout(within):
+                return await _all_of(reader, ErrorCode.REQUEST_PAYLOAD_TOO_LARGE, claim)
+        except TimeoutError:
+            raise _built_in(ErrorCode.RESPONSE_TIMEOUT) from None
+        except StreamError as error:
+            data = f"Failed to read request stream: {error.description}"
+            raise _built_in(ErrorCode.APPLICATION_ERROR, data) from error
 
     async def _result(self, invocation: RpcInvocationData) -> str:
         """What the interceptors and the handler return.
@@ -347,6 +417,17 @@ class Rpc:
 
 def _built_in(code: ErrorCode, data: str = "") -> RpcError:
     return RpcError._built_in(code, data)
+
+
+async def _all_of(reader: TextStreamReader, too_large: ErrorCode, claim: _Claim) -> str:
+    """Raises StreamError; RpcError with the code `too_large`."""
+    chunks: list[str] = []
+    async for chunk in reader:
+        if not claim.take(len(chunk) + CHUNK_OVERHEAD) or claim.taken > MAX_STREAMED:
+            reader.close()
+            raise _built_in(too_large)
+        chunks.append(chunk)
+    return "".join(chunks)
 
 
 async def _within(future: asyncio.Future[Any], seconds: float) -> bool:

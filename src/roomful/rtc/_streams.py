@@ -7,6 +7,7 @@ import codecs
 import inspect
 import mimetypes
 import os
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from roomful.rtc.data_stream import (
     TextStreamInfo,
     TextStreamReader,
     TextStreamWriter,
+    Unread,
     byte_chunks,
     byte_header,
     byte_info,
@@ -47,7 +49,12 @@ INLINE_CONTENT = 2
 #: Bytes of a file that are read at once, and content above which compressing leaves the event loop.
 FILE_PIECE = 256 * 1024
 
+#: Streams that a sender may have open, and all senders together.
+MAX_OPEN = 256
+MAX_OPEN_OF_ALL = 4096
+
 _TOO_LARGE = "stream payload exceeds maximum size"
+_UNREAD = "more than 64 MiB of the sender's streams wait to be read"
 
 
 class Streams:
@@ -62,6 +69,7 @@ class Streams:
         self.own_topics: dict[str, TextStreamHandler] = {}
         # By the session that sends and the id that it chose: nobody can write into another's stream.
         self._open: dict[tuple[str, str], _Incoming] = {}
+        self._unread: weakref.WeakValueDictionary[str, Unread] = weakref.WeakValueDictionary()
         self._background = Background()
 
     # Those that come.
@@ -117,7 +125,12 @@ class Streams:
         if header.compression not in models.DataStream.CompressionType.values():
             logger.warning("a stream in an unknown compression is dropped")
             return
-        opened = self._reader(header, packet.participant_identity, lambda: self._forget(key, stream))
+        open_of_sender = sum(sid == packet.participant_sid for sid, _ in self._open)
+        if open_of_sender >= MAX_OPEN or len(self._open) >= MAX_OPEN_OF_ALL:
+            logger.warning("a stream of %r is dropped, too many are open", packet.participant_identity)
+            return
+        unread = self._unread.setdefault(packet.participant_sid, Unread())
+        opened = self._reader(header, packet.participant_identity, lambda: self._forget(key, stream), unread)
         if opened is None:
             return
         reader, handler = opened
@@ -141,18 +154,18 @@ class Streams:
             self._background.start(result, f"the handler of streams with topic {header.topic!r}")
 
     def _reader(
-        self, header: Header, identity: str, on_close: Callable[[], None]
+        self, header: Header, identity: str, on_close: Callable[[], None], unread: Unread
     ) -> tuple[TextStreamReader | ByteStreamReader, Callable[[Any, str], Any]] | None:
         kind = header.WhichOneof("content_header")
         handler: TextStreamHandler | ByteStreamHandler | None
         if kind == "text_header":
             handler = self.own_topics.get(header.topic) or self.text_handlers.get(header.topic)
             if handler is not None:
-                return TextStreamReader(text_info(header), on_close), handler
+                return TextStreamReader(text_info(header), on_close, unread), handler
         elif kind == "byte_header":
             handler = self.byte_handlers.get(header.topic)
             if handler is not None:
-                return ByteStreamReader(byte_info(header), on_close), handler
+                return ByteStreamReader(byte_info(header), on_close, unread), handler
         else:
             logger.warning("a stream from %r that is neither text nor bytes is dropped", identity)
             return None
@@ -377,15 +390,14 @@ class _Incoming:
         self.content(chunk.content)
 
     def content(self, content: bytes) -> None:
-        room = self._max_payload - self._received
+        left, room = self._max_payload - self._received, self._reader._room()
         if self._inflater is not None:
-            try:
-                content = self._inflater.decompress(content, room + 1)
-            except zlib.error as error:
-                raise StreamError("decompression failed") from error
+            content = self._inflated(self._inflater, content, min(left, room) + 1)
         self._received += len(content)
-        if len(content) > room:
+        if len(content) > left:
             raise StreamError(_TOO_LARGE)
+        if len(content) > room:
+            raise StreamError(_UNREAD)
         if self._total is not None and self._received > self._total:
             raise StreamError("read length exceeded total length specified in stream header")
         self._reader._put(content if self._decoder is None else self._decoded(content))
@@ -398,12 +410,27 @@ class _Incoming:
         self.end(trailer.attributes)
 
     def end(self, attributes: Mapping[str, str] | None = None) -> None:
+        if self._inflater is not None and not self._inflater.eof and self._received:
+            raise StreamError("stream data is incomplete")
         if self._decoder is not None:
             self._decoded(b"", final=True)
         self._reader._finish(None, attributes)
 
     def fail(self, error: StreamError, attributes: Mapping[str, str] | None = None) -> None:
         self._reader._finish(error, attributes)
+
+    @staticmethod
+    def _inflated(inflater: Any, content: bytes, limit: int) -> bytes:
+        """No more than `limit` bytes, whatever the content says."""
+        if inflater.eof and content:
+            raise StreamError("data behind the end of the compressed content")
+        try:
+            inflated: bytes = inflater.decompress(content, limit)
+        except zlib.error as error:
+            raise StreamError("decompression failed") from error
+        if inflater.unused_data:
+            raise StreamError("data behind the end of the compressed content")
+        return inflated
 
     def _decoded(self, content: bytes, final: bool = False) -> str:
         assert self._decoder is not None

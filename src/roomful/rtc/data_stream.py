@@ -23,6 +23,11 @@ from roomful.rtc._port import PacketPort
 STREAM_CHUNK_SIZE = 15_000
 """Bytes of content in a chunk, and of a header's packet, at most."""
 
+MAX_UNREAD = 64 * 1024 * 1024
+"""Bytes that may wait to be read, of all streams of one sender."""
+#: Bytes that a chunk takes beside its content.
+CHUNK_OVERHEAD = 64
+
 _DISCONNECTED = "Disconnected while receiving"
 
 _abandoned = Background()
@@ -89,12 +94,22 @@ Content = TypeVar("Content", str, bytes)
 Info = TypeVar("Info", bound=BaseStreamInfo)
 
 
+class Unread:
+    """What of one sender waits to be read."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class _Reader(Generic[Content, Info]):
     """Chunks that have come and wait to be read, and how the stream ended."""
 
-    def __init__(self, info: Info, on_close: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, info: Info, on_close: Callable[[], None] | None = None, unread: Unread | None = None
+    ) -> None:
         self._info = info
         self._on_close = on_close
+        self._unread = unread or Unread()
         self._chunks: deque[Content] = deque()
         self._end: tuple[StreamError | None, Mapping[str, str]] | None = None
         self._closed = False
@@ -109,7 +124,9 @@ class _Reader(Generic[Content, Info]):
     async def __anext__(self) -> Content:
         while not self._closed:
             if self._chunks:
-                return self._chunks.popleft()
+                chunk = self._chunks.popleft()
+                self._unread.bytes -= _weight(chunk)
+                return chunk
             if self._end is not None:
                 self._error, attributes = self._end
                 self._info.attributes = {**(self._info.attributes or {}), **attributes}
@@ -132,7 +149,7 @@ class _Reader(Generic[Content, Info]):
         """
         if not self._closed:
             self._closed = True
-            self._chunks.clear()
+            self._drop()
             self._wake()
             if self._on_close is not None:
                 self._on_close()
@@ -141,9 +158,21 @@ class _Reader(Generic[Content, Info]):
         """As `close()`."""
         self.close()
 
+    def __del__(self) -> None:
+        self._drop()
+
+    def _drop(self) -> None:
+        self._unread.bytes -= sum(map(_weight, self._chunks))
+        self._chunks.clear()
+
+    def _room(self) -> int:
+        """Bytes that a chunk that comes may have."""
+        return max(MAX_UNREAD - self._unread.bytes - CHUNK_OVERHEAD, 0)
+
     def _put(self, chunk: Content) -> None:
         if chunk and not self._closed:
             self._chunks.append(chunk)
+            self._unread.bytes += _weight(chunk)
             self._wake()
 
     def _finish(self, error: StreamError | None = None, attributes: Mapping[str, str] | None = None) -> None:
@@ -158,6 +187,10 @@ class _Reader(Generic[Content, Info]):
                 waiter.set_result(None)
 
 
+def _weight(chunk: str | bytes) -> int:
+    return len(chunk) + CHUNK_OVERHEAD
+
+
 class TextStreamReader(_Reader[str, TextStreamInfo]):
     """A text that comes in chunks, each of them whole characters.
 
@@ -166,8 +199,9 @@ class TextStreamReader(_Reader[str, TextStreamInfo]):
     ...         print(chunk)
 
     A stream that ends before it is complete raises `StreamError` where the next chunk would be: its sender
-    left or gave up, it is longer than allowed, or the room was disconnected. Close a reader that is left
-    before its end, or what comes for it is kept until the sender is done.
+    left or gave up, it is longer than allowed, more than 64 MiB of that sender waited to be read, or the
+    room was disconnected. Close a reader that is left before its end, or what comes for it is kept until
+    the sender is done.
     """
 
     def __aiter__(self) -> AsyncIterator[str]:
