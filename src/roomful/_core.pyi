@@ -779,6 +779,21 @@ class PeerEvent:
         def detail(self) -> str: ...
         def __new__(cls, detail: str) -> PeerEvent.Fault: ...
 
+    @final
+    class Log(PeerEvent):
+        """A log line, of whatever in the process; never holds secrets or payload."""
+
+        __match_args__ = ("level", "target", "message")
+        @property
+        def level(self) -> Literal["error", "warning", "info", "debug"]: ...
+        @property
+        def target(self) -> str: ...
+        @property
+        def message(self) -> str: ...
+        def __new__(
+            cls, level: Literal["error", "warning", "info", "debug"], target: str, message: str
+        ) -> PeerEvent.Log: ...
+
 @final
 class FrameSink:
     """A bounded queue of encoded frames. When it is full, what lies before the newest key frame is dropped;

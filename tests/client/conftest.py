@@ -7,6 +7,13 @@ import pytest_asyncio
 from scripted import EVENTS, PaperPeer, ScriptedServer, open_scripted
 
 from roomful import _core
+from roomful.rtc.log import sparing
+
+
+@pytest.fixture(autouse=True)
+def all_lines() -> None:
+    """Lines of the tests before do not count."""
+    sparing.forget()
 
 
 @pytest.fixture

@@ -98,13 +98,20 @@ class Fault:
     detail: str
 
 
+@dataclass
+class Log:
+    level: str
+    target: str
+    message: str
+
+
 #: In the place of `_core.PeerEvent`.
 EVENTS = SimpleNamespace(
     **{
         one.__name__: one
         for one in (
             *(Description, Candidate, Connection, ChannelOpen, Data, BufferLow),
-            *(Track, TrackEnded, Opening, Rejected, Fault),
+            *(Track, TrackEnded, Opening, Rejected, Fault, Log),
         )
     }
 )

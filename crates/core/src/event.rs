@@ -158,7 +158,7 @@ pub(crate) fn way_name(way: api::Way) -> String {
     .into()
 }
 
-fn level_name(level: log::Level) -> String {
+pub(crate) fn level_name(level: log::Level) -> String {
     match level {
         log::Level::Error => "error",
         log::Level::Warn => "warning",

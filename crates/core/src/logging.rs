@@ -1,13 +1,15 @@
-//! Log lines of the media plane go to the control plane's logger as events.
+//! Log lines of the Rust side go to Python as events.
 //!
-//! The `log` facade has one logger a process, so a line goes to the oldest media plane still running.
+//! The `log` facade has one logger a process, so a line goes to the oldest media plane or client still running.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use roomful_media::api;
+use roomful_media::client::ClientEvent;
 use roomful_media::io::EventQueue;
+use roomful_media::io::clients::{Inbox, Notifier};
 
 /// Lines passed on in a second; the others are counted and dropped.
 const LINES_PER_SECOND: u32 = 100;
@@ -15,20 +17,61 @@ const MESSAGE_LIMIT: usize = 500;
 
 static LOGGER: OnceLock<EventLogger> = OnceLock::new();
 
+/// Who may get log lines; keeps nobody alive.
+pub(crate) enum Ear {
+    Server(Weak<EventQueue>),
+    Client(Weak<Inbox<ClientEvent>>, Weak<Notifier>),
+}
+
+impl Ear {
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Server(queue) => queue.upgrade().is_some_and(|queue| !queue.is_closed()),
+            Self::Client(inbox, _) => inbox.upgrade().is_some_and(|inbox| !inbox.is_closed()),
+        }
+    }
+
+    fn tell(&self, level: Level, target: String, message: String) {
+        match self {
+            Self::Server(queue) => {
+                let event = api::Event::Log {
+                    level,
+                    target,
+                    message,
+                };
+                if let Some(queue) = queue.upgrade() {
+                    queue.push([event]);
+                }
+            }
+            Self::Client(inbox, notifier) => {
+                let event = ClientEvent::Log {
+                    level,
+                    target,
+                    message,
+                };
+                if let (Some(inbox), Some(notifier)) = (inbox.upgrade(), notifier.upgrade()) {
+                    notifier.deliver(&inbox, [event]);
+                }
+            }
+        }
+    }
+}
+
 struct EventLogger(Mutex<State>);
 
 struct State {
-    queues: Vec<Weak<EventQueue>>,
+    /// With the process that each is of: those of before a fork hear nothing.
+    ears: Vec<(u32, Ear)>,
     second: Instant,
     lines: u32,
     dropped: u32,
 }
 
-/// Adds a media plane to those that may get log lines.
-pub(crate) fn attach(queue: &Arc<EventQueue>) {
+/// Adds one to those that may get log lines.
+pub(crate) fn attach(ear: Ear) {
     let logger = LOGGER.get_or_init(|| {
         EventLogger(Mutex::new(State {
-            queues: Vec::new(),
+            ears: Vec::new(),
             second: Instant::now(),
             lines: 0,
             dropped: 0,
@@ -39,8 +82,11 @@ pub(crate) fn attach(queue: &Arc<EventQueue>) {
         log::set_max_level(LevelFilter::Info);
     }
     let mut state = logger.0.lock().unwrap_or_else(PoisonError::into_inner);
-    state.queues.retain(|queue| queue.strong_count() > 0);
-    state.queues.push(Arc::downgrade(queue));
+    let process = std::process::id();
+    state
+        .ears
+        .retain(|(of, ear)| *of == process && ear.is_open());
+    state.ears.push((process, ear));
 }
 
 impl Log for EventLogger {
@@ -75,20 +121,11 @@ impl Log for EventLogger {
             state.dropped += 1;
             return;
         }
-        let Some(queue) = state
-            .queues
-            .iter()
-            .filter_map(Weak::upgrade)
-            .find(|queue| !queue.is_closed())
-        else {
-            return;
-        };
-        drop(state);
-        queue.push([api::Event::Log {
-            level: record.level(),
-            target: record.target().to_owned(),
-            message,
-        }]);
+        let process = std::process::id();
+        let mut ears = state.ears.iter();
+        if let Some((_, ear)) = ears.find(|(of, ear)| *of == process && ear.is_open()) {
+            ear.tell(record.level(), record.target().to_owned(), message);
+        }
     }
 
     fn flush(&self) {}

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from livekit.protocol import models, rtc
 
-from roomful.rtc._enums import SimulateScenarioKind
+from roomful.rtc._enums import SimulateScenarioKind, known
 from roomful.rtc._local import LocalServer
 from roomful.rtc._presence import HASTE, MEDIA_TIMEOUT, Interrupted, Presence, Way
 from roomful.rtc._session import Action, Channel, DisconnectReason, Ended, News
@@ -23,6 +23,9 @@ NO_MEDIA = f"no connection to the server's media within {MEDIA_TIMEOUT:g} s"
 ATTEMPTS = 10
 #: Seconds before the second attempt, doubled before each further, up to the limit; up to half less by chance.
 FIRST_DELAY, LONGEST_DELAY = 0.3, 7.0
+#: Seconds after which a connection counts as sound. If it breaks before, and again, each next one is made
+#: after a longer delay.
+SOUND_AFTER = 10.0
 #: Seconds in which a server that cannot be reached is still asked to resume: it keeps a session no longer.
 RESUME_WITHIN = 15.0
 
@@ -51,8 +54,8 @@ class Left(Exception):
     """The connection has ended for good."""
 
     def __init__(self, reason: DisconnectReason) -> None:
-        super().__init__(f"disconnected: {DisconnectReason.Name(reason)}")
-        self.reason = reason
+        self.reason = known(DisconnectReason, reason, DisconnectReason.UNKNOWN_REASON)
+        super().__init__(f"disconnected: {DisconnectReason.Name(self.reason)}")
 
 
 class Resident(News, Protocol):
@@ -202,13 +205,16 @@ class Connection:
         assert self.presence is not None
         reason = DisconnectReason.UNKNOWN_REASON
         goodbye: DisconnectReason | None = None
+        loop = asyncio.get_running_loop()
+        relapses = 0
         try:
             while True:
-                presence = self.presence
+                presence, began = self.presence, loop.time()
                 ended = await presence.until_ended()
+                relapses = relapses + 1 if loop.time() - began < SOUND_AFTER else 0
                 self._settled.clear()
                 presence.on_change = self._watch_media
-                await self._recover(ended)
+                await self._recover(ended, _delay(relapses - 1) if relapses > 1 else 0.0)
                 presence.on_change = lambda: None
                 self._settled.set()
         except Left as left:
@@ -233,12 +239,13 @@ class Connection:
             self._settled.set()
             self._room.disconnected(self._leaving)
 
-    async def _recover(self, ended: Ended) -> None:
-        """Returns when the room is connected again. Raises Left."""
+    async def _recover(self, ended: Ended, pause: float) -> None:
+        """Returns when the room is connected again; begins after `pause` seconds. Raises Left."""
         if ended.action == Action.DISCONNECT:
             raise Left(ended.reason)
         logger.warning("reconnecting: %s", ended.why)
         self._watch_media()
+        await asyncio.sleep(pause)
         loop = asyncio.get_running_loop()
         began = loop.time()
         fresh = ended.action == Action.RECONNECT
@@ -296,4 +303,5 @@ class Connection:
 
 def _delay(attempt: int) -> float:
     """Seconds before an attempt, so that not all clients of a server come back at once."""
-    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+    doublings = min(attempt - 1, 10)
+    return min(LONGEST_DELAY, FIRST_DELAY * 2.0**doublings) * random.uniform(0.5, 1.0)

@@ -6,7 +6,10 @@ translated here has the same numbers in `livekit.protocol`.
 
 from __future__ import annotations
 
+import datetime
 import enum
+from collections.abc import Iterable
+from typing import Any
 
 from livekit.protocol import models, rtc
 
@@ -81,7 +84,10 @@ __all__ = [
     "VideoEncoding",
     "VideoQuality",
     "VideoRotation",
+    "all_known",
     "data_packet_kind",
+    "known",
+    "moment",
     "participant_kind",
     "stream_state",
     "track_kind",
@@ -133,6 +139,25 @@ _STREAM_STATES = {
     rtc.StreamState.ACTIVE: StreamState.STATE_ACTIVE,
     rtc.StreamState.PAUSED: StreamState.STATE_PAUSED,
 }
+
+
+def known(kind: Any, number: int, otherwise: int) -> Any:
+    """A number from the wire if programs know it as one of `kind`, whose `Name()` raises for others."""
+    return number if number in kind.values() else otherwise
+
+
+def all_known(kind: Any, numbers: Iterable[int]) -> list[Any]:
+    """Those of the numbers that programs know."""
+    values = kind.values()
+    return [number for number in numbers if number in values]
+
+
+def moment(milliseconds: int) -> datetime.datetime:
+    """A time from the wire, since 1970; one that no calendar has is 1970."""
+    try:
+        return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 def participant_kind(kind: models.ParticipantInfo.Kind) -> ParticipantKind.ValueType:

@@ -17,7 +17,7 @@ from livekit.protocol import models, rtc
 from roomful.rtc._heartbeat import Heartbeat
 from roomful.rtc._local import LocalServer
 from roomful.rtc._proto import stats_pb2 as stats
-from roomful.rtc._session import Ended, News, Session
+from roomful.rtc._session import Ended, News, Session, goodbye
 from roomful.rtc._signal import CLOSE_TIMEOUT, Join, Link, SignalError
 from roomful.rtc.log import logger
 
@@ -195,7 +195,7 @@ class Presence:
             try:
                 self.session.peer_event(event)
             except Exception:
-                logger.exception("an event of the peer failed: %r", event)
+                logger.exception("an event of the peer failed: %s", type(event).__name__)
 
     async def _first_offer(self) -> None:
         try:
@@ -272,9 +272,10 @@ class Presence:
 
 
 def _left(leave: rtc.LeaveRequest) -> SignalError:
-    names = models.DisconnectReason
-    reason = names.Name(leave.reason) if leave.reason in names.values() else str(leave.reason)
-    return SignalError("server", f"it said goodbye at once: {reason}", leave=leave)
+    ended = goodbye(leave)
+    name = models.DisconnectReason.Name(ended.reason)
+    leave = rtc.LeaveRequest(action=ended.action, reason=ended.reason)
+    return SignalError("server", f"it said goodbye at once: {name}", leave=leave)
 
 
 def _waker(presence: Presence) -> Callable[[], None]:

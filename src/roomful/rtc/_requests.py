@@ -72,7 +72,8 @@ class Requests:
         if response.WhichOneof("request") == "add_track":
             key = ("track", response.add_track.cid)
         if response.reason == Reason.OK:
-            self._answer(key, None)
+            if isinstance(key, int):  # A track is not published before its answer says as what.
+                self._answer(key, None)
         else:
             known = response.reason in Reason.values()
             name = Reason.Name(response.reason) if known else str(response.reason)

@@ -285,6 +285,7 @@ class Rpc:
             request.id, caller, request.payload, request.response_timeout_ms / 1000, request.method
         )
         try:
+            self._check_method(request.method)
             if len(request.payload.encode()) > MAX_PAYLOAD:
                 raise _built_in(ErrorCode.REQUEST_PAYLOAD_TOO_LARGE)
             payload = await self._result(invocation)
@@ -305,8 +306,7 @@ class Rpc:
         try:
             if attributes.get(VERSION) != "2":
                 raise _built_in(ErrorCode.UNSUPPORTED_VERSION)
-            if method not in self.handlers and not self.interceptors:
-                raise _built_in(ErrorCode.UNSUPPORTED_METHOD)
+            self._check_method(method)
             timeout_ms = attributes.get(TIMEOUT_MS, "")
             timeout = int(timeout_ms) / 1000 if re.fullmatch(r"[0-9]{1,12}", timeout_ms) else RESPONSE_TIMEOUT
             payload = await self._read(reader, min(timeout, READ_WITHIN), claim)
@@ -326,6 +326,11 @@ class Rpc:
         finally:
             reader.close()
             claim.release()
+
+    def _check_method(self, method: str) -> None:
+        """An interceptor may answer what nobody else does. Raises RpcError."""
+        if method not in self.handlers and not self.interceptors:
+            raise _built_in(ErrorCode.UNSUPPORTED_METHOD)
 
     async def _read(self, reader: TextStreamReader, within: float, claim: _Claim) -> str:
         try:

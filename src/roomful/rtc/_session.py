@@ -11,10 +11,12 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from livekit.protocol import models, rtc
 
+from roomful.rtc._enums import known
 from roomful.rtc._reliable import Received, Sent
 from roomful.rtc.log import logger
 
@@ -25,6 +27,11 @@ DisconnectReason: TypeAlias = models.DisconnectReason
 
 #: Sections to receive in that the first offer of a single connection has, of each kind.
 FIRST_RECEIVERS = 3
+#: Of sections whose tracks the server has named, the newest are remembered.
+MAX_SECTIONS = 10_000
+MAX_RTT_MS = 60_000
+#: Bytes of news, and beside each, that wait for a room that is not ready yet.
+MAX_HELD, HELD_OVERHEAD = 64 * 1024 * 1024, 1000
 #: Requests that make up signalling itself, and must not wait until it is resumed.
 PASSING = frozenset({"sync_state", "trickle", "offer", "answer", "simulate", "leave"})
 
@@ -61,6 +68,16 @@ class Ended(NamedTuple):
     action: Action
     reason: DisconnectReason
     why: str
+
+
+def goodbye(leave: rtc.LeaveRequest) -> Ended:
+    """What the server says by it, in words that this client knows."""
+    action = known(Action, leave.action, Action.DISCONNECT)
+    if action == Action.DISCONNECT and leave.can_reconnect:
+        action = Action.RECONNECT  # As servers before protocol 13 say it.
+    reason = known(DisconnectReason, leave.reason, DisconnectReason.UNKNOWN_REASON)
+    name = DisconnectReason.Name(reason) if reason == leave.reason else str(leave.reason)
+    return Ended(action, reason, f"server: it said goodbye: {name}")
 
 
 class News(Protocol):
@@ -129,6 +146,7 @@ class Session:
         self._queue: deque[rtc.SignalRequest] | None = deque()
         #: News that waits until the room is ready for it.
         self._held: deque[Callable[[], None]] | None = deque()
+        self._held_bytes = 0
         #: Connections that have yet to agree on a new path with the server.
         self._restarting: set[str] = set()
         self._sent = Sent()
@@ -153,6 +171,7 @@ class Session:
             events.TrackEnded: self._track_ended,
             events.Rejected: self._rejected,
             events.Fault: self._fault,
+            events.Log: self._log,
         }
 
     # ---- beginning, resuming, ending
@@ -313,7 +332,7 @@ class Session:
         if (handler := self._of_signal.get(kind)) is not None:
             handler(getattr(response, kind))
         elif kind:
-            self._tell(lambda: self._news.signalled(response))
+            self._tell(lambda: self._news.signalled(response), response.ByteSize())
 
     def _offer(self, offer: rtc.SessionDescription) -> None:
         connection = self.connections.get("subscriber")
@@ -327,7 +346,8 @@ class Session:
     def _answer(self, answer: rtc.SessionDescription) -> None:
         connection = self.connections["publisher"]
         connection.remote = answer
-        connection.tracks = {**(connection.tracks or {}), **answer.mid_to_track_id}
+        tracks = {**(connection.tracks or {}), **answer.mid_to_track_id}
+        connection.tracks = dict(islice(tracks.items(), max(len(tracks) - MAX_SECTIONS, 0), None))
         self._restarting.discard("publisher")
         self.peer.remote_description("publisher", "answer", answer.sdp, answer.id)
         self.on_change()
@@ -335,20 +355,14 @@ class Session:
     def _trickle(self, trickle: rtc.TrickleRequest) -> None:
         try:
             candidate = json.loads(trickle.candidateInit)["candidate"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
         subscriber = trickle.target == rtc.SignalTarget.SUBSCRIBER and not self.single
         if isinstance(candidate, str) and candidate:
             self.peer.remote_candidate("subscriber" if subscriber else "publisher", candidate)
 
     def _leave(self, leave: rtc.LeaveRequest) -> None:
-        action = leave.action
-        if action == Action.DISCONNECT and leave.can_reconnect:
-            action = Action.RECONNECT  # As servers before protocol 13 say it.
-        name = (
-            DisconnectReason.Name(leave.reason) if leave.reason in DisconnectReason.values() else leave.reason
-        )
-        self.end(Ended(action, leave.reason, f"server: it said goodbye: {name}"))
+        self.end(goodbye(leave))
 
     def _sections_wanted(self, wanted: rtc.MediaSectionsRequirement) -> None:
         if self.single:
@@ -356,7 +370,7 @@ class Session:
             self.negotiate()
 
     def _pong(self, pong: rtc.Pong) -> None:
-        self.rtt_ms = max(self._wall_ms() - pong.last_ping_timestamp, 0)
+        self.rtt_ms = min(max(self._wall_ms() - pong.last_ping_timestamp, 0), MAX_RTT_MS)
 
     # ---- from the peer
 
@@ -403,7 +417,7 @@ class Session:
 
     def _data(self, event: Any) -> None:
         if event.channel == "data_track":
-            self._tell(lambda: self._news.track_packet(event.data))
+            self._tell(lambda: self._news.track_packet(event.data), len(event.data))
             return
         try:
             packet = models.DataPacket.FromString(event.data)
@@ -413,7 +427,7 @@ class Session:
         reliable = event.channel == "reliable"
         if reliable and not self._received.is_new(packet.participant_sid, packet.sequence):
             return
-        self._tell(lambda: self._news.packet(packet, reliable))
+        self._tell(lambda: self._news.packet(packet, reliable), len(event.data))
 
     def _track(self, event: Any) -> None:
         participant, _, stream = event.stream.partition("|")
@@ -436,13 +450,22 @@ class Session:
         logger.error("the media of this client failed: %s", event.detail)
         self.end(Ended(Action.RECONNECT, DisconnectReason.UNKNOWN_REASON, event.detail))
 
+    def _log(self, event: Any) -> None:
+        getattr(logger, event.level)("%s: %s", event.target, event.message)
+
     # ---- to the room
 
-    def _tell(self, news: Callable[[], None]) -> None:
-        if self._held is not None:
+    def _tell(self, news: Callable[[], None], size: int = 0) -> None:
+        """`size` in bytes."""
+        if self._held is None:
+            news()
+            return
+        self._held_bytes += size + HELD_OVERHEAD
+        if self._held_bytes <= MAX_HELD:
             self._held.append(news)
         else:
-            news()
+            why = "server: it says more than can be kept before the room is ready"
+            self.end(Ended(Action.DISCONNECT, DisconnectReason.UNKNOWN_REASON, why))
 
     def end(self, ended: Ended) -> None:
         """The most decisive word counts: a goodbye for good, else a new beginning, else a resume."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import logging
 import platform
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import SplitResult, urlencode, urlsplit
@@ -41,9 +42,19 @@ VALIDATE_TIMEOUT = 3.0
 CLOSE_TIMEOUT = 1.0
 #: Bytes of a frame; a server that has many participants splits what it tells of them.
 MAX_FRAME = 16 * 1024 * 1024
+#: Frames that wait to be read, before the server has to wait.
+MAX_FRAMES = 4
+#: Bytes that wait for a server that does not read, before it is given up.
+MAX_UNSENT = 16 * 1024 * 1024
+#: Bytes of a refusal that are read, and characters of it that are told.
+MAX_REFUSAL, TOLD_OF_REFUSAL = 64 * 1024, 500
 
 #: The one 404 by which a server with single-connection signalling refuses a room.
 NO_SUCH_ROOM = "requested room does not exist"
+
+#: The WebSocket's own lines would show the token, and what is signalled.
+_silent = logging.getLogger("roomful.rtc.websocket")
+_silent.setLevel(logging.WARNING)
 
 #: What failed.
 Part = Literal["address", "TLS", "token", "room", "server", "signalling", "client"]
@@ -139,6 +150,7 @@ class Link:
     def __init__(self, socket: ClientConnection | LocalSocket) -> None:
         self._socket = socket
         self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
         self._unsent = asyncio.Event()
         self._written = asyncio.Event()
         self._on_response: Callable[[rtc.SignalResponse], None] | None = None
@@ -186,7 +198,13 @@ class Link:
 
     def send(self, request: rtc.SignalRequest) -> None:
         """Never waits. What is sent on a link that is lost is lost."""
-        self._waiting.append(request.SerializeToString())
+        message = request.SerializeToString()
+        self._waiting_bytes += len(message)
+        if self._waiting_bytes > MAX_UNSENT:
+            logger.warning("the server does not read what it is told")
+            self.abort()
+            return
+        self._waiting.append(message)
         self._written.clear()
         self._unsent.set()
 
@@ -253,7 +271,9 @@ class Link:
         while True:
             await self._unsent.wait()
             while self._waiting:
-                await self._socket.send(self._waiting.popleft())
+                message = self._waiting.popleft()
+                await self._socket.send(message)
+                self._waiting_bytes -= len(message)
             self._unsent.clear()
             self._written.set()
 
@@ -306,6 +326,8 @@ async def _connect(url: str, token: str, join: Join, within: float) -> ClientCon
             open_timeout=within,
             ping_interval=None,  # Signalling has pings of its own.
             max_size=MAX_FRAME,
+            max_queue=MAX_FRAMES,
+            logger=_silent,
         )
     except TimeoutError:
         raise SignalError("server", f"{_host(address)} does not answer within {within:g} s") from None
@@ -334,12 +356,17 @@ async def _refusal(url: str, token: str, join: Join, error: InvalidStatus) -> Si
         return NoSinglePath("server", "404", status=status)
     import httpx  # Takes as long to import as all the rest, and is for failures only.
 
-    address = f"{signal_url(url, join.path(), http=True)}/validate"
+    # Without the offer: httpx logs what it asks for.
+    query = replace(join, offer=None).query()
+    address = f"{signal_url(url, join.path(), http=True)}/validate?{query}"
     try:
-        async with httpx.AsyncClient(timeout=VALIDATE_TIMEOUT) as client:
-            answer = await client.get(f"{address}?{join.query()}", headers=_authorization(token))
-        if answer.is_error:
-            status, text = answer.status_code, answer.text.strip()
+        async with (
+            asyncio.timeout(VALIDATE_TIMEOUT),
+            httpx.AsyncClient(timeout=VALIDATE_TIMEOUT) as client,
+            client.stream("GET", address, headers=_authorization(token)) as answer,
+        ):
+            if answer.is_error:
+                status, text = answer.status_code, await _beginning(answer.aiter_raw())
     except (httpx.HTTPError, OSError):
         pass  # The status that is known stands.
     return _refused(status, text, token)
@@ -347,9 +374,18 @@ async def _refusal(url: str, token: str, join: Join, error: InvalidStatus) -> Si
 
 def _refused(status: int, text: str, token: str) -> SignalError:
     # Some servers repeat the token, which belongs into no log.
-    text = text.replace(token, "(the token)")[:500]
+    text = text.replace(token, "(the token)")[:TOLD_OF_REFUSAL]
     parts: dict[int, Part] = {401: "token", 403: "room", 404: "room"}
     return SignalError(parts.get(status, "server"), f"{status} {_phrase(status)}: {text}", status=status)
+
+
+async def _beginning(body: AsyncIterator[bytes]) -> str:
+    read = b""
+    async for piece in body:
+        read += piece
+        if len(read) > MAX_REFUSAL:
+            break
+    return read[:MAX_REFUSAL].decode(errors="replace").strip()
 
 
 def _phrase(status: int) -> str:

@@ -21,6 +21,9 @@ from roomful.rtc._enums import (
     ParticipantTrackPermission,
     TrackPublishOptions,
     TrackSource,
+    all_known,
+    known,
+    moment,
     participant_kind,
 )
 from roomful.rtc._publisher import Refused
@@ -142,18 +145,19 @@ class Participant(ABC):
     @property
     def kind_details(self) -> list[ParticipantKindDetail.ValueType]:
         """More about the kind, for example of an agent."""
-        return [cast(ParticipantKindDetail.ValueType, one) for one in self._info.kind_details]
+        return all_known(ParticipantKindDetail, self._info.kind_details)
 
     @property
     def state(self) -> ParticipantState.ValueType:
         """Joining, joined, active once media flows, or disconnected."""
-        return cast(ParticipantState.ValueType, self._info.state)
+        state = known(ParticipantState, self._info.state, ParticipantState.PARTICIPANT_STATE_ACTIVE)
+        return cast(ParticipantState.ValueType, state)
 
     @property
     def joined_at(self) -> datetime.datetime | None:
         """None before they have joined."""
         milliseconds = self._info.joined_at_ms or self._info.joined_at * 1000
-        return datetime.datetime.fromtimestamp(milliseconds / 1000, tz=datetime.UTC) if milliseconds else None
+        return moment(milliseconds) if milliseconds else None
 
     @property
     def permissions(self) -> models.ParticipantPermission:
@@ -168,7 +172,8 @@ class Participant(ABC):
     @property
     def disconnect_reason(self) -> DisconnectReason.ValueType | None:
         """Why they have left; None while they are there, or when the server did not say."""
-        reason = cast(DisconnectReason.ValueType, self._info.disconnect_reason)
+        reason = known(DisconnectReason, self._info.disconnect_reason, DisconnectReason.UNKNOWN_REASON)
+        reason = cast(DisconnectReason.ValueType, reason)
         return None if reason == DisconnectReason.UNKNOWN_REASON else reason
 
 

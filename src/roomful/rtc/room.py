@@ -24,6 +24,7 @@ from roomful.rtc._enums import (
     IceTransportType,
     SimulateScenarioKind,
     data_packet_kind,
+    moment,
 )
 from roomful.rtc._local import LocalServer
 from roomful.rtc._presence import Way
@@ -291,7 +292,7 @@ class Room(EventEmitter[EventTypes]):
     def creation_time(self) -> datetime.datetime:
         """When the room was made, in UTC."""
         milliseconds = self._info.creation_time_ms or self._info.creation_time * 1000
-        return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
+        return moment(milliseconds)
 
     @property
     def is_recording(self) -> bool:

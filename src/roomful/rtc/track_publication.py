@@ -15,6 +15,8 @@ from roomful.rtc._enums import (
     TrackPublishOptions,
     TrackSource,
     VideoQuality,
+    all_known,
+    known,
     track_kind,
 )
 from roomful.rtc.track import LocalTrack, RemoteTrack, Track
@@ -52,7 +54,7 @@ class TrackPublication:
     @property
     def source(self) -> TrackSource.ValueType:
         """A camera, a microphone, a screen, …"""
-        return cast(TrackSource.ValueType, self._info.source)
+        return cast(TrackSource.ValueType, known(TrackSource, self._info.source, TrackSource.SOURCE_UNKNOWN))
 
     @property
     def simulcasted(self) -> bool:
@@ -83,17 +85,18 @@ class TrackPublication:
     @property
     def encryption_type(self) -> EncryptionType.ValueType:
         """How it is encrypted from end to end."""
-        return cast(EncryptionType.ValueType, self._info.encryption)
+        encryption = known(EncryptionType, self._info.encryption, EncryptionType.CUSTOM)
+        return cast(EncryptionType.ValueType, encryption)
 
     @property
     def audio_features(self) -> list[AudioTrackFeature.ValueType]:
         """What its publisher says of its sound: stereo, no DTX, …"""
-        return [cast(AudioTrackFeature.ValueType, one) for one in self._info.audio_features]
+        return all_known(AudioTrackFeature, self._info.audio_features)
 
     @property
     def frame_metadata_features(self) -> list[FrameMetadataFeature.ValueType]:
         """What metadata its pictures may carry."""
-        return [cast(FrameMetadataFeature.ValueType, one) for one in self._info.packet_trailer_features]
+        return all_known(FrameMetadataFeature, self._info.packet_trailer_features)
 
 
 class LocalTrackPublication(TrackPublication):

@@ -73,6 +73,12 @@ impl<T> Inbox<T> {
         std::mem::take(&mut state.items)
     }
 
+    /// Whether nothing follows.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// What is there can still be taken; nothing follows.
     pub fn close(&self) {
         self.lock().closed = true;
