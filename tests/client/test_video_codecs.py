@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from roomful import rtc
+from roomful.rtc import _video_codecs
 from roomful.rtc._enums import DegradationPreference
 from roomful.rtc._layers import Encoding
 from roomful.rtc._video_codecs import CLOCK, Decoder, Encoder, VideoUnavailable, check_available
@@ -116,3 +117,22 @@ def test_without_pyav_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(VideoUnavailable, match=r"pip install 'roomful\[video\]'"):
         check_available()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_pictures_of_absurd_size_are_errors_and_take_no_memory(
+    codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = Encoder(codec, WIDTH, HEIGHT, bitrate=2_000_000, frames=30).encode(picture(0), 0, key=True)
+    monkeypatch.setattr(_video_codecs, "MAX_PIXELS", WIDTH * HEIGHT - 1)
+    with pytest.raises(ValueError, match="damaged"):
+        list(Decoder(codec).decode(encoded[0].data, 0))
+
+
+def test_a_small_frame_that_says_it_is_huge_is_an_error() -> None:
+    (encoded,) = Encoder("vp8", WIDTH, HEIGHT, bitrate=2_000_000, frames=30).encode(picture(0), 0, key=True)
+    data = bytearray(encoded.data)
+    assert data[3:6] == b"\x9d\x01\x2a"
+    data[6:10] = b"\xff\x3f\xff\x3f"
+    with pytest.raises(ValueError, match="damaged"):
+        list(Decoder("vp8").decode(bytes(data), 0))

@@ -19,6 +19,8 @@ from roomful.rtc.video_frame import VideoFrame, plane_sizes
 CLOCK = 90_000
 _DECODERS = {"vp8": "vp8", "vp9": "vp9", "h264": "h264", "av1": "libdav1d"}
 _ENCODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9", "h264": "libx264", "av1": "libsvtav1"}
+#: Of a picture, whoever sends it: beyond 4096 x 4096 no memory is taken.
+MAX_PIXELS = 4096 * 4096
 #: An open encoder of these follows no other bitrate: it is opened anew, which costs a key frame. So only for
 #: changes of that much, up rarely and down at once.
 _UP, _DOWN, _UP_INTERVAL = 1.3, 0.85, 5.0
@@ -56,8 +58,8 @@ class Decoder:
         self._context = av.CodecContext.create(_DECODERS[codec], "r")
         self._context.thread_count = 1
         self._context.flags |= av.codec.context.Flags.low_delay
-        if codec == "av1":
-            self._context.options = {"max_frame_delay": "1"}
+        options = {"max_pixels": str(MAX_PIXELS)}
+        self._context.options = options | ({"max_frame_delay": "1"} if codec == "av1" else {})
 
     def decode(self, data: bytes, timestamp: int) -> Iterator[tuple[VideoFrame, int]]:
         """The pictures that it completes, with their timestamps. Raises ValueError for what is no frame."""

@@ -17,6 +17,8 @@ from roomful.rtc.video_frame import VideoFrame
 
 #: Pictures that wait for a program that does not read, if it does not say how many; the oldest are dropped.
 CAPACITY = 30
+#: Bytes of pictures that wait, of which there is always one.
+MAX_WAITING = 256 * 1024 * 1024
 
 
 @dataclass
@@ -178,6 +180,9 @@ class VideoStream:
             return
         if self._format is not None and frame.type != self._format:
             frame = frame.convert(self._format)
+        with contextlib.suppress(IndexError):  # They are being read.
+            for _ in range(len(self._events) - MAX_WAITING // max(len(frame.data), 1) + 1):
+                self._events.popleft()
         self._events.append(VideoFrameEvent(frame, timestamp_us, rotation, metadata))
         self._wake()
 
