@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use roomful_media::encryption::{Derivation, KeyOptions, Keys, State};
+use roomful_media::encryption::{Derivation, KeyOptions, Keys, State, Task};
 
 use crate::media::unknown;
 
@@ -28,13 +28,14 @@ impl EncryptionKeys {
             "hkdf" => Derivation::Hkdf,
             other => return Err(unknown("derivation", other)),
         };
-        Ok(Self(Arc::new(Keys::new(KeyOptions {
+        let options = KeyOptions {
             derivation,
             salt,
             ratchet_window,
             failure_tolerance: failure_tolerance.try_into().ok(),
             ring_size,
-        }))))
+        };
+        Ok(Self(Arc::new(Keys::new(options, in_a_thread))))
     }
 
     /// Sets a key of a participant, or of everybody.
@@ -67,6 +68,13 @@ impl EncryptionKeys {
     ) -> Option<Bound<'py, PyBytes>> {
         let opened = py.detach(|| self.0.open_message(identity, index, iv, sealed));
         opened.map(|message| PyBytes::new(py, &message))
+    }
+}
+
+fn in_a_thread(task: Task) {
+    let thread = std::thread::Builder::new().name("roomful keys".into());
+    if let Err(error) = thread.spawn(task) {
+        log::warn!("a key cannot be ratcheted: {error}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::aead::{AES_128_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::{hkdf, pbkdf2};
@@ -10,8 +10,6 @@ use aws_lc_rs::{hkdf, pbkdf2};
 const KEY_LEN: usize = 16;
 const RATCHETED_LEN: usize = 32;
 const ITERATIONS: u32 = 100_000;
-/// Failing frames between two steps of ratcheting on trial: each takes tens of milliseconds with PBKDF2.
-const FRAMES_A_STEP: u32 = 50;
 const HKDF_INFO: [u8; 128] = [0; 128];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,47 +62,63 @@ impl KeyOptions {
 #[derive(Clone)]
 struct Entry {
     material: Vec<u8>,
-    /// Derived when it is needed.
     key: Option<Arc<LessSafeKey>>,
     next: Option<Box<Entry>>,
 }
 
 impl Entry {
-    fn new(material: Vec<u8>) -> Self {
+    fn new(material: Vec<u8>, options: &KeyOptions) -> Self {
+        let key: [u8; KEY_LEN] = options.derive(&material);
+        let key = UnboundKey::new(&AES_128_GCM, &key).ok();
         Self {
             material,
-            key: None,
+            key: key.map(|key| Arc::new(LessSafeKey::new(key))),
             next: None,
         }
     }
 
-    fn key(&mut self, options: &KeyOptions) -> Option<Arc<LessSafeKey>> {
-        if self.key.is_none() {
-            let key: [u8; KEY_LEN] = options.derive(&self.material);
-            self.key = UnboundKey::new(&AES_128_GCM, &key)
-                .ok()
-                .map(|key| Arc::new(LessSafeKey::new(key)));
+    /// What follows from it.
+    fn ratcheted(material: &[u8], options: &KeyOptions) -> Self {
+        let material: [u8; RATCHETED_LEN] = options.derive(material);
+        Self::new(material.to_vec(), options)
+    }
+
+    /// The key and those on trial.
+    fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |entry| entry.next.as_deref())
+    }
+
+    fn last(&mut self) -> &mut Self {
+        match self.next {
+            Some(ref mut next) => next.last(),
+            None => self,
         }
-        self.key.clone()
     }
 }
 
 #[derive(Clone, Default)]
 struct Ring {
     entries: BTreeMap<u8, Entry>,
+    /// Frames in succession that no key has opened.
     failures: u32,
 }
 
+/// Work that takes tens of milliseconds.
+pub type Task = Box<dyn FnOnce() + Send>;
+
 /// The keys of a session, for all who seal and open in it.
 pub struct Keys {
-    options: KeyOptions,
-    rings: Mutex<Rings>,
+    options: Arc<KeyOptions>,
+    rings: Arc<Mutex<Rings>>,
+    spawn: Box<dyn Fn(Task) + Send + Sync>,
 }
 
 #[derive(Default)]
 struct Rings {
     shared: Option<Ring>,
     own: BTreeMap<String, Ring>,
+    /// A key is being ratcheted on trial, one at a time.
+    ratchets: bool,
 }
 
 impl Rings {
@@ -127,23 +141,31 @@ pub(super) enum Opened<T> {
     ByRatcheted(T),
 }
 
+/// What comes of trying the keys that there are.
+enum Tried<T> {
+    Done(Opened<T>),
+    /// No key fits; the next may.
+    Ratchet(Task),
+}
+
 impl Keys {
+    /// `spawn` takes work that must not hold up frames.
     #[must_use]
-    pub fn new(options: KeyOptions) -> Self {
+    pub fn new(options: KeyOptions, spawn: impl Fn(Task) + Send + Sync + 'static) -> Self {
         Self {
-            options,
-            rings: Mutex::default(),
+            options: Arc::new(options),
+            rings: Arc::default(),
+            spawn: Box::new(spawn),
         }
     }
 
-    /// Sets a key of `identity`, or of everybody. An index beyond the ring begins at its start again.
+    /// Sets a key of `identity`, or of everybody; takes tens of milliseconds with PBKDF2. An index beyond the
+    /// ring begins at its start again.
     pub fn set(&self, identity: Option<&str>, index: u32, material: &[u8]) {
         let size = self.options.ring_size.clamp(1, 256);
         let index = (index as usize % size) as u8;
-        let mut entry = Entry::new(material.to_vec());
-        // Now, in the thread of whoever has the time, not with the first frame.
-        entry.key(&self.options);
-        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = Entry::new(material.to_vec(), &self.options);
+        let mut rings = lock(&self.rings);
         let set = |ring: &mut Ring| {
             ring.entries.insert(index, entry.clone());
             ring.failures = 0;
@@ -158,61 +180,108 @@ impl Keys {
     }
 
     pub(super) fn key(&self, identity: &str, index: u8) -> Option<Arc<LessSafeKey>> {
-        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = rings.of(identity)?.entries.get_mut(&index)?;
-        entry.key(&self.options)
+        let mut rings = lock(&self.rings);
+        rings.of(identity)?.entries.get(&index)?.key.clone()
     }
 
-    /// Tries a key and, where it fails, what it may have been ratcheted to, a step further now and then.
+    /// Tries a key and what it may have been ratcheted to. Keys to try are made meanwhile, one after another.
     pub(super) fn open<T>(
         &self,
         identity: &str,
         index: u8,
         open: impl Fn(&LessSafeKey) -> Option<T>,
     ) -> Opened<T> {
-        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.try_keys(identity, index, open) {
+            Tried::Done(opened) => opened,
+            Tried::Ratchet(task) => {
+                (self.spawn)(task);
+                Opened::Failed
+            }
+        }
+    }
+
+    /// As [`Keys::open`], for what does not come again: waits for the next key to try.
+    pub(super) fn open_waiting<T>(
+        &self,
+        identity: &str,
+        index: u8,
+        open: impl Fn(&LessSafeKey) -> Option<T>,
+    ) -> Opened<T> {
+        match self.try_keys(identity, index, &open) {
+            Tried::Done(opened) => opened,
+            Tried::Ratchet(task) => {
+                task();
+                self.open(identity, index, open)
+            }
+        }
+    }
+
+    fn try_keys<T>(
+        &self,
+        identity: &str,
+        index: u8,
+        open: impl Fn(&LessSafeKey) -> Option<T>,
+    ) -> Tried<T> {
+        let mut guard = lock(&self.rings);
+        let rings = &mut *guard;
+        let busy = rings.ratchets;
         let Some(ring) = rings.of(identity) else {
-            return Opened::MissingKey;
+            return Tried::Done(Opened::MissingKey);
         };
-        // Other clients count from when all ratcheted keys were tried.
-        let trials = (self.options.ratchet_window as u32).saturating_mul(FRAMES_A_STEP);
         let tolerance = self.options.failure_tolerance;
-        if tolerance.is_some_and(|most| ring.failures > most.saturating_add(trials)) {
-            return Opened::Failed;
+        if tolerance.is_some_and(|most| ring.failures > most) {
+            return Tried::Done(Opened::Failed);
         }
         let Some(entry) = ring.entries.get_mut(&index) else {
-            return Opened::MissingKey;
+            return Tried::Done(Opened::MissingKey);
         };
-        if let Some(opened) = entry.key(&self.options).and_then(|key| open(&key)) {
+        let by = |entry: &Entry| entry.key.as_deref().and_then(&open);
+        let fits = (0_usize..)
+            .zip(entry.chain())
+            .find_map(|(steps, it)| by(it).map(|opened| (steps, opened)));
+        if let Some((steps, opened)) = fits {
             ring.failures = 0;
-            return Opened::By(opened);
+            for _ in 0..steps {
+                if let Some(next) = entry.next.take() {
+                    *entry = *next;
+                }
+            }
+            let opened = match steps {
+                0 => Opened::By(opened),
+                _ => Opened::ByRatcheted(opened),
+            };
+            return Tried::Done(opened);
         }
-        let may_step = ring.failures.is_multiple_of(FRAMES_A_STEP);
-        let mut trial = &mut *entry;
-        for _ in 0..self.options.ratchet_window {
-            let is_new = trial.next.is_none();
-            if is_new && !may_step {
-                break;
-            }
-            let material = &trial.material;
-            let next = trial.next.get_or_insert_with(|| {
-                let material: [u8; RATCHETED_LEN] = self.options.derive(material);
-                Box::new(Entry::new(material.to_vec()))
-            });
-            if let Some(opened) = next.key(&self.options).and_then(|key| open(&key)) {
-                let ratcheted = next.clone();
-                ring.entries.insert(index, *ratcheted);
-                ring.failures = 0;
-                return Opened::ByRatcheted(opened);
-            }
-            if is_new {
-                break;
-            }
-            trial = next;
+        let complete = entry.chain().count() > self.options.ratchet_window;
+        if complete || busy {
+            ring.failures = ring.failures.saturating_add(u32::from(complete));
+            return Tried::Done(Opened::Failed);
         }
-        ring.failures = ring.failures.saturating_add(1);
-        Opened::Failed
+        let material = entry.last().material.clone();
+        rings.ratchets = true;
+        Tried::Ratchet(self.ratchet(identity.to_owned(), index, material))
     }
+
+    /// Puts behind the last key on trial what follows from it, if it still is the last.
+    fn ratchet(&self, identity: String, index: u8, material: Vec<u8>) -> Task {
+        let (options, rings) = (Arc::clone(&self.options), Arc::clone(&self.rings));
+        Box::new(move || {
+            let next = Entry::ratcheted(&material, &options);
+            let mut rings = lock(&rings);
+            rings.ratchets = false;
+            let ring = rings.own.get_mut(&identity);
+            if let Some(entry) = ring.and_then(|ring| ring.entries.get_mut(&index)) {
+                let last = entry.last();
+                if last.material == material {
+                    last.next = Some(Box::new(next));
+                }
+            }
+        })
+    }
+}
+
+fn lock(rings: &Mutex<Rings>) -> MutexGuard<'_, Rings> {
+    rings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

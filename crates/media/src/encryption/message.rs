@@ -32,7 +32,7 @@ impl Keys {
         iv: [u8; NONCE_LEN],
         sealed: &[u8],
     ) -> Option<Vec<u8>> {
-        let opened = self.open(identity, index, |key| {
+        let opened = self.open_waiting(identity, index, |key| {
             let mut message = sealed.to_vec();
             let nonce = Nonce::assume_unique_for_key(iv);
             let opened = key.open_in_place(nonce, Aad::empty(), &mut message);

@@ -10,7 +10,7 @@ use aws_lc_rs::aead::NONCE_LEN;
 
 pub use form::Form;
 use keys::Opened;
-pub use keys::{Derivation, KeyOptions, Keys};
+pub use keys::{Derivation, KeyOptions, Keys, Task};
 
 /// What a silent server sends in a track, unencrypted: Opus silence and the smallest VP8 picture.
 const OPUS_SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
@@ -19,6 +19,8 @@ const VP8_BLANK: [u8; 31] = [
     0x10, 0x02, 0x00, 0x9D, 0x01, 0x2A, 0x08, 0x00, 0x08, 0x00, 0x00, 0x47, 0x08, 0x85, 0x85, 0x88,
     0x85, 0x84, 0x88, 0x02, 0x02, 0x00, 0x0C, 0x0D, 0x60, 0x00, 0xFE, 0xFF, 0xAB, 0x50, 0x80,
 ];
+
+const METADATA_END: &[u8] = b"LKTS";
 
 /// How a track's encryption fares; told when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +65,13 @@ impl Sealer {
     ) -> (Option<Vec<u8>>, Option<State>) {
         let (sealed, state) = match self.keys.key(&self.identity, self.key_index) {
             None => (None, State::MissingKey),
-            Some(key) => match form.and_then(|form| form.seal(frame, &key, self.key_index, iv)) {
-                None => (None, State::EncryptionFailed),
-                sealed => (sealed, State::Ok),
-            },
+            Some(key) => {
+                let (picture, metadata) = split_metadata(form, frame);
+                match form.and_then(|form| form.seal(picture, &key, self.key_index, iv)) {
+                    None => (None, State::EncryptionFailed),
+                    Some(sealed) => (Some([&sealed, metadata].concat()), State::Ok),
+                }
+            }
         };
         let changed = self.state.replace(state) != Some(state);
         (sealed, changed.then_some(state))
@@ -98,9 +103,11 @@ impl Opener {
         if let Some(blank) = self.put_in_by_server(frame) {
             return (is_blank(form, blank).then(|| blank.to_vec()), Vec::new());
         }
+        let (frame, metadata) = split_metadata(Some(form), frame);
         let opened = form.take_apart(frame).map(|sealed| {
             self.keys.open(&self.identity, sealed.key_index, |key| {
-                sealed.open(key).ok()
+                let opened = sealed.open(key).ok()?;
+                Some([&opened, metadata].concat())
             })
         });
         let (opened, states) = match opened {
@@ -121,6 +128,19 @@ impl Opener {
             .then(|| frame.strip_suffix(self.server_trailer.as_slice()))
             .flatten()
     }
+}
+
+/// What other clients put behind a picture, where servers find it and take it off for those who do not know it:
+/// fields, the inverted length of all, and four letters.
+fn split_metadata(form: Option<Form>, frame: &[u8]) -> (&[u8], &[u8]) {
+    let len = frame
+        .strip_suffix(METADATA_END)
+        .filter(|_| form != Some(Form::Audio))
+        .and_then(|fields| fields.last())
+        .map(|inverted| usize::from(!inverted))
+        .filter(|len| *len > METADATA_END.len());
+    let picture = len.and_then(|len| frame.len().checked_sub(len));
+    frame.split_at(picture.unwrap_or(frame.len()))
 }
 
 /// Only that may come unencrypted: anything else could be the server's invention.

@@ -1,15 +1,24 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 const IV: [u8; NONCE_LEN] = [7; NONCE_LEN];
 
+/// "secret" ratcheted once, by HKDF, as livekit.rtc says.
+const ONCE: [u8; 32] = [
+    0xaa, 0x17, 0x1d, 0xcc, 0x57, 0x06, 0xc0, 0xca, 0x29, 0xb3, 0x98, 0x46, 0x25, 0x8a, 0xf8, 0x4b,
+    0xa5, 0xc6, 0x96, 0x2c, 0x0e, 0x6c, 0x92, 0xcf, 0xe0, 0xb1, 0x7f, 0x03, 0x56, 0xfe, 0xb5, 0xc6,
+];
+
 fn keys(window: usize) -> Arc<Keys> {
-    Arc::new(Keys::new(KeyOptions {
+    let options = KeyOptions {
         derivation: Derivation::Hkdf,
         salt: b"LKFrameEncryptionKey".to_vec(),
         ratchet_window: window,
         failure_tolerance: None,
         ring_size: 16,
-    }))
+    };
+    Arc::new(Keys::new(options, |task| task()))
 }
 
 fn shared(material: &[u8]) -> Arc<Keys> {
@@ -102,15 +111,12 @@ fn each_participant_may_have_keys_of_its_own() {
 
 #[test]
 fn a_key_that_its_sender_has_ratcheted_is_found_within_some_frames() {
-    // "secret" ratcheted once, by HKDF, as livekit.rtc says.
-    let once = [
-        0xaa, 0x17, 0x1d, 0xcc, 0x57, 0x06, 0xc0, 0xca, 0x29, 0xb3, 0x98, 0x46, 0x25, 0x8a, 0xf8,
-        0x4b, 0xa5, 0xc6, 0x96, 0x2c, 0x0e, 0x6c, 0x92, 0xcf, 0xe0, 0xb1, 0x7f, 0x03, 0x56, 0xfe,
-        0xb5, 0xc6,
-    ];
     let keys = shared(b"secret");
-    let frame = sealed(&shared(&once), Form::Audio, &picture(40));
+    let frame = sealed(&shared(&ONCE), Form::Audio, &picture(40));
     let mut opener = Opener::new(Arc::clone(&keys), "ada", b"");
+    // The key to try is made meanwhile.
+    let expected = (None, vec![State::DecryptionFailed]);
+    assert_eq!(opener.open(Form::Audio, &frame), expected);
     let expected = (Some(picture(40)), vec![State::KeyRatcheted, State::Ok]);
     assert_eq!(opener.open(Form::Audio, &frame), expected);
     assert_eq!(
@@ -133,8 +139,8 @@ fn too_many_failures_wait_for_another_key() {
         ring_size: 16,
     };
     let (right, mine) = (
-        Arc::new(Keys::new(options.clone())),
-        Arc::new(Keys::new(options)),
+        Arc::new(Keys::new(options.clone(), |task| task())),
+        Arc::new(Keys::new(options, |task| task())),
     );
     right.set(None, 0, b"secret");
     mine.set(None, 0, b"secret");
@@ -180,5 +186,64 @@ fn garbage_is_not_opened() {
         for form in [Form::Audio, Form::Vp8 { key: true }, Form::Vp9, Form::H264] {
             assert_eq!(opener.open(form, &frame).0, None);
         }
+    }
+}
+
+#[test]
+fn a_message_is_opened_at_once_though_its_sender_has_ratcheted() {
+    let (theirs, mine) = (shared(&ONCE), shared(b"secret"));
+    let sealed = theirs.seal_message("ada", 0, IV, b"message").unwrap();
+    assert_eq!(
+        mine.open_message("ada", 0, IV, &sealed).unwrap(),
+        b"message"
+    );
+    assert_eq!(mine.open_message("ada", 1, IV, &sealed), None);
+    assert_eq!(mine.open_message("ada", 0, IV, b"short"), None);
+}
+
+#[test]
+fn keys_to_try_are_made_one_after_another_up_to_the_window() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let options = KeyOptions {
+        derivation: Derivation::Hkdf,
+        salt: Vec::new(),
+        ratchet_window: 3,
+        failure_tolerance: None,
+        ring_size: 16,
+    };
+    let keys = Arc::new(Keys::new(options, move |task| {
+        count.fetch_add(1, Ordering::Relaxed);
+        task();
+    }));
+    keys.set(None, 0, b"other");
+    let frame = sealed(&shared(b"secret"), Form::Audio, &picture(40));
+    let mut opener = Opener::new(keys, "ada", b"");
+    for _ in 0..20 {
+        assert_eq!(opener.open(Form::Audio, &frame).0, None);
+    }
+    assert_eq!(made.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn metadata_stays_readable_behind_a_picture() {
+    let keys = shared(b"secret");
+    for (form, metadata) in [
+        (Form::Vp8 { key: true }, &b"\xFE\xFE\x06\xF7LKTS"[..]),
+        (Form::Vp9, b"\xFALKTS"),
+        (Form::H264, b"\xFE\xFE\x06\xF7LKTS"),
+    ] {
+        let frame = [&[0, 0, 0, 1, 0x65][..], &picture(60), metadata].concat();
+        let sealed = sealed(&keys, form, &frame);
+        assert!(sealed.ends_with(metadata));
+        let mut opener = Opener::new(Arc::clone(&keys), "ada", b"");
+        assert_eq!(opener.open(form, &sealed).0, Some(frame.clone()));
+        // The server may take it off.
+        let without = sealed.len() - metadata.len();
+        let bare = frame[..frame.len() - metadata.len()].to_vec();
+        assert_eq!(opener.open(form, &sealed[..without]).0, Some(bare));
+    }
+    for nonsense in [&b"LKTS"[..], b"\xFBLKTS", b"\x00LKTS"] {
+        assert_eq!(split_metadata(Some(Form::Vp9), nonsense).1, b"");
     }
 }

@@ -13,13 +13,14 @@ use crate::meeting::Meeting;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn keys(material: &[u8]) -> Arc<Keys> {
-    let keys = Keys::new(KeyOptions {
+    let options = KeyOptions {
         derivation: Derivation::Hkdf,
         salt: b"LKFrameEncryptionKey".to_vec(),
         ratchet_window: 0,
         failure_tolerance: None,
         ring_size: 16,
-    });
+    };
+    let keys = Keys::new(options, |task| task());
     keys.set(None, 0, material);
     Arc::new(keys)
 }
