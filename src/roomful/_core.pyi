@@ -350,6 +350,12 @@ class ExternalAddresses:
     ) -> ExternalAddresses: ...
 
 @final
+class Exchange:
+    """Where a media plane and the peers of the same process find each other."""
+
+    def __new__(cls) -> Exchange: ...
+
+@final
 class Media:
     """Worker threads with their sockets. Methods queue commands, in order, and return at once."""
 
@@ -376,12 +382,15 @@ class Media:
         networks_exclude: Sequence[str] = (),
         external: ExternalAddresses | None = None,
         seed: int | None = None,
+        offline: bool = False,
+        exchange: Exchange | None = None,
     ) -> Media:
         """One worker a port; port 0 is any free one. `wake` is called from another thread, once per batch of
         events: give `lambda: loop.call_soon_threadsafe(drain)`. Raises OSError when a port is taken, unless
         `tcp_optional` or `turn_optional` says to go on without. `turn_secret`, of 32 bytes, starts the TURN
         server; `turn_certificate` names the files of the chain and its key: TLS is ended in front without.
-        With `external` it waits some seconds for STUN servers to answer."""
+        With `external` it waits some seconds for STUN servers to answer. Peers of this process come by the
+        `exchange`; `offline` opens no sockets, for those alone, and starts one worker."""
 
     @property
     def ports(self) -> list[int]: ...
@@ -442,6 +451,7 @@ class Media:
         disabled_codecs: Sequence[str] = (),
         extra_address: str | None = None,
         tcp_only: bool = False,
+        in_process: bool = False,
     ) -> None:
         """`sdk`, `browser`, codecs in lower case. Dual mode with a primary subscriber offers at once."""
 
@@ -844,8 +854,9 @@ class Peer:
     """The media of one session of a client: its peer connections, tracks and data channels. Methods queue, in
     order, and return at once; after `close` they do nothing. With one connection that is "publisher"."""
 
-    def __new__(cls, *, single: bool, wake: Callable[[], object]) -> Peer:
-        """`wake` is called from another thread, once per batch of events. Raises OSError without sockets."""
+    def __new__(cls, *, single: bool, wake: Callable[[], object], exchange: Exchange | None = None) -> Peer:
+        """`wake` is called from another thread, once per batch of events. With an `exchange` the server is in
+        this process, and there are no sockets. Raises OSError without sockets that it needs."""
 
     def take_events(self) -> list[PeerEvent]: ...
     def close(self) -> None:

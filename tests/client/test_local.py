@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import os
 import weakref
 
 import pytest
@@ -47,6 +49,32 @@ async def test_rooms_meet_at_a_server_on_their_own_loop() -> None:
         await meet(server)
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == before
+
+
+def sockets() -> int:
+    """That this process has open."""
+    there = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # Of the look itself.
+            there += os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
+    return there
+
+
+async def test_without_a_network_there_are_no_sockets_and_no_address() -> None:
+    before = sockets()
+    async with roomful.Server(listen=False) as server:
+        ada, ben = rtc.Room(), rtc.Room()
+        await ada.connect(server, server.token(identity="ada", room="demo"))
+        dual = rtc.RoomOptions(single_peer_connection=False)
+        await ben.connect(server, server.token(identity="ben", room="demo"), dual)
+        heard = await seen(ada, "data_received")
+        await ben.local_participant.publish_data(b"hello")
+        async with asyncio.timeout(10):
+            await heard
+        assert sockets() == before
+        with pytest.raises(RuntimeError, match="listens to nobody"):
+            _ = server.url
+        await asyncio.gather(ada.disconnect(), ben.disconnect())
 
 
 async def test_rooms_meet_at_a_server_on_another_loop() -> None:

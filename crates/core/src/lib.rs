@@ -24,7 +24,7 @@ mod _core {
     #[pymodule_export]
     use crate::frames::FrameSink;
     #[pymodule_export]
-    use crate::media::{Codec, ExternalAddresses, Layer, Media};
+    use crate::media::{Codec, Exchange, ExternalAddresses, Layer, Media};
     #[pymodule_export]
     use crate::peer::{Peer, PeerEvent};
     #[pymodule_export]

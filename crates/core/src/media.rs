@@ -125,6 +125,19 @@ impl ExternalAddresses {
     }
 }
 
+/// Where a media plane and the peers of the same process find each other.
+#[pyclass(frozen, module = "roomful._core")]
+#[derive(Default)]
+pub(crate) struct Exchange(pub(crate) Arc<io::Exchange>);
+
+#[pymethods]
+impl Exchange {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+}
+
 /// A running media plane. Methods queue commands and return at once; commands on unknown ids are ignored.
 #[pyclass(frozen, module = "roomful._core")]
 pub(crate) struct Media {
@@ -172,7 +185,7 @@ impl Media {
         turn_tls_port = None, turn_bind = Vec::new(), turn_certificate = None, turn_allocations = 12,
         turn_optional = false, bind = Vec::new(), node_addresses = Vec::new(), allow_loopback = false,
         interfaces_include = Vec::new(), interfaces_exclude = Vec::new(), networks_include = Vec::new(),
-        networks_exclude = Vec::new(), external = None, seed = None
+        networks_exclude = Vec::new(), external = None, seed = None, offline = false, exchange = None
     ))]
     fn new(
         py: Python<'_>,
@@ -196,6 +209,8 @@ impl Media {
         networks_exclude: Vec<String>,
         external: Option<ExternalAddresses>,
         seed: Option<u64>,
+        offline: bool,
+        exchange: Option<&Exchange>,
     ) -> PyResult<Self> {
         let parse = |addresses: Vec<String>| {
             addresses
@@ -217,6 +232,8 @@ impl Media {
         };
         let config = EngineConfig {
             udp_ports,
+            offline,
+            exchange: exchange.map(|it| Arc::clone(&it.0)),
             tcp_port,
             tcp_optional,
             turn,
@@ -325,7 +342,7 @@ impl Media {
         can_subscribe = true, can_publish_data = true, agent = false, auto_subscribe = true,
         adaptive_stream = false, ice_lite = false, sdk = String::new(), protocol = 0, browser = String::new(),
         disabled_publish_codecs = Vec::new(), disabled_codecs = Vec::new(), extra_address = None,
-        tcp_only = false
+        tcp_only = false, in_process = false
     ))]
     fn add_participant(
         &self,
@@ -351,6 +368,7 @@ impl Media {
         disabled_codecs: Vec<String>,
         extra_address: Option<&str>,
         tcp_only: bool,
+        in_process: bool,
     ) -> PyResult<()> {
         let mode = match mode {
             "single" => api::ConnectionMode::Single,
@@ -381,6 +399,7 @@ impl Media {
             },
             extra_address: extra_address.map(parse_address).transpose()?,
             tcp_only,
+            in_process,
         };
         self.send(
             py,

@@ -21,7 +21,7 @@ use crate::cipher::{EncryptionKeys, encryption_state};
 use crate::event::{kind_name, level_name, state_name, target_name, way_name};
 use crate::frames::{FrameSink, waker};
 use crate::logging::{self, Ear};
-use crate::media::{parse_kind, parse_target, unknown};
+use crate::media::{Exchange, parse_kind, parse_target, unknown};
 use crate::sound::{AudioQueue, AudioSink};
 
 /// Percent of packets that in-band FEC is made for, until reports say better.
@@ -313,9 +313,15 @@ impl Drop for Peer {
 #[pymethods]
 impl Peer {
     #[new]
-    #[pyo3(signature = (*, single, wake))]
-    fn new(py: Python<'_>, single: bool, wake: Py<PyAny>) -> PyResult<Self> {
-        let setup = ClientSetup { single };
+    #[pyo3(signature = (*, single, wake, exchange = None))]
+    fn new(
+        py: Python<'_>,
+        single: bool,
+        wake: Py<PyAny>,
+        exchange: Option<&Exchange>,
+    ) -> PyResult<Self> {
+        let exchange = exchange.map(|it| Arc::clone(&it.0));
+        let setup = ClientSetup { single, exchange };
         let handle = py
             .detach(|| ClientHandle::open(&setup, waker(wake)))
             .map_err(PyOSError::new_err)?;

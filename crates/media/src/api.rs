@@ -88,6 +88,8 @@ pub struct ParticipantSpec {
     pub extra_address: Option<IpAddr>,
     /// Offer and take only TCP candidates, if there are any; see [`Command::SetTcpOnly`].
     pub tcp_only: bool,
+    /// Its client is in this process, and connects without a network.
+    pub in_process: bool,
 }
 
 /// One declared layer of a simulcast or SVC track (`livekit.VideoLayer`).

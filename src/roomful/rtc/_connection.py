@@ -196,7 +196,8 @@ class Connection:
             return await self._enter_by(False)
 
     async def _enter_by(self, single: bool) -> rtc.JoinResponse:
-        presence = Presence(self._room, self._way, single=single)
+        server = None if isinstance(self.url, str) else self.url
+        presence = Presence(self._room, self._way, single=single, server=server)
         join = await presence.join(self.url, self.token)
         self.presence = presence
         return join

@@ -55,7 +55,8 @@ class Way:
 class Presence:
     """Closes itself when joining fails or is cancelled. Everything runs on the loop that made it."""
 
-    def __init__(self, news: News, way: Way, *, single: bool) -> None:
+    def __init__(self, news: News, way: Way, *, single: bool, server: LocalServer | None = None) -> None:
+        """`server` is in this process, and reached without a network."""
         core: Any = import_module("roomful._core")  # Where the machine's code begins: not at import.
         self._loop = asyncio.get_running_loop()
         self._way = way
@@ -68,7 +69,8 @@ class Presence:
         self._closed = False
         #: Called at every change, before whoever waits for one.
         self.on_change: Callable[[], None] = lambda: None
-        self.peer = core.Peer(single=single, wake=_waker(self))
+        carrier = {} if server is None else {"exchange": server.exchange}
+        self.peer = core.Peer(single=single, wake=_waker(self), **carrier)
         self.session = Session(
             self.peer,
             core.PeerEvent,

@@ -410,6 +410,7 @@ class ControlPlane:
             disabled_codecs=[codec.mime.lower() for codec in disabled.codecs],
             extra_address=reached if reached and self._node.config.rtc.ips.allows(reached) else None,
             tcp_only=participant.ways.tcp_only,
+            in_process=params.in_process,
         )
 
     def _keep_token_fresh(self, participant: Participant) -> None:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from starlette.types import ASGIApp
 
@@ -18,6 +18,9 @@ from roomful.auth import DEFAULT_TTL, AccessToken
 from roomful.config import Config, check_keys, check_turn
 from roomful.server.app import App
 from roomful.server.runtime import Runtime
+
+if TYPE_CHECKING:
+    from roomful._core import Exchange
 
 
 class Server:
@@ -27,7 +30,8 @@ class Server:
             token = server.token(identity="ada", room="demo")
             await room.connect(server.url, token)
 
-    Or without a port of its own, in somebody else's application: `app.mount("/calls", server.asgi)`.
+    Or without a port of its own, in somebody else's application: `app.mount("/calls", server.asgi)`. Rooms of
+    the same program need none either: `await room.connect(server, token)`; with `listen=False` there is none.
 
     `config` takes LiveKit's keys, as in `Server({"room": {"max_participants": 10}})`. Ports not given are
     free ones, the address is 127.0.0.1 unless `bind_addresses` says otherwise; without `keys` one is made.
@@ -38,6 +42,7 @@ class Server:
         config: Config | Mapping[str, Any] | None = None,
         *,
         keys: Mapping[str, str] | None = None,
+        listen: bool = True,
     ) -> None:
         """Raises `ConfigError`; nothing is opened before `start`."""
         if not isinstance(config, Config):
@@ -47,7 +52,8 @@ class Server:
         check_keys(config)
         check_turn(config)
         self._config = config
-        self._runtime = Runtime(config)
+        self._listens = listen
+        self._runtime = Runtime(config, offline=not listen)
         self._app = App(config, self._runtime)
         self._listener: Any = None
         self._port = 0
@@ -63,6 +69,8 @@ class Server:
     @property
     def url(self) -> str:
         """What clients connect to, as in ws://127.0.0.1:40123. Only with a port of its own, while it runs."""
+        if not self._listens:
+            raise RuntimeError("the server listens to nobody: connect rooms of this program to itself")
         if not self._port:
             raise RuntimeError("the server is not running: use `async with roomful.Server() as server`")
         return f"ws://{_reachable(self._config.bind_addresses)}:{self._port}"
@@ -71,6 +79,11 @@ class Server:
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop that it runs on; none before it has started."""
         return self._runtime.loop
+
+    @property
+    def exchange(self) -> Exchange:
+        """How rooms of this process reach the server's media."""
+        return self._runtime.exchange
 
     @property
     def media_ports(self) -> list[int]:
@@ -111,6 +124,9 @@ class Server:
 
     async def start(self) -> None:
         """Opens ports and starts. Raises `OSError` (`AddressInUse`) when a port is taken."""
+        if not self._listens:
+            await self._runtime.start()
+            return
         from roomful.server.listener import Listener, open_sockets
 
         limit = self._config.limit

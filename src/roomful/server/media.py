@@ -58,6 +58,7 @@ class MediaPlane(Protocol):
         disabled_codecs: Sequence[str],
         extra_address: str | None,
         tcp_only: bool,
+        in_process: bool,
     ) -> None: ...
 
     def update_permissions(

@@ -8,6 +8,7 @@ import random
 import secrets
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from livekit.protocol.rtc import LeaveRequest
@@ -18,7 +19,7 @@ from roomful.server.logs import get_logger
 from roomful.server.signalling import SignalConnection
 
 if TYPE_CHECKING:
-    from roomful._core import Event, Media
+    from roomful._core import Event, Exchange, Media
     from roomful.server.control import ControlPlane
 
 log = get_logger("roomful.server")
@@ -37,8 +38,10 @@ CLOSE_TIMEOUT = 0.5
 class Runtime:
     """Starts with the first call of `start`, on the loop that calls it, and lives until `close`."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, offline: bool = False) -> None:
         self._config = config
+        #: Nobody comes by a network: no sockets are opened.
+        self._offline = offline
         self._loop: asyncio.AbstractEventLoop | None = None
         self._control: ControlPlane | None = None
         self._media: Media | None = None
@@ -54,6 +57,13 @@ class Runtime:
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The one that it runs on, once it has started."""
         return self._loop
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """How rooms of this process reach our media."""
+        from roomful._core import Exchange
+
+        return Exchange()
 
     @property
     def connections(self) -> set[SignalConnection]:
@@ -85,7 +95,7 @@ class Runtime:
 
     async def _start(self) -> None:
         secret = secrets.token_bytes(32)
-        if self._config.rtc.use_external_ip:
+        if self._config.rtc.use_external_ip and not self._offline:
             # STUN servers are asked, and waited for.
             media = await asyncio.to_thread(self._open_media, secret)
         else:
@@ -165,6 +175,8 @@ class Runtime:
     def _open_media(self, secret: bytes) -> Media:
         from roomful._core import ExternalAddresses, Media
 
+        if self._offline:
+            return Media(udp_ports=[], offline=True, exchange=self.exchange, wake=self._wake)
         rtc, turn = self._config.rtc, self._config.turn
         in_dev = turn.enabled is None and self._config.development
         turn_port = DEV_TURN_PORT if in_dev and not turn.udp_port else turn.udp_port
@@ -200,6 +212,7 @@ class Runtime:
                     networks_include=rtc.ips.includes,
                     networks_exclude=rtc.ips.excludes,
                     external=external,
+                    exchange=self.exchange,
                 )
             except OSError as error:
                 failure = error

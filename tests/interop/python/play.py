@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 import uuid
+from typing import Any
 
 from . import scenarios  # noqa: F401
 from .stage import SCENARIOS, Stage
@@ -29,7 +30,16 @@ async def play(name: str, stage: Stage, limit: float) -> None:
         await stage.close()
 
 
-async def play_all(options: argparse.Namespace) -> bool:
+async def play_here(options: argparse.Namespace) -> bool:
+    """At a server in this process."""
+    import roomful
+
+    async with roomful.Server(keys={options.key: options.secret}) as server:
+        options.url = server.url
+        return await play_all(options, server)
+
+
+async def play_all(options: argparse.Namespace, server: Any = None) -> bool:
     """At most so many at once; whether all came to their end."""
     turns = asyncio.Semaphore(options.at_once)
 
@@ -41,6 +51,7 @@ async def play_all(options: argparse.Namespace) -> bool:
                 options.secret,
                 options.mode == "single",
                 f"room-{uuid.uuid4().hex[:8]}",
+                server,
             )
             try:
                 await play(name, stage, options.limit)
@@ -54,14 +65,16 @@ async def play_all(options: argparse.Namespace) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name in ("url", "key", "secret", "mode"):
+    for name in ("key", "secret", "mode"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--url", default="", help="of the server; without one it is in this process")
     parser.add_argument("--scenario", required=True, nargs="+")
     parser.add_argument("--limit", type=float, required=True, help="seconds, of each scenario")
     parser.add_argument("--at-once", type=int, default=1)
     code = 1
     try:
-        code = 0 if asyncio.run(play_all(parser.parse_args())) else 1
+        options = parser.parse_args()
+        code = 0 if asyncio.run(play_all(options) if options.url else play_here(options)) else 1
     except BaseException:
         print(traceback.format_exc())
     sys.stdout.flush()

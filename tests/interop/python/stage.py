@@ -339,6 +339,8 @@ class Stage:
     secret: str
     single: bool
     room: str
+    #: In this process; people reach it without a network then.
+    server: Any = None
     people: list[Person] = field(default_factory=list)
 
     def token(self, identity: str, ttl: float = 600, secret: str = "", **grants: Any) -> str:
@@ -357,7 +359,7 @@ class Stage:
         self.people.append(person)
         options.setdefault("single_peer_connection", self.single)
         async with asyncio.timeout(WAIT):
-            await person.room.connect(self.url, token, rtc.RoomOptions(**options))
+            await person.room.connect(self.server or self.url, token, rtc.RoomOptions(**options))
         person.log.append(["connect() returned", sorted(person.room.remote_participants)])
         return person
 

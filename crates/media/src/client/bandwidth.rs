@@ -12,6 +12,8 @@ use crate::rtp::rtcp::TransportFeedback;
 
 /// What a camera begins with, in bits a second.
 const START: u64 = 1_000_000;
+/// The same where nothing is in the way.
+const MEMORY: u64 = 50_000_000;
 /// Set aside for each audio track.
 const AUDIO: u64 = 50_000;
 /// Releases may be faster than the estimate, in percent: frames are not all of one size.
@@ -30,9 +32,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(40);
 /// A layer that stayed so long was worth its try.
 const PROVEN: Duration = Duration::from_secs(10);
 
-pub(super) fn estimator() -> Estimator {
+pub(super) fn estimator(in_memory: bool) -> Estimator {
     Estimator::new(EstimatorConfig {
-        start: START,
+        start: if in_memory { MEMORY } else { START },
         ..EstimatorConfig::default()
     })
 }

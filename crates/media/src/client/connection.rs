@@ -1,6 +1,7 @@
 //! One peer connection of a client.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,29 +63,31 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(
         target: Target,
+        in_memory: Option<SocketAddr>,
         identity: &Arc<Identity>,
         clock: WallClock,
         random: &mut Random,
         now: Instant,
     ) -> Self {
-        let transport = Transport::new(
-            TransportConfig {
-                identity: Arc::clone(identity),
-                role: match target {
-                    Target::Publisher => IceRole::Controlling,
-                    Target::Subscriber => IceRole::Controlled,
-                },
-                lite: false,
-                credentials: IceCredentials::from_random(random.bytes()),
-                tie_breaker: random.u64(),
-                candidates: Vec::new(),
-                limits: Limits {
-                    receive_message: MAX_MESSAGE_SIZE,
-                    ..Limits::default()
-                },
+        let config = TransportConfig {
+            identity: Arc::clone(identity),
+            role: match target {
+                Target::Publisher => IceRole::Controlling,
+                Target::Subscriber => IceRole::Controlled,
             },
-            now,
-        );
+            lite: false,
+            credentials: IceCredentials::from_random(random.bytes()),
+            tie_breaker: random.u64(),
+            candidates: Vec::new(),
+            limits: Limits {
+                receive_message: MAX_MESSAGE_SIZE,
+                ..Limits::default()
+            },
+        };
+        let transport = match in_memory {
+            Some(_) => Transport::in_memory(config, in_memory, now),
+            None => Transport::new(config, now),
+        };
         let cname = format!("{:016x}", random.u64());
         let negotiator = Negotiator::new(
             NegotiatorConfig {
@@ -106,7 +109,7 @@ impl Connection {
             receiver: Receiver::new(clock, random.u32().max(1), cname.into()),
             queue: SendQueue::new(SendQueueConfig::default(), clock),
             outbox: Outbox::default(),
-            estimator: super::bandwidth::estimator(),
+            estimator: super::bandwidth::estimator(in_memory.is_some()),
             by_ssrc: FxHashMap::default(),
             received: FxHashMap::default(),
             next_tag: 1,

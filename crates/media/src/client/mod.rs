@@ -38,6 +38,7 @@ use crate::encryption::State;
 use crate::random::Random;
 use crate::track::clock::WallClock;
 use crate::track::receiver::Ingress;
+use crate::transport::memory::client_address;
 use crate::transport::{FiveTuple, Identity, LocalCandidate, Received, Way};
 
 /// How a client is set up.
@@ -47,6 +48,9 @@ pub struct ClientConfig {
     pub identity: Arc<Identity>,
     /// One connection, on which only the client offers; otherwise two.
     pub single: bool,
+    /// The server is in this process: the numbers of the connections' addresses begin here, and no network is
+    /// used.
+    pub in_memory: Option<u64>,
     /// Makes random choices reproducible; for simulations only.
     pub seed: Option<u64>,
     /// Time since the Unix epoch when the client starts; `None` reads the system's clock.
@@ -173,7 +177,11 @@ impl Client {
         let connections = targets
             .into_iter()
             .take(if config.single { 1 } else { 2 })
-            .map(|target| Connection::new(target, &config.identity, clock, &mut random, now))
+            .zip(0..)
+            .map(|(target, at)| {
+                let address = config.in_memory.map(|first| client_address(first + at));
+                Connection::new(target, address, &config.identity, clock, &mut random, now)
+            })
             .collect();
         Self {
             identity: config.identity,

@@ -298,6 +298,9 @@ impl Connection {
 
     /// Checks begin, at first or after an ICE restart: other ways wait for their turn.
     pub(super) fn begin_paths(&mut self, now: Instant) {
+        if self.transport.is_in_memory() {
+            return;
+        }
         let wait = if self.relay_only && self.paths.relays.is_empty() {
             Duration::ZERO
         } else {

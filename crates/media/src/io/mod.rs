@@ -4,6 +4,7 @@ mod addresses;
 mod bell;
 pub mod clients;
 mod events;
+mod exchange;
 mod external;
 mod faults;
 pub(crate) mod gate;
@@ -18,6 +19,7 @@ use std::thread::JoinHandle;
 
 pub use addresses::Network;
 pub use events::EventQueue;
+pub use exchange::Exchange;
 
 use self::addresses::Mapping;
 pub use self::gate::TurnConfig;
@@ -33,6 +35,10 @@ use crate::turn::{MediaAddresses, Route};
 pub struct EngineConfig {
     /// One worker thread per port; 0 lets the system choose.
     pub udp_ports: Vec<u16>,
+    /// Open no sockets: there are only clients of this process, and one worker.
+    pub offline: bool,
+    /// How clients of this process come.
+    pub exchange: Option<Arc<Exchange>>,
     /// ICE over TCP is taken on that port; 0 lets the system choose.
     pub tcp_port: Option<u16>,
     /// Go on without it where the port is taken.
@@ -148,6 +154,7 @@ pub struct Engine {
     tcp_port: Option<u16>,
     turn_ports: (Option<u16>, Option<u16>),
     fingerprint: String,
+    exchange: Option<Arc<Exchange>>,
 }
 
 impl Engine {
@@ -162,7 +169,11 @@ impl Engine {
         wake: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let identity = identity()?;
-        let bind = addresses::to_bind(&config);
+        let bind = if config.offline {
+            Vec::new()
+        } else {
+            addresses::to_bind(&config)
+        };
         let ports = if config.udp_ports.is_empty() {
             &[0][..]
         } else {
@@ -189,6 +200,7 @@ impl Engine {
                 .filter_map(|it| Some(it.addresses().first()?.port()))
                 .collect(),
             fingerprint: identity.fingerprint().to_string(),
+            exchange: config.exchange.clone(),
             events: Arc::clone(&events),
         };
         let mappings = match sockets.first_mut() {
@@ -230,7 +242,11 @@ impl Engine {
                 plane,
                 Arc::clone(&events),
                 gate.as_ref().map(gate::Prepared::mailbox),
+                config.exchange.clone(),
             )?);
+        }
+        if let Some(exchange) = &config.exchange {
+            exchange.set_workers(engine.workers.iter().map(Worker::postbox).collect());
         }
         if let Some(gate) = gate {
             let workers = engine.workers.iter().map(Worker::arrivals).collect();
@@ -296,6 +312,9 @@ impl Engine {
     pub fn close(&mut self) {
         self.send(Command::Shutdown);
         self.workers.iter_mut().for_each(Worker::join);
+        if let Some(exchange) = self.exchange.take() {
+            exchange.set_workers(Vec::new());
+        }
         self.workers.clear();
         self.gate = None;
         self.events.close();

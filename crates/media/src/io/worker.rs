@@ -11,6 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::bell::{Bell, Mailbox};
 use super::events::EventQueue;
+use super::exchange::{Exchange, Mail, Postbox};
 use super::faults::Faults;
 use super::gate::Outgoing;
 use super::socket::{ReceiveBuffers, UdpSocket};
@@ -24,6 +25,9 @@ const BATCHES_A_TURN: usize = 16;
 
 /// Datagrams by the gate that may wait.
 const ARRIVALS: usize = 4_096;
+
+/// Batches of clients of this process that are taken before others have their turn.
+const PARCELS_A_TURN: usize = 1_024;
 
 /// A datagram that came in by the gate.
 pub(super) struct Arrival {
@@ -84,6 +88,7 @@ impl Sockets {
 pub(super) struct Worker {
     commands: Sender<Command>,
     arrivals: Mailbox<Arrival>,
+    postbox: Postbox,
     bell: Bell,
     thread: Option<JoinHandle<()>>,
 }
@@ -101,6 +106,7 @@ impl Worker {
         config: PlaneConfig,
         events: Arc<EventQueue>,
         gate: Option<Mailbox<Outgoing>>,
+        exchange: Option<Arc<Exchange>>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let bell = Bell::new(&poll)?;
@@ -110,6 +116,7 @@ impl Worker {
         }
         let (commands, received) = channel();
         let (mailbox, arrivals) = Mailbox::new(ARRIVALS, &bell);
+        let (postbox, mail) = Postbox::new(&bell);
         let turns = Turns {
             index,
             plane: Plane::new(config, Instant::now()),
@@ -117,8 +124,10 @@ impl Worker {
             buffers: ReceiveBuffers::new(),
             commands: received,
             arrivals,
+            mail,
             bell: bell.clone(),
             gate,
+            exchange,
             events,
             batch: Vec::new(),
         };
@@ -128,6 +137,7 @@ impl Worker {
         Ok(Self {
             commands,
             arrivals: mailbox,
+            postbox,
             bell,
             thread: Some(thread),
         })
@@ -142,6 +152,11 @@ impl Worker {
     /// Where the gate puts what comes in by it.
     pub(super) fn arrivals(&self) -> Mailbox<Arrival> {
         self.arrivals.clone()
+    }
+
+    /// Where clients of this process put what they send.
+    pub(super) fn postbox(&self) -> Postbox {
+        self.postbox.clone()
     }
 
     /// Waits for the thread; [`Command::Shutdown`] must have been sent.
@@ -159,8 +174,10 @@ struct Turns {
     buffers: ReceiveBuffers,
     commands: Receiver<Command>,
     arrivals: Receiver<Arrival>,
+    mail: Mail,
     bell: Bell,
     gate: Option<Mailbox<Outgoing>>,
+    exchange: Option<Arc<Exchange>>,
     events: Arc<EventQueue>,
     batch: Vec<Event>,
 }
@@ -202,19 +219,25 @@ impl Turns {
         self.bell.answer();
         let open = self.take_commands();
         self.take_arrivals();
+        self.take_mail();
         self.take_datagrams();
         let now = Instant::now();
         if self.plane.poll_timeout().is_some_and(|at| at <= now) {
             self.plane.handle_timeout(now);
         }
         let (index, sockets, gate) = (self.index, &self.sockets, &self.gate);
+        let exchange = &self.exchange;
         self.plane.drain(now, |datagrams| {
             let FiveTuple {
                 protocol,
                 local,
                 remote,
             } = datagrams.tuple;
-            if protocol == Protocol::Tcp || gate.is_some() && is_relayed(remote) {
+            if protocol == Protocol::Memory {
+                if let Some(exchange) = exchange {
+                    exchange.send_to_client(&datagrams);
+                }
+            } else if protocol == Protocol::Tcp || gate.is_some() && is_relayed(remote) {
                 if let Some(gate) = gate {
                     gate.put(Outgoing {
                         worker: index,
@@ -257,6 +280,21 @@ impl Turns {
             self.plane
                 .handle_datagram(now, arrival.tuple, &mut arrival.contents);
         }
+    }
+
+    fn take_mail(&mut self) {
+        let now = Instant::now();
+        for _ in 0..PARCELS_A_TURN {
+            let Some(mut parcel) = self.mail.take() else {
+                return;
+            };
+            let tuple = parcel.tuple;
+            for packet in parcel.packets() {
+                self.plane.handle_datagram(now, tuple, packet);
+            }
+        }
+        // There may be more.
+        self.bell.ring();
     }
 
     fn take_datagrams(&mut self) {

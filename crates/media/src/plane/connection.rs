@@ -135,24 +135,30 @@ impl Plane {
             candidates.extend(more.into_iter().flatten());
         }
         let credentials = IceCredentials::from_random(self.random.bytes());
-        let mut transport = Transport::new(
-            TransportConfig {
-                identity: self.config.identity.clone(),
-                role: match target {
-                    Target::Publisher => IceRole::Controlled,
-                    Target::Subscriber => IceRole::Controlling,
-                },
-                lite: spec.ice_lite,
-                credentials: credentials.clone(),
-                tie_breaker: self.random.u64(),
-                candidates,
-                limits: Limits {
-                    receive_message: MAX_MESSAGE_SIZE,
-                    ..Limits::default()
-                },
+        let in_process = spec.in_process;
+        if in_process {
+            candidates.clear();
+        }
+        let config = TransportConfig {
+            identity: self.config.identity.clone(),
+            role: match target {
+                Target::Publisher => IceRole::Controlled,
+                Target::Subscriber => IceRole::Controlling,
             },
-            now,
-        );
+            lite: spec.ice_lite,
+            credentials: credentials.clone(),
+            tie_breaker: self.random.u64(),
+            candidates,
+            limits: Limits {
+                receive_message: MAX_MESSAGE_SIZE,
+                ..Limits::default()
+            },
+        };
+        let mut transport = if in_process {
+            Transport::in_memory(config, None, now)
+        } else {
+            Transport::new(config, now)
+        };
         transport.set_tcp_only(spec.tcp_only);
         let local = convert::local_transport(&transport, &self.config.identity, spec.ice_lite);
         let disabled = |codec: &crate::sdp::Codec| {

@@ -41,7 +41,7 @@ use crate::outbox::Outbox;
 use crate::random::Random;
 use crate::track::clock::WallClock;
 use crate::track::receiver::Ingress;
-use crate::transport::{FiveTuple, Identity, LocalCandidate, demux};
+use crate::transport::{FiveTuple, Identity, LocalCandidate, Protocol, demux, memory};
 
 /// No timer is armed closer than this, whatever is due already.
 const SHORTEST_TIMER: Duration = Duration::from_micros(100);
@@ -265,7 +265,11 @@ impl Plane {
     /// Takes one datagram; it is decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, tuple: FiveTuple, datagram: &mut [u8]) {
         // A check names its connection: peers may have two on one socket.
-        let named = demux::stun_local_ufrag(datagram).and_then(|ufrag| self.by_ufrag.get(ufrag));
+        let ufrag = match tuple.protocol {
+            Protocol::Memory => memory::called(datagram),
+            _ => demux::stun_local_ufrag(datagram),
+        };
+        let named = ufrag.and_then(|ufrag| self.by_ufrag.get(ufrag));
         let Some(key) = named.or_else(|| self.by_tuple.get(&tuple)).copied() else {
             return;
         };

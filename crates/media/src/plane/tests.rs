@@ -142,6 +142,7 @@ impl Fixture {
             client: ClientTraits::default(),
             extra_address: None,
             tcp_only: false,
+            in_process: false,
         };
         change(&mut spec);
         self.run(Command::AddParticipant {

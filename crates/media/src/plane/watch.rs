@@ -15,10 +15,15 @@ const LIVENESS: Duration = Duration::from_secs(15);
 const SHORTEST_SPEAKER_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Plane {
-    fn last_sign_of_life(&self, id: ParticipantId) -> Option<Instant> {
+    fn last_sign_of_life(&self, now: Instant, id: ParticipantId) -> Option<Instant> {
         let connections = self.participants.get(&id)?.connections();
         connections
-            .filter_map(|key| self.connections.get(key)?.transport.last_authenticated())
+            .filter_map(|key| {
+                let transport = &self.connections.get(key)?.transport;
+                // Who is in this process says goodbye.
+                let there = transport.is_in_memory() && transport.destination().is_some();
+                there.then_some(now).or(transport.last_authenticated())
+            })
             .max()
     }
 
@@ -33,7 +38,7 @@ impl Plane {
     }
 
     pub(super) fn liveness_due(&mut self, now: Instant, id: ParticipantId) {
-        let last = self.last_sign_of_life(id);
+        let last = self.last_sign_of_life(now, id);
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };

@@ -85,6 +85,7 @@ pub(super) fn local(candidate: &LocalCandidate, index: usize) -> Option<Candidat
     match candidate.protocol {
         Protocol::Udp => Candidate::host(candidate.address, "udp").ok(),
         Protocol::Tcp => tcp(candidate.address, index, "passive", 4),
+        Protocol::Memory => None,
     }
 }
 

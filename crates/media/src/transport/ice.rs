@@ -571,6 +571,7 @@ impl Ice {
             _ if relayed => Way::Relay,
             Protocol::Udp => Way::Udp,
             Protocol::Tcp => Way::Tcp,
+            Protocol::Memory => return None,
         })
     }
 
@@ -778,7 +779,8 @@ fn endpoint(candidate: OutgoingCandidate) -> (Protocol, SocketAddr) {
 
 fn agent_protocol(protocol: Protocol) -> is::Protocol {
     match protocol {
-        Protocol::Udp => is::Protocol::Udp,
+        // In memory there is no agent.
+        Protocol::Udp | Protocol::Memory => is::Protocol::Udp,
         Protocol::Tcp => is::Protocol::Tcp,
     }
 }

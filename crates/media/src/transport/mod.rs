@@ -15,6 +15,7 @@ mod dcep;
 pub mod demux;
 mod dtls;
 mod ice;
+pub(crate) mod memory;
 mod sctp;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ mod tuple;
 mod types;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,7 @@ use channel::Channels;
 use demux::Kind;
 use dtls::Session;
 use ice::{Health, Ice, IceEvent, earliest};
+use memory::Memory;
 use sctp::{Sctp, SctpEvent};
 
 pub use candidate::{parse_passive, parse_remote as parse_candidate};
@@ -71,6 +74,8 @@ pub struct Transport {
     session: Option<Box<Session>>,
     srtp: Option<Box<Srtp>>,
     sctp: Option<Box<Sctp>>,
+    /// In place of all of these, where the peer is in this process.
+    memory: Option<Box<Memory>>,
     channels: Channels,
     /// Where the peer's DTLS came from last: answers go there until a pair is nominated.
     handshake_tuple: Option<FiveTuple>,
@@ -102,6 +107,7 @@ impl Transport {
             session: None,
             srtp: None,
             sctp: None,
+            memory: None,
             channels: Channels::new(config.limits),
             handshake_tuple: None,
             path_since: None,
@@ -111,6 +117,19 @@ impl Transport {
             events: VecDeque::new(),
             closing: None,
         }
+    }
+
+    /// As `new`, to a peer in this process. The client's end has an address, and calls.
+    pub fn in_memory(config: TransportConfig, address: Option<SocketAddr>, now: Instant) -> Self {
+        Self {
+            memory: Some(Box::new(Memory::new(address))),
+            ..Self::new(config, now)
+        }
+    }
+
+    /// Whether the peer is in this process.
+    pub fn is_in_memory(&self) -> bool {
+        self.memory.is_some()
     }
 
     pub fn state(&self) -> TransportState {
@@ -134,6 +153,9 @@ impl Transport {
 
     /// Whether that is the selected path, and the peer was heard on it in the last seconds.
     pub fn holds(&self, now: Instant, tuple: &FiveTuple) -> bool {
+        if let Some(memory) = &self.memory {
+            return memory.path() == Some(*tuple);
+        }
         self.ice.holds(now, tuple)
     }
 
@@ -146,7 +168,10 @@ impl Transport {
 
     /// Whether a path was agreed on since the last (re)start, and has not failed.
     pub fn has_path(&self) -> bool {
-        self.ice.has_path()
+        match &self.memory {
+            Some(memory) => memory.path().is_some(),
+            None => self.ice.has_path(),
+        }
     }
 
     /// How the selected path goes, or the last one that was: `None` before there was any.
@@ -218,6 +243,9 @@ impl Transport {
             .set_max_message(max_send_message(remote) as usize);
         let ice = remote.ice.clone();
         self.remote = Some(remote.clone());
+        if let Some(memory) = &mut self.memory {
+            memory.described(&ice.ufrag);
+        }
         self.ice.set_remote(now, &ice);
         self.advance(now);
         Ok(())
@@ -249,6 +277,9 @@ impl Transport {
         tuple: &FiveTuple,
         datagram: &mut [u8],
     ) -> Received {
+        if self.memory.is_some() {
+            return self.handle_local(now, tuple, datagram);
+        }
         match demux::classify(datagram) {
             Some(Kind::Rtp) => self.handle_srtp(now, tuple, datagram, false),
             Some(Kind::Rtcp) => self.handle_srtp(now, tuple, datagram, true),
@@ -256,6 +287,58 @@ impl Transport {
             Some(Kind::Dtls) => self.handle_dtls(now, tuple, datagram),
             None => Received::Dropped(DropReason::Unknown),
         }
+    }
+
+    /// Takes a packet of a peer in this process.
+    fn handle_local(&mut self, now: Instant, tuple: &FiveTuple, packet: &[u8]) -> Received {
+        let Some(memory) = self.memory.as_mut() else {
+            return Received::Dropped(DropReason::Unknown);
+        };
+        if self.state == TransportState::Closed {
+            return Received::Dropped(DropReason::Closed);
+        }
+        if tuple.protocol != Protocol::Memory {
+            return Received::Dropped(DropReason::NotValidated);
+        }
+        let ours = memory.path() == Some(*tuple);
+        match demux::classify(packet) {
+            Some(Kind::Rtp) if ours => Received::Rtp(0..packet.len()),
+            Some(Kind::Rtcp) if ours => Received::Rtcp(0..packet.len()),
+            Some(Kind::Dtls) if memory.handle(tuple, packet).is_some() => {
+                self.advance(now);
+                Received::Consumed
+            }
+            _ => Received::Dropped(DropReason::NotValidated),
+        }
+    }
+
+    /// [`Self::advance`] without a network.
+    fn advance_in_memory(&mut self) -> Result<(), String> {
+        // What comes before the peer's description waits for it.
+        let (Some(memory), Some(remote)) = (&mut self.memory, &self.remote) else {
+            return Ok(());
+        };
+        if memory.path().is_some() {
+            self.channels.connected(remote.dtls);
+        }
+        while let Some(event) = memory.events.pop_front() {
+            match event {
+                SctpEvent::Connected => {}
+                SctpEvent::Message { stream, ppid, data } => {
+                    self.channels
+                        .receive(memory.as_mut(), stream, ppid, data, &mut self.events)?;
+                }
+                SctpEvent::StreamClosed(stream) => {
+                    self.channels.stream_closed(stream, &mut self.events);
+                }
+                SctpEvent::Lost(reason) => return Err(reason),
+            }
+        }
+        self.channels.pump(memory.as_mut());
+        if memory.path().is_some() {
+            self.enter(TransportState::Connected);
+        }
+        Ok(())
     }
 
     #[inline]
@@ -377,6 +460,12 @@ impl Transport {
     /// Runs what can run: handshake, association, queues; then says what changed.
     fn advance(&mut self, now: Instant) {
         if self.state == TransportState::Closed {
+            return;
+        }
+        if self.memory.is_some() {
+            if let Err(reason) = self.advance_in_memory() {
+                self.end(reason);
+            }
             return;
         }
         while let Some(event) = self.ice.poll_event() {
@@ -504,6 +593,9 @@ impl Transport {
             session.inbox.clear();
             session.close();
         }
+        if let Some(memory) = &mut self.memory {
+            memory.close();
+        }
         self.srtp = None;
         self.sctp = None;
         self.secured = false;
@@ -516,6 +608,9 @@ impl Transport {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self, _now: Instant) -> Option<Transmit> {
+        if let Some(memory) = &mut self.memory {
+            return memory.poll_transmit();
+        }
         if self.state != TransportState::Closed
             && let Some(transmit) = self.ice.poll_transmit()
         {
@@ -554,7 +649,7 @@ impl Transport {
 
     /// When [`Self::handle_timeout`] wants to be called; may change with every call that takes `&mut self`.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        if self.state == TransportState::Closed {
+        if self.state == TransportState::Closed || self.memory.is_some() {
             return None;
         }
         let session = self
@@ -569,7 +664,7 @@ impl Transport {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.state == TransportState::Closed {
+        if self.state == TransportState::Closed || self.memory.is_some() {
             return;
         }
         self.ice.handle_timeout(now);
@@ -586,13 +681,19 @@ impl Transport {
     /// Whether datagrams on that path may be the peer's. Paths that were only checked are forgotten when ICE
     /// restarts.
     pub fn uses(&self, tuple: &FiveTuple) -> bool {
+        if let Some(memory) = &self.memory {
+            return memory.path() == Some(*tuple);
+        }
         self.ice.uses(tuple)
     }
 
     /// Where media goes; `None` before a path is found and after it failed.
     #[inline]
     pub fn destination(&self) -> Option<FiveTuple> {
-        self.ice.selected()
+        match &self.memory {
+            Some(memory) => memory.path(),
+            None => self.ice.selected(),
+        }
     }
 
     /// When the peer last proved to be there: authenticated STUN or SRTP.
@@ -642,6 +743,9 @@ impl Transport {
         start: usize,
         protect: impl FnOnce(&mut SrtpSender, &mut Vec<u8>) -> Result<(), srtp::SrtpError>,
     ) -> Result<(), SealError> {
+        if self.memory.is_some() {
+            return Ok(());
+        }
         let Some(srtp) = &mut self.srtp else {
             buffer.truncate(start);
             return Err(SealError::NoKeys);
@@ -714,7 +818,10 @@ impl Transport {
 
     /// Closes a channel of either side; no event follows.
     pub fn close_channel(&mut self, now: Instant, channel: ChannelId) {
-        self.channels.close(self.sctp.as_deref_mut(), channel);
+        match &mut self.memory {
+            Some(memory) => self.channels.close(Some(memory.as_mut()), channel),
+            None => self.channels.close(self.sctp.as_deref_mut(), channel),
+        }
         self.advance(now);
     }
 
@@ -725,6 +832,12 @@ impl Transport {
 
     /// For logs and errors: what was offered, what was tried, what answered. Holds addresses.
     pub fn diagnosis(&self) -> String {
+        if self.memory.is_some() {
+            return match &self.closing {
+                Some(reason) => format!("in this process; closed: {reason}"),
+                None => "in this process".into(),
+            };
+        }
         let mut out = String::new();
         self.ice.describe(&mut out);
         let dtls = match &self.session {

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 pub enum Protocol {
     Udp,
     Tcp,
+    /// Within this process. Nothing from a network has it.
+    Memory,
 }
 
 /// A path: protocol, our address (of the socket, as the datagram came in) and the peer's.

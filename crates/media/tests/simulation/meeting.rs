@@ -297,6 +297,7 @@ impl Meeting {
             },
             extra_address: None,
             tcp_only: false,
+            in_process: false,
         };
         self.server.handle_command(
             self.now,
@@ -309,6 +310,7 @@ impl Meeting {
         let config = ClientConfig {
             identity: Identity::for_simulation(seed).expect("a certificate"),
             single,
+            in_memory: None,
             seed: Some(seed + 1),
             unix_time: Some(Duration::from_secs(1_800_000_000)),
         };

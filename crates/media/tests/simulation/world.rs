@@ -212,6 +212,7 @@ impl World {
                 },
                 extra_address: None,
                 tcp_only: false,
+                in_process: false,
             },
         });
         who

@@ -9,6 +9,7 @@ mod turns;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -21,6 +22,7 @@ pub use self::inbox::{Inbox, Notifier};
 pub use self::lines::IceServer;
 use self::turns::{Turns, Visitor};
 use super::bell::Bell;
+use super::exchange::{Exchange, Postbox};
 use super::socket::UdpSocket;
 use super::{EngineConfig, addresses, identity};
 use crate::api::Target;
@@ -38,6 +40,9 @@ enum Message {
     Close(u64, Sender<()>),
 }
 
+/// Names of clients, never used again.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 /// The thread of this process.
 static HUB: Mutex<Weak<Hub>> = Mutex::new(Weak::new());
 
@@ -48,7 +53,7 @@ struct Hub {
     bell: Bell,
     notifier: Arc<Notifier>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    next: Mutex<u64>,
+    postbox: Postbox,
 }
 
 impl Hub {
@@ -68,7 +73,8 @@ impl Hub {
         let bell = Bell::new(&poll)?;
         let (commands, received) = channel();
         let notifier = Arc::new(Notifier::default());
-        let turns = Turns::new(poll, bell.clone(), received, Arc::clone(&notifier));
+        let (postbox, mail) = Postbox::new(&bell);
+        let turns = Turns::new(poll, bell.clone(), received, mail, Arc::clone(&notifier));
         let named = |name: &str| std::thread::Builder::new().name(name.into());
         let media = named("roomful-rtc").spawn(move || turns.run())?;
         let waking = named("roomful-rtc-wake").spawn({
@@ -81,7 +87,7 @@ impl Hub {
             bell,
             notifier,
             threads: Mutex::new(vec![media, waking]),
-            next: Mutex::new(0),
+            postbox,
         })
     }
 
@@ -127,6 +133,8 @@ impl Drop for Hub {
 pub struct ClientSetup {
     /// One peer connection instead of two.
     pub single: bool,
+    /// To the server in this process that this one leads to; nothing goes over a network.
+    pub exchange: Option<Arc<Exchange>>,
 }
 
 /// A running client. Dropped or closed, it says goodbye and its sockets are gone; the last one takes the
@@ -138,6 +146,13 @@ pub struct ClientHandle {
     backlogs: Vec<(Channel, Arc<Backlog>)>,
     /// Its sockets.
     bound: Vec<(Target, SocketAddr)>,
+    /// To leave when it is gone.
+    exchange: Option<Arc<Exchange>>,
+}
+
+/// The numbers of a client's connections in memory.
+fn numbers(id: u64) -> [u64; 2] {
+    [2 * id, 2 * id + 1]
 }
 
 /// The machine's addresses by which others may reach it.
@@ -169,6 +184,31 @@ fn offer_addresses(
     }
 }
 
+/// Binds the sockets of a client and has it use them.
+fn open_sockets(client: &mut Client, now: Instant) -> io::Result<Vec<(Target, UdpSocket)>> {
+    let mut sockets = Vec::new();
+    let targets: Vec<Target> = client.targets().collect();
+    let local = own_addresses()?;
+    for target in targets {
+        for wildcard in addresses::to_bind(&EngineConfig::default()) {
+            let of_family = |ip: &IpAddr| ip.is_ipv4() == wildcard.is_ipv4();
+            if wildcard.is_ipv6() && !local.iter().any(of_family) {
+                continue;
+            }
+            let socket = UdpSocket::bind((wildcard, 0).into())?;
+            if wildcard.is_ipv4() {
+                let own = candidate([127, 0, 0, 1].into(), socket.address().port());
+                client.reserve_address(target, own);
+            }
+            sockets.push((target, socket));
+        }
+    }
+    let bound = sockets.iter().map(|(target, it)| (*target, it.address()));
+    let bound: Vec<(Target, SocketAddr)> = bound.collect();
+    offer_addresses(client, now, &bound, &local);
+    Ok(sockets)
+}
+
 impl ClientHandle {
     /// Binds the sockets and begins. `wake` is called from a thread of its own, once a batch of events.
     ///
@@ -177,45 +217,34 @@ impl ClientHandle {
     pub fn open(setup: &ClientSetup, wake: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let now = Instant::now();
         let hub = Hub::get()?;
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let config = ClientConfig {
             identity: identity()?,
             single: setup.single,
+            in_memory: setup.exchange.as_ref().map(|_| numbers(id)[0]),
             seed: None,
             unix_time: None,
         };
         let mut client = Client::new(config, now);
-        let mut sockets = Vec::new();
-        let targets: Vec<Target> = client.targets().collect();
-        let local = own_addresses()?;
-        for target in targets {
-            for wildcard in addresses::to_bind(&EngineConfig::default()) {
-                let of_family = |ip: &IpAddr| ip.is_ipv4() == wildcard.is_ipv4();
-                if wildcard.is_ipv6() && !local.iter().any(of_family) {
-                    continue;
+        let sockets = match &setup.exchange {
+            Some(exchange) => {
+                for number in numbers(id) {
+                    exchange.enter(number, hub.postbox.clone());
                 }
-                let socket = UdpSocket::bind((wildcard, 0).into())?;
-                if wildcard.is_ipv4() {
-                    let own = candidate([127, 0, 0, 1].into(), socket.address().port());
-                    client.reserve_address(target, own);
-                }
-                sockets.push((target, socket));
+                Vec::new()
             }
-        }
+            None => open_sockets(&mut client, now)?,
+        };
         let bound = sockets.iter().map(|(target, it)| (*target, it.address()));
         let bound: Vec<(Target, SocketAddr)> = bound.collect();
-        offer_addresses(&mut client, now, &bound, &local);
         let channels = [Channel::Reliable, Channel::Lossy, Channel::DataTrack];
         let backlogs = channels
             .into_iter()
             .filter_map(|channel| Some((channel, client.backlog(channel)?)));
         let backlogs = backlogs.collect();
         let inbox = Arc::new(Inbox::new(usize::MAX, wake));
-        let id = {
-            let mut next = hub.next.lock().unwrap_or_else(PoisonError::into_inner);
-            *next += 1;
-            *next
-        };
-        let visitor = Visitor::new(client, sockets, Arc::clone(&inbox));
+        let exchange = setup.exchange.clone();
+        let visitor = Visitor::new(client, sockets, exchange.clone(), Arc::clone(&inbox));
         hub.send(Message::Open(id, Box::new(visitor)));
         Ok(Self {
             id,
@@ -223,6 +252,7 @@ impl ClientHandle {
             inbox,
             backlogs,
             bound,
+            exchange,
         })
     }
 
@@ -245,6 +275,9 @@ impl ClientHandle {
 
     /// Restarts ICE, by the addresses that the machine has now: it may be in another network.
     pub fn restart_ice(&self, target: Target) {
+        if self.exchange.is_some() {
+            return self.call(move |client, now| client.restart_ice(now, target));
+        }
         let local = own_addresses().unwrap_or_else(|error| {
             log::warn!("this machine's addresses cannot be read: {error}");
             Vec::new()
@@ -259,6 +292,9 @@ impl ClientHandle {
     /// The servers that may relay for it, and whether nothing else is to be used. Names are asked for on a thread
     /// of its own.
     pub fn set_ice_servers(&self, servers: Vec<IceServer>, relay_only: bool) {
+        if self.exchange.is_some() {
+            return;
+        }
         self.call(move |client, now| client.set_turn_servers(now, Vec::new(), relay_only));
         let caller = self.caller();
         let resolve = move || {
@@ -333,6 +369,11 @@ impl Drop for ClientHandle {
             self.hub.send(Message::Close(self.id, closed));
             // Fails when the thread gave up.
             let _ = done.recv();
+        }
+        if let Some(exchange) = &self.exchange {
+            for number in numbers(self.id) {
+                exchange.leave(number);
+            }
         }
     }
 }

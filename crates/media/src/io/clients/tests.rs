@@ -17,7 +17,10 @@ fn clients_share_their_threads_and_the_last_takes_them_along() {
     let (woken, wakes) = mpsc::channel();
     let open = || {
         let woken = woken.clone();
-        let setup = ClientSetup { single: true };
+        let setup = ClientSetup {
+            single: true,
+            exchange: None,
+        };
         ClientHandle::open(&setup, move || {
             let _ = woken.send(());
         })

@@ -15,8 +15,10 @@ use super::lines::{Line, Progress};
 use crate::api::Target;
 use crate::client::{Client, ClientEvent, Outgoing, Request};
 use crate::io::bell::{Bell, WAKE};
+use crate::io::exchange::{Exchange, Mail, Parcel};
 use crate::io::faults::Faults;
 use crate::io::socket::{ReceiveBuffers, UdpSocket};
+use crate::transport::memory::client_number;
 use crate::transport::{FiveTuple, Protocol};
 
 /// Batches read from a socket before others have their turn.
@@ -27,12 +29,18 @@ const UDP_SOCKETS: usize = 4;
 /// Reads of a stream before others have their turn.
 const READS_A_TURN: usize = 16;
 
+/// Batches within this process that are taken before others have their turn.
+const PARCELS_A_TURN: usize = 1_024;
+
 /// A client on the thread.
 pub(super) struct Visitor {
     client: Client,
     sockets: Vec<(Target, UdpSocket)>,
     /// By the number of their token.
     lines: BTreeMap<usize, Line>,
+    /// Where what it sends within this process goes, and what came so.
+    exchange: Option<Arc<Exchange>>,
+    parcels: Vec<Parcel>,
     inbox: Arc<Inbox<ClientEvent>>,
     deadline: Option<Instant>,
     /// Something happened to it in this turn.
@@ -43,12 +51,15 @@ impl Visitor {
     pub(super) fn new(
         client: Client,
         sockets: Vec<(Target, UdpSocket)>,
+        exchange: Option<Arc<Exchange>>,
         inbox: Arc<Inbox<ClientEvent>>,
     ) -> Self {
         Self {
             client,
             sockets,
             lines: BTreeMap::new(),
+            exchange,
+            parcels: Vec::new(),
             inbox,
             deadline: None,
             touched: true,
@@ -162,6 +173,17 @@ impl Visitor {
             }
         }
         self.read_lines(now);
+        for mut parcel in self.parcels.drain(..) {
+            self.touched = true;
+            let tuple = parcel.tuple;
+            let target = match client_number(tuple.local) {
+                Some(number) if number % 2 == 1 => Target::Subscriber,
+                _ => Target::Publisher,
+            };
+            for packet in parcel.packets() {
+                self.client.handle_datagram(now, target, &tuple, packet);
+            }
+        }
         if self.deadline.is_some_and(|at| at <= now) {
             self.touched = true;
             self.client.handle_timeout(now);
@@ -170,8 +192,13 @@ impl Visitor {
 
     /// Sends what is to be sent and tells what happened.
     fn settle(&mut self, now: Instant, notifier: &Notifier) {
-        let (sockets, lines) = (&self.sockets, &mut self.lines);
+        let (sockets, lines, exchange) = (&self.sockets, &mut self.lines, &self.exchange);
         self.client.drain(now, |target, outgoing| match outgoing {
+            Outgoing::Datagrams(datagrams) if datagrams.tuple.protocol == Protocol::Memory => {
+                if let Some(exchange) = exchange {
+                    exchange.send_to_plane(&datagrams);
+                }
+            }
             Outgoing::Datagrams(datagrams) => {
                 let FiveTuple { local, remote, .. } = datagrams.tuple;
                 let socket = sockets.iter().find(|(of, socket)| {
@@ -199,6 +226,7 @@ pub(super) struct Turns {
     poll: Poll,
     bell: Bell,
     received: Receiver<Message>,
+    mail: Mail,
     notifier: Arc<Notifier>,
     visitors: BTreeMap<u64, Visitor>,
     buffers: ReceiveBuffers,
@@ -209,12 +237,14 @@ impl Turns {
         poll: Poll,
         bell: Bell,
         received: Receiver<Message>,
+        mail: Mail,
         notifier: Arc<Notifier>,
     ) -> Self {
         Self {
             poll,
             bell,
             received,
+            mail,
             notifier,
             visitors: BTreeMap::new(),
             buffers: ReceiveBuffers::new(),
@@ -256,6 +286,7 @@ impl Turns {
     fn turn(&mut self) -> bool {
         self.bell.answer();
         let open = self.take_messages();
+        self.take_mail();
         let now = Instant::now();
         let (buffers, notifier) = (&mut self.buffers, &self.notifier);
         let registry = self.poll.registry();
@@ -276,6 +307,20 @@ impl Turns {
             sound
         });
         open || !self.visitors.is_empty()
+    }
+
+    fn take_mail(&mut self) {
+        for _ in 0..PARCELS_A_TURN {
+            let Some(parcel) = self.mail.take() else {
+                return;
+            };
+            let id = client_number(parcel.tuple.local).unwrap_or_default() / 2;
+            if let Some(visitor) = self.visitors.get_mut(&id) {
+                visitor.parcels.push(parcel);
+            }
+        }
+        // There may be more.
+        self.bell.ring();
     }
 
     fn take_messages(&mut self) -> bool {

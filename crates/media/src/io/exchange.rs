@@ -1,0 +1,158 @@
+//! The way between a media plane and clients of the same process: queues instead of a network.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::bell::Bell;
+use crate::outbox::Datagrams;
+use crate::transport::memory::{client_number, worker_address, worker_index};
+use crate::transport::{FiveTuple, Protocol};
+
+/// Batches of RTP that may wait for a thread; above it they are lost, as in a network. What else waits is
+/// bounded by its senders.
+const MOST_MEDIA: usize = 2_048;
+/// The first bytes of RTP and RTCP (RFC 7983).
+const MEDIA: std::ops::RangeInclusive<u8> = 128..=191;
+
+/// Packets on the way, as the end that gets them sees their path.
+pub(super) struct Parcel {
+    pub(super) tuple: FiveTuple,
+    pub(super) contents: Vec<u8>,
+    /// Size of each packet; only the last may be shorter.
+    pub(super) segment: usize,
+}
+
+impl Parcel {
+    fn is_media(&self) -> bool {
+        self.contents.first().is_some_and(|it| MEDIA.contains(it))
+    }
+
+    /// Each packet.
+    pub(super) fn packets(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        self.contents.chunks_mut(self.segment.max(1))
+    }
+}
+
+/// The way to a thread.
+#[derive(Clone)]
+pub(super) struct Postbox {
+    queue: Sender<Parcel>,
+    media: Arc<AtomicUsize>,
+    bell: Bell,
+}
+
+/// What came for a thread.
+pub(super) struct Mail {
+    queue: Receiver<Parcel>,
+    media: Arc<AtomicUsize>,
+}
+
+impl Postbox {
+    pub(super) fn new(bell: &Bell) -> (Self, Mail) {
+        let (sender, receiver) = channel();
+        let media = Arc::<AtomicUsize>::default();
+        let mail = Mail {
+            queue: receiver,
+            media: Arc::clone(&media),
+        };
+        let bell = bell.clone();
+        let postbox = Self {
+            queue: sender,
+            media,
+            bell,
+        };
+        (postbox, mail)
+    }
+
+    fn put(&self, parcel: Parcel) {
+        if parcel.is_media() && self.media.fetch_add(1, Ordering::AcqRel) >= MOST_MEDIA {
+            self.media.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
+        // Fails when the thread has ended.
+        if self.queue.send(parcel).is_ok() {
+            self.bell.ring();
+        }
+    }
+}
+
+impl Mail {
+    pub(super) fn take(&self) -> Option<Parcel> {
+        let parcel = self.queue.try_recv().ok()?;
+        if parcel.is_media() {
+            self.media.fetch_sub(1, Ordering::AcqRel);
+        }
+        Some(parcel)
+    }
+}
+
+/// Where a plane's workers and the clients of this process find each other.
+#[derive(Default)]
+pub struct Exchange {
+    workers: RwLock<Vec<Postbox>>,
+    clients: RwLock<HashMap<u64, Postbox>>,
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").finish_non_exhaustive()
+    }
+}
+
+impl Exchange {
+    /// These take part, in the order of their numbers; none when the plane has ended.
+    pub(super) fn set_workers(&self, workers: Vec<Postbox>) {
+        *self.workers.write().unwrap_or_else(PoisonError::into_inner) = workers;
+    }
+
+    /// The connection with that number is of the thread that has the mail.
+    pub(super) fn enter(&self, number: u64, postbox: Postbox) {
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        clients.insert(number, postbox);
+    }
+
+    pub(super) fn leave(&self, number: u64) {
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        clients.remove(&number);
+    }
+
+    /// What a client's connection sends.
+    pub(super) fn send_to_plane(&self, datagrams: &Datagrams<'_>) {
+        let workers = self.workers.read().unwrap_or_else(PoisonError::into_inner);
+        let only = worker_index(datagrams.tuple.remote);
+        for (index, postbox) in (0..).zip(workers.iter()) {
+            if only.is_none_or(|only| only == index) {
+                let tuple = FiveTuple {
+                    protocol: Protocol::Memory,
+                    local: worker_address(Some(index)),
+                    remote: datagrams.tuple.local,
+                };
+                postbox.put(parcel(tuple, datagrams));
+            }
+        }
+    }
+
+    /// What the plane sends to a client.
+    pub(super) fn send_to_client(&self, datagrams: &Datagrams<'_>) {
+        let FiveTuple { local, remote, .. } = datagrams.tuple;
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(postbox) = client_number(remote).and_then(|number| clients.get(&number)) {
+            let tuple = FiveTuple {
+                protocol: Protocol::Memory,
+                local: remote,
+                remote: local,
+            };
+            postbox.put(parcel(tuple, datagrams));
+        }
+    }
+}
+
+fn parcel(tuple: FiveTuple, datagrams: &Datagrams<'_>) -> Parcel {
+    Parcel {
+        tuple,
+        contents: datagrams.contents.to_vec(),
+        segment: datagrams.segment,
+    }
+}
