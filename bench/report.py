@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,11 +86,20 @@ def _table(results: Results, scenario: Scenario) -> list[str]:
         other = theirs.get(name)
         ratio = f"{value / other:.2f}" if other else "-"
         aim = f"≤ {scenario.targets[name]:.2f}" if name in scenario.targets else ""
-        lines.append(f"| {SHOWN[name]} | {_number(other)} | {_number(value)} | {ratio} | {aim} |")
+        lines.append(f"| {SHOWN[name]} | {number(other)} | {number(value)} | {ratio} | {aim} |")
     return lines
 
 
-def _number(value: float | None) -> str:
+def machine() -> str:
+    """What this machine is, as the reports say it."""
+    processor = platform.processor()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            processor = line.partition(":")[2].strip()
+    return f"{processor}, {os.cpu_count()} cores, Linux {platform.release()}"
+
+
+def number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
 
 

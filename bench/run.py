@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from pathlib import Path
 
@@ -39,7 +37,7 @@ def main() -> None:
     every = all_scenarios(options.seconds)
     scenarios = [one for one in every if not options.only or one.name in options.only]
     results = report.Results(
-        machine=f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}",
+        machine=report.machine(),
         when=time.strftime("%Y-%m-%d"),
         floor=load.floor(),
     )
@@ -57,13 +55,6 @@ def main() -> None:
     (options.out / "results.json").write_text(json.dumps(results.as_json(), indent=1) + "\n")
     report.write(options.out, results, [one for one in every if one.name in results.turns])
     print((options.out / "report.md").read_text())
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from livekit.protocol import models, rtc
 
 from roomful.rtc._connection import Connection, Left
 from roomful.rtc._enums import EncryptionType, ParticipantTrackPermission, TrackKind, TrackPublishOptions
-from roomful.rtc._presence import Presence
+from roomful.rtc._presence import Interrupted, Presence
 from roomful.rtc._publishing import (
     Unsupported,
     audio_bitrate,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from roomful.rtc._media_cipher import MediaCipher
     from roomful.rtc.participant import LocalParticipant
     from roomful.rtc.room import Room
+
+Reason = rtc.RequestResponse.Reason
+NEGOTIATION_TIMEOUT = 5.0
 
 
 class Refused(Exception):
@@ -235,6 +238,8 @@ class Publisher:
             try:
                 info = await self._requests.add_track(connection, request)
             except Denied as denied:
+                if denied.reason == Reason.LIMIT_EXCEEDED and await self._fewer_pending(presence):
+                    continue
                 raise Refused(f"track publication refused: {denied}") from denied
             except Unanswered as error:
                 raise Unanswered(f"track publication timed out, {error}") from error
@@ -250,6 +255,17 @@ class Publisher:
                 sender.set_muted(True)
             presence.session.negotiate()
             return info, sender
+
+    async def _fewer_pending(self, presence: Presence) -> bool:
+        """Servers take 20 tracks at a time into a negotiation: whether one ends soon."""
+        answers = presence.session.answers
+        try:
+            await presence.until(lambda: presence.session.answers > answers, NEGOTIATION_TIMEOUT)
+        except TimeoutError:
+            return False
+        except Interrupted:
+            pass  # The next session has none yet.
+        return True
 
     def _request(
         self, track: LocalTrack, options: TrackPublishOptions, cid: str

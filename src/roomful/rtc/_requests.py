@@ -29,6 +29,10 @@ class Replaced(Exception):
 class Denied(Exception):
     """The server's answer is no; says why."""
 
+    def __init__(self, why: str, reason: int) -> None:
+        super().__init__(why)
+        self.reason = reason
+
 
 class Requests:
     def __init__(self) -> None:
@@ -77,7 +81,9 @@ class Requests:
         else:
             known = response.reason in Reason.values()
             name = Reason.Name(response.reason) if known else str(response.reason)
-            self._answer(key, Denied(f"{name}: {response.message}" if response.message else name))
+            self._answer(
+                key, Denied(f"{name}: {response.message}" if response.message else name, response.reason)
+            )
 
     def session_ended(self) -> None:
         """Nothing more is answered of what was asked so far."""

@@ -131,6 +131,8 @@ class Session:
         #: Called when `ended` is set or something that may be waited for has changed.
         self.on_change: Callable[[], None] = lambda: None
         self.first_offer: rtc.SessionDescription | None = None
+        #: How many of our offers were answered.
+        self.answers = 0
         #: Open for writing.
         self.channels: set[str] = set()
         #: Of signalling, by the latest ping.
@@ -346,6 +348,7 @@ class Session:
     def _answer(self, answer: rtc.SessionDescription) -> None:
         connection = self.connections["publisher"]
         connection.remote = answer
+        self.answers += 1
         tracks = {**(connection.tracks or {}), **answer.mid_to_track_id}
         connection.tracks = dict(islice(tracks.items(), max(len(tracks) - MAX_SECTIONS, 0), None))
         self._restarting.discard("publisher")
