@@ -246,3 +246,56 @@ async def test_a_processor_sees_every_frame_and_where_it_comes_from(script: Scri
     with pytest.raises(NotImplementedError, match="krisp"):
         rtc.AudioStream(track, noise_cancellation=rtc.NoiseCancellationOptions("krisp", {}))
     await room.disconnect()
+
+
+class Told(rtc.FrameProcessor[rtc.AudioFrame]):
+    enabled = True  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, ...]] = []
+
+    def _on_stream_info_updated(
+        self, *, room_name: str, participant_identity: str, publication_sid: str
+    ) -> None:
+        self.calls.append(("info", room_name, participant_identity, publication_sid))
+
+    def _on_stream_info_cleared(self) -> None:
+        self.calls.append(("no info",))
+
+    def _on_credentials_updated(self, *, token: str, url: str) -> None:
+        self.calls.append(("credentials", token))
+
+    def _on_credentials_cleared(self) -> None:
+        self.calls.append(("no credentials",))
+
+    def _process(self, frame: rtc.AudioFrame) -> rtc.AudioFrame:
+        return frame
+
+    def _close(self) -> None:
+        self.calls.append(("closed",))
+
+
+async def test_processors_follow_their_track_through_the_room(script: ScriptedServer) -> None:
+    room, peer, track = await heard(script)
+    first, second, closed = Told(), Told(), Told()
+    stream = rtc.AudioStream(track, noise_cancellation=first)
+    kept = rtc.AudioStream.from_track(track=track, noise_cancellation=second)
+    gone = rtc.AudioStream(track, noise_cancellation=closed, auto_close_noise_cancellation=False)
+    await gone.aclose()
+    here = [("info", "demo", "bob", "TR_mic"), ("credentials", "token")]
+    assert first.calls == second.calls == closed.calls == here
+    refreshed = asyncio.Event()
+    room.on("token_refreshed", refreshed.set)
+    await script.seat.send(refresh_token="newer")
+    await asyncio.wait_for(refreshed.wait(), 5)
+    here.append(("credentials", "newer"))
+    peer.emit(TrackEnded("publisher", "3"))
+    room.remote_participants["bob"].track_publications["TR_mic"].set_subscribed(False)
+    await room.disconnect()
+    left = [*here, ("no info",), ("no credentials",)]
+    assert (first.calls, second.calls) == (left, left)
+    await stream.aclose()
+    await kept.aclose()
+    assert first.calls == [*left, ("closed",)]
+    assert second.calls == left  # Of `from_track`: whose it is closes it.
+    assert closed.calls == here[:2]
