@@ -8,20 +8,8 @@ from python.performance import MODES, Event, Performance, Record, perform_all
 from python.stage import SCENARIOS
 from servers import REFERENCE, open_server
 
-#: Of pictures, and of encrypted media.
-NOT_YET = {
-    "a_muted_camera_comes_back_at_once",
-    "a_screen_beside_the_camera",
-    "colours_in_av1",
-    "colours_in_h264",
-    "colours_in_vp8",
-    "colours_in_vp9",
-    "everything_both_ways",
-    "many_tracks_of_one_person",
-    "only_the_right_key_hears_and_sees",
-    "simulcast_layers_as_asked",
-    "the_latecomer_sees",
-}
+#: Of encrypted media.
+NOT_YET = {"only_the_right_key_hears_and_sees"}
 #: Where ours does otherwise: a refused publication fails at once.
 NOT_ALIKE = {"publishing_needs_the_right"}
 #: With a server configured for them, or long.
