@@ -1,7 +1,7 @@
 """The media plane. The caller chooses ids and never reuses them; commands on unknown ids are ignored."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 Target: TypeAlias = Literal["publisher", "subscriber"]
 SdpKind: TypeAlias = Literal["offer", "answer"]
@@ -816,6 +816,9 @@ class FrameSink:
         """Frame, RTP time that does not wrap, whether it is a key frame, codec ("vp8", "opus", …), clockwise
         degrees that it is to be turned by (0, 90, 180, 270) of each."""
 
+    def decoded(self, width: int, height: int, key: bool, seconds: float) -> None:
+        """Tells of a picture, for statistics: its size, and the seconds that decoding it took."""
+
     def close(self) -> None: ...
 
 @final
@@ -918,8 +921,26 @@ class Peer:
         """`codec`: MIME type, with or without "video/"; `layers`: rid and highest bitrate, by ascending
         quality."""
 
-    def send_frame(self, track: int, layer: int, frame: bytes, *, timestamp_us: int, key: bool) -> None:
-        """VP8 and VP9 as they are, H.264 as a byte stream (Annex B), AV1 as OBUs with sizes."""
+    def send_frame(
+        self,
+        track: int,
+        layer: int,
+        frame: bytes,
+        *,
+        timestamp_us: int,
+        key: bool,
+        size: tuple[int, int] = (0, 0),
+        seconds: float = 0.0,
+        captured: tuple[int, int, int] = (0, 0, 0),
+    ) -> None:
+        """VP8 and VP9 as they are, H.264 as a byte stream (Annex B), AV1 as OBUs with sizes.
+
+        `size`, the `seconds` that encoding took and what was `captured` (width, height, pictures so far) are
+        for statistics."""
+
+    def statistics(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """W3C's dictionaries (webrtc-stats) of the publisher's and the subscriber's connection, as they are
+        now; empty after `close`."""
 
     def encrypt(
         self, track: int, keys: EncryptionKeys | None, identity: str = "", key_index: int = 0

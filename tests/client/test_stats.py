@@ -5,7 +5,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from roomful import rtc
-from roomful.rtc._stats import reports
+from roomful.rtc._stats import connected, reports
 
 
 def report(**entry: Any) -> rtc.stats.RtcStats:
@@ -50,3 +50,17 @@ def test_every_kind_is_complete_and_unknown_ones_are_left_out() -> None:
     made = reports([{"id": "X", "type": kind, "timestamp": 1} for kind in (*kinds, "future", "")])
     assert [report.WhichOneof("stats") for report in made] == [kind.replace("-", "_") for kind in kinds]
     assert all(report.IsInitialized() for report in made)
+
+
+def test_what_a_report_refers_to_comes_with_it() -> None:
+    entries = [
+        {"id": "codec", "type": "codec", "transportId": "transport"},
+        {"id": "in", "type": "inbound-rtp", "mid": "1", "codecId": "codec", "remoteId": "unknown"},
+        {"id": "other", "type": "inbound-rtp", "mid": "2", "codecId": "codec"},
+        {"id": "transport", "type": "transport", "selectedCandidatePairId": "pair"},
+        {"id": "pair", "type": "candidate-pair", "transportId": "transport"},
+        {"id": "channel", "type": "data-channel"},
+    ]
+    found = connected(entries, type="inbound-rtp", mid="1")
+    assert [entry["id"] for entry in found] == ["codec", "in", "transport", "pair"]
+    assert connected(entries, type="inbound-rtp", mid="3") == []

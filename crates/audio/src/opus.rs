@@ -133,6 +133,12 @@ impl Encoder {
         Ok(encoded?)
     }
 
+    /// Bits a second, as configured; `None` leaves it to libopus.
+    #[must_use]
+    pub fn bitrate(&self) -> Option<u32> {
+        self.config.bitrate
+    }
+
     /// Bits per second, 500 to 512,000.
     pub fn set_bitrate(&mut self, bitrate: Option<u32>) -> Result<(), OpusError> {
         let value = bitrate.map_or(libopus::Bitrate::Auto, |bitrate| {

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use roomful_media::client::PacketSink;
 use roomful_media::codec::CodecKind;
+use roomful_media::statistics::Report;
 use roomful_media::track::MediaPacket;
 
-use crate::jitter::{Arrival, BLOCK, Heard, JitterBuffer, JitterConfig, JitterStats};
+use crate::jitter::{Arrival, BLOCK, Heard, JitterBuffer, JitterConfig};
 use crate::opus::{OpusError, SAMPLE_RATE};
 use crate::resample::{Quality, ResampleError, Resampler};
 
@@ -135,7 +136,6 @@ pub struct Playout {
     /// When the next block is; `None` before the first packet.
     due: Option<Instant>,
     pcm: Vec<i16>,
-    stats: Arc<Mutex<JitterStats>>,
 }
 
 impl Playout {
@@ -155,14 +155,7 @@ impl Playout {
             channels,
             due: None,
             pcm: Vec::with_capacity(BLOCK * channels),
-            stats: Arc::default(),
         })
-    }
-
-    /// What it has been through, as of the last block.
-    #[must_use]
-    pub fn stats(&self) -> Arc<Mutex<JitterStats>> {
-        Arc::clone(&self.stats)
     }
 }
 
@@ -202,8 +195,10 @@ impl PacketSink for Playout {
                 listener.hear(&self.pcm, self.channels);
             }
         }
-        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        *stats = *self.buffer.stats();
+    }
+
+    fn describe(&self, _now: Instant, report: &mut Report) {
+        self.buffer.stats().describe(report);
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use roomful_media::client::{AudioSource, OpusFrame};
+use roomful_media::statistics::Report;
 
 use crate::opus::{Encoder, EncoderConfig, OpusError, SAMPLE_RATE};
 use crate::resample::{Quality, ResampleError, Resampler};
@@ -162,6 +163,16 @@ pub struct Source {
     ended: Option<Instant>,
     /// Nothing was sent of the time before the next packet.
     silent: bool,
+    loudness: Loudness,
+}
+
+/// What was sent, in W3C's terms: full scale is 1.
+#[derive(Default)]
+struct Loudness {
+    /// Of the last packet: its loudest sample.
+    level: f64,
+    energy: f64,
+    seconds: f64,
 }
 
 /// Why a queue cannot be sent from.
@@ -214,6 +225,7 @@ impl Source {
             due: None,
             ended: None,
             silent: true,
+            loudness: Loudness::default(),
         })
     }
 
@@ -299,6 +311,7 @@ impl AudioSource for Source {
         let length = FRAME_SAMPLES * self.channels;
         let pcm = self.pcm.get(..length).unwrap_or_default();
         let level = level(pcm);
+        self.loudness.add(pcm);
         let mut payload = Vec::new();
         let encoded = self.encoder.encode(pcm, &mut payload);
         self.pcm.drain(..length.min(self.pcm.len()));
@@ -316,6 +329,27 @@ impl AudioSource for Source {
             voice: level < VOICE,
             begins,
         })
+    }
+
+    fn bitrate(&self) -> Option<u32> {
+        self.encoder.bitrate()
+    }
+
+    fn describe(&self, report: &mut Report) {
+        report.set("audioLevel", self.loudness.level);
+        report.total("totalAudioEnergy", self.loudness.energy);
+        report.total("totalSamplesDuration", self.loudness.seconds);
+    }
+}
+
+impl Loudness {
+    /// Adds a packet's samples.
+    fn add(&mut self, pcm: &[i16]) {
+        let scale = f64::from(i16::MAX);
+        let loudest = pcm.iter().map(|sample| sample.unsigned_abs()).max();
+        self.level = (f64::from(loudest.unwrap_or(0)) / scale).min(1.0);
+        self.energy += self.level * self.level * FRAME.as_secs_f64();
+        self.seconds += FRAME.as_secs_f64();
     }
 }
 

@@ -1,12 +1,15 @@
 //! Encoded frames on their way to Python.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use roomful_media::client::{FrameReader, PacketSink, ReceivedFrame};
+use roomful_media::client::{Decryption, FrameReader, PacketSink, ReceivedFrame};
 use roomful_media::io::clients::{Inbox, Notifier};
+use roomful_media::statistics::Report;
+use roomful_media::track::MediaPacket;
 
 /// A wake-up that Python gave.
 pub(crate) fn waker(wake: Py<PyAny>) -> impl Fn() + Send + Sync + 'static {
@@ -26,6 +29,75 @@ pub(crate) fn waker(wake: Py<PyAny>) -> impl Fn() + Send + Sync + 'static {
 #[pyclass(frozen, module = "roomful._core")]
 pub(crate) struct FrameSink {
     inbox: Arc<Inbox<ReceivedFrame>>,
+    decoded: Arc<Decoded>,
+}
+
+/// What became of its frames.
+#[derive(Default)]
+struct Decoded(Mutex<Decoding>);
+
+#[derive(Clone, Copy, Default)]
+struct Decoding {
+    frames: u64,
+    key_frames: u64,
+    dropped: u64,
+    width: u32,
+    height: u32,
+    seconds: f64,
+    last: Option<Instant>,
+    /// Seconds between frames, and the sum of their squares.
+    between: (f64, f64),
+}
+
+impl Decoded {
+    fn lock(&self) -> MutexGuard<'_, Decoding> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reader, and what Python says of what it read.
+struct Entry<R> {
+    reader: R,
+    decoded: Arc<Decoded>,
+}
+
+impl<R: PacketSink> PacketSink for Entry<R> {
+    fn packet(&mut self, now: Instant, packet: &Arc<MediaPacket>) {
+        self.reader.packet(now, packet);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.reader.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.reader.handle_timeout(now);
+    }
+
+    fn decrypt(&mut self, by: Option<Decryption>) {
+        self.reader.decrypt(by);
+    }
+
+    fn needs_keyframe(&mut self, now: Instant) -> bool {
+        self.reader.needs_keyframe(now)
+    }
+
+    fn describe(&self, now: Instant, report: &mut Report) {
+        self.reader.describe(now, report);
+        let decoded = *self.decoded.lock();
+        report.count("framesDecoded", decoded.frames);
+        report.count("keyFramesDecoded", decoded.key_frames);
+        report.count("framesDropped", decoded.dropped);
+        report.total("totalDecodeTime", decoded.seconds);
+        report.total("totalProcessingDelay", decoded.seconds);
+        report.total("totalInterFrameDelay", decoded.between.0);
+        report.total("totalSquaredInterFrameDelay", decoded.between.1);
+        report.set("frameWidth", decoded.width);
+        report.set("frameHeight", decoded.height);
+        if decoded.frames > 0 {
+            report.set("decoderImplementation", "FFmpeg");
+        }
+    }
 }
 
 impl FrameSink {
@@ -34,12 +106,19 @@ impl FrameSink {
         let inbox = Arc::clone(&self.inbox);
         let capacity = inbox.capacity();
         let mut starved = false;
-        Box::new(FrameReader::new(move |frame| {
+        let decoded = Arc::clone(&self.decoded);
+        let reader = FrameReader::new(move |frame| {
             notifier.change(&inbox, |queue| {
-                starved = !enqueue(queue, capacity, starved, frame)
+                let before = queue.len() + 1;
+                starved = !enqueue(queue, capacity, starved, frame);
+                decoded.lock().dropped += (before - queue.len()) as u64;
             });
             !starved
-        }))
+        });
+        Box::new(Entry {
+            reader,
+            decoded: Arc::clone(&self.decoded),
+        })
     }
 
     /// Tells sinks apart.
@@ -82,6 +161,7 @@ impl FrameSink {
         let inbox = Inbox::new(capacity.max(1), waker(wake));
         Self {
             inbox: Arc::new(inbox),
+            decoded: Arc::default(),
         }
     }
 
@@ -96,6 +176,21 @@ impl FrameSink {
                 (data, it.timestamp, it.frame.key, codec, it.rotation)
             })
             .collect()
+    }
+
+    /// Tells of a picture, for statistics: its size, and the seconds that decoding it took.
+    fn decoded(&self, width: u32, height: u32, key: bool, seconds: f64) {
+        let mut decoded = self.decoded.lock();
+        decoded.frames += 1;
+        decoded.key_frames += u64::from(key);
+        (decoded.width, decoded.height) = (width, height);
+        decoded.seconds += seconds;
+        let now = Instant::now();
+        if let Some(last) = decoded.last.replace(now) {
+            let between = now.saturating_duration_since(last).as_secs_f64();
+            decoded.between.0 += between;
+            decoded.between.1 += between * between;
+        }
     }
 
     fn close(&self) {

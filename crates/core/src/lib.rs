@@ -9,6 +9,7 @@ mod media;
 mod peer;
 mod probe;
 mod sound;
+mod statistics;
 mod video;
 
 use pyo3::prelude::*;

@@ -1,15 +1,19 @@
 //! `Peer`: the media of one session of a client, and what it tells.
 
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use roomful_audio::opus::{Application, EncoderConfig};
 use roomful_audio::playout::{Audience, Listener, Playout};
 use roomful_audio::source::Source;
 use roomful_media::api::{MediaKind, Target, TrackId};
-use roomful_media::client::{AudioSpec, Client, ClientEvent, OpusFrame, VideoLayer, VideoSpec};
+use roomful_media::client::{
+    AudioSpec, Client, ClientEvent, FrameDetails, OpusFrame, VideoLayer, VideoSpec,
+};
 use roomful_media::data::Channel;
 use roomful_media::encryption::{Opener, Sealer};
 use roomful_media::frame::is_supported;
@@ -23,9 +27,12 @@ use crate::frames::{FrameSink, waker};
 use crate::logging::{self, Ear};
 use crate::media::{Exchange, parse_kind, parse_target, unknown};
 use crate::sound::{AudioQueue, AudioSink};
+use crate::statistics::dictionaries;
 
 /// Percent of packets that in-band FEC is made for, until reports say better.
 const EXPECTED_LOSS: u8 = 5;
+/// For an answer of the thread that runs the client, which is never busy for long.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A client's media → its session.
 #[pyclass(frozen, module = "roomful._core")]
@@ -545,7 +552,10 @@ impl Peer {
         Ok(())
     }
 
-    #[pyo3(signature = (track, layer, frame, *, timestamp_us, key))]
+    /// `size`, `seconds` and `captured` (size and number of what was captured) are for statistics.
+    #[pyo3(signature = (
+        track, layer, frame, *, timestamp_us, key, size = (0, 0), seconds = 0.0, captured = (0, 0, 0)
+    ))]
     fn send_frame(
         &self,
         py: Python<'_>,
@@ -554,9 +564,20 @@ impl Peer {
         frame: Vec<u8>,
         timestamp_us: i64,
         key: bool,
+        size: (u32, u32),
+        seconds: f64,
+        captured: (u32, u32, u64),
     ) {
+        let details = FrameDetails {
+            width: size.0,
+            height: size.1,
+            time: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+            captured,
+        };
         self.call(py, move |client, now| {
-            client.send_frame(now, TrackId(track), layer, &frame, timestamp_us, key);
+            let id = TrackId(track);
+            client.describe_frame(now, id, layer, details);
+            client.send_frame(now, id, layer, &frame, timestamp_us, key);
         });
     }
 
@@ -566,8 +587,8 @@ impl Peer {
         let notifier = self.handle().as_ref().map(|it| Arc::clone(it.notifier()));
         if let Some(notifier) = notifier {
             let (id, entry) = (sink.identity(), sink.entry(notifier));
-            self.call(py, move |client, _| {
-                client.set_sink(target, &mid, id, entry);
+            self.call(py, move |client, now| {
+                client.set_sink(now, target, &mid, id, entry);
             });
         }
         Ok(())
@@ -599,8 +620,8 @@ impl Peer {
             listeners: vec![(sink.identity(), listener)],
         });
         drop(hearing);
-        self.call(py, move |client, _| {
-            client.set_sink(target, &mid, 0, Box::new(playout));
+        self.call(py, move |client, now| {
+            client.set_sink(now, target, &mid, 0, Box::new(playout));
         });
         Ok(())
     }
@@ -636,7 +657,9 @@ impl Peer {
             None => None,
         };
         self.hearing().retain(|it| !it.is_of(target, &mid));
-        self.call(py, move |client, _| client.remove_sink(target, &mid, id));
+        self.call(py, move |client, now| {
+            client.remove_sink(now, target, &mid, id);
+        });
         Ok(())
     }
 
@@ -670,6 +693,30 @@ impl Peer {
         let by = keys.map(|keys| Opener::new(Arc::clone(&keys.0), identity, &server_trailer));
         self.call(py, move |client, _| client.decrypt(target, &mid, by));
         Ok(())
+    }
+
+    /// W3C's dictionaries of the publisher's and the subscriber's connection.
+    fn statistics<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
+        let (publisher, subscriber) = py.detach(|| {
+            let caller = self.handle().as_ref().map(ClientHandle::caller);
+            let (tell, told) = channel();
+            if let Some(caller) = caller {
+                caller.call(move |client, now| {
+                    let of = |target| client.statistics(now, target);
+                    // Whoever asked waits.
+                    let _ = tell.send((of(Target::Publisher), of(Target::Subscriber)));
+                });
+            }
+            // Fails when it was closed meanwhile; a forked child waits in vain.
+            told.recv_timeout(PATIENCE).unwrap_or_default()
+        });
+        Ok((
+            dictionaries(py, &publisher)?,
+            dictionaries(py, &subscriber)?,
+        ))
     }
 
     fn unpublish(&self, py: Python<'_>, track: u64) {

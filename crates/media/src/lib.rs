@@ -21,6 +21,7 @@ mod random;
 pub mod rtp;
 pub mod sdp;
 pub mod srtp;
+pub mod statistics;
 pub mod subscription;
 pub mod track;
 pub mod transport;

@@ -158,8 +158,6 @@ class Presence:
 
     def statistics(self) -> tuple[list[stats.RtcStats], list[stats.RtcStats]]:
         """Of the publisher's and the subscriber's connection."""
-        if not hasattr(self.peer, "statistics"):
-            return [], []
         from roomful.rtc._stats import reports
 
         publisher, subscriber = self.peer.statistics()

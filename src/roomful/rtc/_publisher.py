@@ -12,6 +12,7 @@ from livekit.protocol import models, rtc
 from roomful.rtc._connection import Connection, Left
 from roomful.rtc._enums import EncryptionType, ParticipantTrackPermission, TrackKind, TrackPublishOptions
 from roomful.rtc._presence import Interrupted, Presence
+from roomful.rtc._proto import stats_pb2 as stats
 from roomful.rtc._publishing import (
     Unsupported,
     audio_bitrate,
@@ -50,6 +51,13 @@ class Sender:
 
     def set_muted(self, muted: bool) -> None:
         self.peer.set_muted(self.number, muted)
+
+    def statistics(self) -> list[stats.RtcStats]:
+        from roomful.rtc._stats import connected, reports
+
+        publisher, _ = self.peer.statistics()
+        source = f"S{'V' if hasattr(self._source, '_use_layers') else 'A'}{self.number}"
+        return reports(connected(publisher, type="outbound-rtp", mediaSourceId=source))
 
     def use_layers(self, qualities: set[int]) -> None:
         if hasattr(self._source, "_use_layers"):
@@ -175,7 +183,7 @@ class Publisher:
             if self._lost.pop(before, None) is not None:
                 if self.cipher is not None:
                     self.cipher.gone(self._me.identity, before)
-                track._info.sid, track._on_muted = UNPUBLISHED, None
+                track._info.sid, track._on_muted, track._statistics = UNPUBLISHED, None, None
             return
         if self._lost.pop(before, None) is None:  # It was unpublished meanwhile.
             sender.stop()
@@ -326,6 +334,7 @@ class Publisher:
         publication._track = track
         track._info.sid = publication.sid
         track._on_muted = lambda muted: self._muted_here(publication, muted)
+        track._statistics = sender.statistics
         self._senders[publication] = sender
         self._me._track_publications[publication.sid] = publication
 
@@ -343,7 +352,7 @@ class Publisher:
             sender.stop()
         track = publication.track
         if track is not None:
-            track._on_muted = None
+            track._on_muted = track._statistics = None
             track._set_room(None)
         if not lost:
             self._emit("local_track_unpublished", publication)

@@ -25,4 +25,9 @@ class Reception:
         self._peer.want_key_frame(*self._section)
 
     def statistics(self) -> list[stats.RtcStats]:
-        return []
+        from roomful.rtc._stats import connected, reports
+
+        target, mid = self._section
+        publisher, subscriber = self._peer.statistics()
+        entries = publisher if target == "publisher" else subscriber
+        return reports(connected(entries, type="inbound-rtp", mid=mid))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -22,6 +22,20 @@ def reports(entries: Iterable[Mapping[str, Any]]) -> list[RtcStats]:
             latter in microseconds since 1970. What one doesn't have is zero, as it is there.
     """
     return [report for entry in entries if (report := _report(entry)) is not None]
+
+
+def connected(entries: Sequence[Mapping[str, Any]], **members: Any) -> list[Mapping[str, Any]]:
+    """Entries that have these members, and all that they refer to."""
+    known = {entry["id"]: entry for entry in entries}
+    wanted = [entry for entry in entries if all(entry.get(name) == it for name, it in members.items())]
+    found: dict[str, Mapping[str, Any]] = {}
+    while wanted:
+        entry = wanted.pop()
+        if entry["id"] not in found:
+            found[entry["id"]] = entry
+            references = (it for name, it in entry.items() if name.endswith("Id"))
+            wanted += [known[it] for it in references if it in known]
+    return [entry for entry in entries if entry["id"] in found]
 
 
 def _report(entry: Mapping[str, Any]) -> RtcStats | None:

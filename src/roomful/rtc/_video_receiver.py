@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from roomful._core import FrameSink
@@ -133,8 +134,10 @@ class _Decoding:
         if metadata is not None:
             self._metadata[timestamp] = metadata
         rotation = _ROTATIONS.get(degrees, VideoRotation.VIDEO_ROTATION_0)
+        began = perf_counter()
         try:
             for picture, time in self._decoder.decode(data, timestamp):
+                self._sink.decoded(picture.width, picture.height, key, perf_counter() - began)
                 metadata = self._metadata.pop(time, None)
                 for stream in streams:
                     stream._push(picture, time * 1_000_000 // CLOCK, rotation, metadata)

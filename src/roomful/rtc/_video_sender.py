@@ -39,7 +39,7 @@ class _Layer:
         self._fewest = most if preference in _KEEPING_RATE else min(_FEWEST_FRAMES, most)
         self._encoding = encoding
         self._encoder: Encoder | None = None
-        self._size = (0, 0)
+        self.size = (0, 0)
         self._halvings = 0
         self._resized_at = float("-inf")
         self._last: int | None = None
@@ -62,9 +62,9 @@ class _Layer:
         self._last = timestamp
         size = self._fitting(frame, whole)
         bitrate = min(self.bitrate, self._encoding.bitrate)
-        if self._encoder is None or size != self._size:
+        if self._encoder is None or size != self.size:
             self._encoder = Encoder(self._codec, *size, bitrate=bitrate, frames=self._encoding.frames)
-            self._size = size
+            self.size = size
         else:
             self._encoder.set_bitrate(bitrate)
         if size != (frame.width, frame.height):
@@ -95,7 +95,7 @@ class _Layer:
     def _frames(self) -> float:
         """A second."""
         most = max(self._encoding.frames, 1.0)
-        pixels = self._size[0] * self._size[1]
+        pixels = self.size[0] * self.size[1]
         if not pixels:
             return most
         affordable = self.bitrate / (pixels * _FEWEST_BITS[self._codec])
@@ -124,6 +124,7 @@ class VideoSender:
         self._whole = self.layers[-1].width, self.layers[-1].height
         self._state = threading.Condition()
         self._next: tuple[VideoFrame, int, FrameMetadata | None] | None = None
+        self._captured = 0
         self._closed = False
         threading.Thread(target=self._run, name="roomful video sender", daemon=True).start()
 
@@ -132,6 +133,7 @@ class VideoSender:
         if timestamp_us <= 0:
             timestamp_us = time.monotonic_ns() // 1_000
         with self._state:
+            self._captured += 1
             self._next = frame, timestamp_us, metadata
             self._state.notify()
 
@@ -179,11 +181,22 @@ class VideoSender:
             return
         if frame.type != VideoBufferType.I420:
             frame = frame.convert(VideoBufferType.I420)
+        captured = frame.width, frame.height, self._captured
         for index, layer in due:
+            began = time.perf_counter()
             for one in layer.encode(frame, self._whole, timestamp):
                 if self._closed:
                     return
                 data = one.data
                 if metadata is not None:
                     data = _frame_metadata.add(data, metadata, self._features, self._codec)
-                self._peer.send_frame(self._number, index, data, timestamp_us=timestamp_us, key=one.key)
+                self._peer.send_frame(
+                    self._number,
+                    index,
+                    data,
+                    timestamp_us=timestamp_us,
+                    key=one.key,
+                    size=layer.size,
+                    seconds=time.perf_counter() - began,
+                    captured=captured,
+                )

@@ -1,5 +1,7 @@
 //! What a stream has been through, in the terms of WebRTC's statistics (`RTCInboundRtpStreamStats`).
 
+use roomful_media::statistics::Report;
+
 /// Sums since the buffer was made. Samples are of one channel; seconds are of them, so that a mean delay is
 /// `jitter_buffer_delay / jitter_buffer_emitted_count`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,4 +43,41 @@ pub struct JitterStats {
     pub malformed_packets: u64,
     /// Times that it began anew: another source, or a leap in time.
     pub restarts: u64,
+}
+
+impl JitterStats {
+    /// Adds them to a dictionary.
+    pub fn describe(&self, report: &mut Report) {
+        report.set("audioLevel", self.audio_level);
+        for (name, total) in [
+            ("jitterBufferDelay", self.jitter_buffer_delay),
+            ("totalProcessingDelay", self.jitter_buffer_delay),
+            ("jitterBufferTargetDelay", self.jitter_buffer_target_delay),
+            ("jitterBufferMinimumDelay", self.jitter_buffer_minimum_delay),
+            ("totalAudioEnergy", self.total_audio_energy),
+            ("totalSamplesDuration", self.total_samples_duration),
+        ] {
+            report.total(name, total);
+        }
+        for (name, count) in [
+            ("jitterBufferEmittedCount", self.jitter_buffer_emitted_count),
+            ("totalSamplesReceived", self.total_samples_received),
+            ("concealedSamples", self.concealed_samples),
+            ("silentConcealedSamples", self.silent_concealed_samples),
+            ("concealmentEvents", self.concealment_events),
+            (
+                "insertedSamplesForDeceleration",
+                self.inserted_samples_for_deceleration,
+            ),
+            (
+                "removedSamplesForAcceleration",
+                self.removed_samples_for_acceleration,
+            ),
+            ("packetsDiscarded", self.packets_discarded),
+            ("fecPacketsReceived", self.fec_packets_received),
+            ("fecPacketsDiscarded", self.fec_packets_discarded),
+        ] {
+            report.count(name, count);
+        }
+    }
 }

@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::paths::{Outgoing, Paths};
 use super::receiving::Received;
+use super::statistics::ConnectionTally;
 use super::{Client, ClientEvent};
 use crate::api::{ConnectionState, Target, TrackId};
 use crate::congestion::estimator::Estimator;
@@ -19,6 +20,7 @@ use crate::outbox::Outbox;
 use crate::random::Random;
 use crate::rtp::rtcp::SenderInfo;
 use crate::sdp::{CongestionFeedback, DtlsRole, LocalTransport, Negotiator, NegotiatorConfig};
+use crate::statistics::Traffic;
 use crate::track::clock::WallClock;
 use crate::track::receiver::Receiver;
 use crate::transport::{
@@ -43,7 +45,8 @@ pub(super) struct Connection {
     /// What the server sends, by the receiver's tag.
     pub(super) received: FxHashMap<u32, Received>,
     next_tag: u32,
-    pub(super) channels: BTreeMap<ChannelId, Channel>,
+    /// With the messages that were sent and received.
+    pub(super) channels: BTreeMap<ChannelId, (Channel, Traffic, Traffic)>,
     pub(super) connected: bool,
     /// The server has described itself.
     pub(super) described: bool,
@@ -58,6 +61,7 @@ pub(super) struct Connection {
     pub(super) wants_negotiation: bool,
     /// Sender reports that leave at the end of the turn.
     pub(super) reports: Vec<(u32, SenderInfo)>,
+    pub(super) tally: ConnectionTally,
 }
 
 impl Connection {
@@ -123,6 +127,7 @@ impl Connection {
             offer_id: 0,
             wants_negotiation: false,
             reports: Vec::new(),
+            tally: ConnectionTally::default(),
         }
     }
 
@@ -134,7 +139,7 @@ impl Connection {
     pub(super) fn channel(&self, wanted: Channel) -> Option<ChannelId> {
         self.channels
             .iter()
-            .find(|(_, channel)| **channel == wanted)
+            .find(|(_, (channel, ..))| *channel == wanted)
             .map(|(id, _)| *id)
     }
 
@@ -200,9 +205,11 @@ impl Connection {
         while let Some(transmit) = self.transport.poll_transmit(now) {
             self.outbox.push(transmit.tuple, &transmit.contents);
         }
-        let paths = &self.paths;
-        self.outbox
-            .drain(|datagrams| paths.route(datagrams, &mut send));
+        let (paths, tally) = (&self.paths, &mut self.tally);
+        self.outbox.drain(|datagrams| {
+            tally.sent(now, &datagrams.tuple, datagrams.contents, datagrams.segment);
+            paths.route(datagrams, &mut send);
+        });
         self.paths.flush(&mut send);
         if self.transport.state() == TransportState::Closed {
             self.close_paths(&mut send);
@@ -211,7 +218,7 @@ impl Connection {
 }
 
 impl Client {
-    pub(super) fn take_transport_events(&mut self, at: usize) {
+    pub(super) fn take_transport_events(&mut self, now: Instant, at: usize) {
         while let Some(connection) = self.connections.get_mut(at)
             && let Some(event) = connection.transport.poll_event()
         {
@@ -244,19 +251,27 @@ impl Client {
                 | TransportEvent::Selected(_) => {}
                 TransportEvent::ChannelOpen { channel, spec } => {
                     let kind = Channel::from_label(&spec.label);
-                    let ours = connection.channels.insert(channel, kind).is_some();
+                    connection.tally.channels_opened += 1;
+                    let fresh = (kind, Traffic::default(), Traffic::default());
+                    let ours = connection.channels.contains_key(&channel);
+                    connection.channels.entry(channel).or_insert(fresh).0 = kind;
                     if ours {
                         self.events.push_back(ClientEvent::ChannelOpen(kind));
                     }
                 }
                 TransportEvent::ChannelMessage { channel, data, .. } => {
-                    let known = connection.channels.get(&channel).copied();
+                    let known = connection.channels.get_mut(&channel);
+                    let known = known.map(|(kind, _, received)| {
+                        received.add(now, 1, data.len() as u64);
+                        *kind
+                    });
                     self.events.push_back(ClientEvent::Data {
                         channel: known.unwrap_or(Channel::Unlabelled),
                         data,
                     });
                 }
                 TransportEvent::ChannelClosed { channel } => {
+                    connection.tally.channels_closed += 1;
                     connection.channels.remove(&channel);
                 }
                 TransportEvent::Closed { reason } => {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::{Client, ClientEvent};
 use crate::api::Target;
 use crate::data::Channel;
+use crate::statistics::Traffic;
 
 /// The channels that a client opens.
 pub(super) const OWN: [Channel; 3] = [Channel::Reliable, Channel::Lossy, Channel::DataTrack];
@@ -89,7 +90,10 @@ impl Client {
         connection.negotiator.add_data();
         for channel in OWN {
             match connection.transport.open_channel(now, channel.spec()) {
-                Ok(id) => drop(connection.channels.insert(id, channel)),
+                Ok(id) => {
+                    let fresh = (channel, Traffic::default(), Traffic::default());
+                    connection.channels.insert(id, fresh);
+                }
                 Err(error) => log::warn!("cannot open a data channel: {error}"),
             }
         }
@@ -114,10 +118,15 @@ impl Client {
         };
         outlet.given += data.len() as u64;
         let sent = match connection.channel(channel) {
-            Some(id) => connection
-                .transport
-                .send_data(now, id, data, true)
-                .map_err(|error| error.to_string()),
+            Some(id) => {
+                if let Some((_, sent, _)) = connection.channels.get_mut(&id) {
+                    sent.add(now, 1, data.len() as u64);
+                }
+                connection
+                    .transport
+                    .send_data(now, id, data, true)
+                    .map_err(|error| error.to_string())
+            }
             None => Err("it was not opened".into()),
         };
         if let Err(error) = sent {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Decryption;
+use crate::statistics::Report;
 use crate::track::MediaPacket;
 
 /// One encoded Opus frame.
@@ -28,6 +29,14 @@ pub trait AudioSource: Send {
 
     /// The frame that is due, until there is none.
     fn poll_frame(&mut self, now: Instant) -> Option<OpusFrame>;
+
+    /// What is aimed at, in bits a second.
+    fn bitrate(&self) -> Option<u32> {
+        None
+    }
+
+    /// Adds what it knows to its `RTCAudioSourceStats`.
+    fn describe(&self, _report: &mut Report) {}
 }
 
 /// Who takes the packets of a received track.
@@ -48,4 +57,7 @@ pub trait PacketSink: Send {
     fn needs_keyframe(&mut self, _now: Instant) -> bool {
         false
     }
+
+    /// Adds what it knows to the stream's `RTCInboundRtpStreamStats`.
+    fn describe(&self, _now: Instant, _report: &mut Report) {}
 }

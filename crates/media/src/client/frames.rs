@@ -1,15 +1,17 @@
 //! Video tracks: encoded frames out, and in.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Client, Decryption, PacketSink};
+use super::{Client, Decryption, FrameDetails, PacketSink};
 use crate::api::{MediaKind, TrackId};
 use crate::client::sending::{Sending, Stream, wish};
 use crate::codec::CodecKind;
 use crate::encryption::Form;
 use crate::frame::{Assembler, Frame, Packetizer, Part};
 use crate::sdp::{Codec, SendSpec};
+use crate::statistics::{Rate, Report};
 use crate::track::MediaPacket;
 use crate::track::clock::WallMicros;
 use crate::track::negotiated::codec_kind;
@@ -108,6 +110,7 @@ impl Client {
         else {
             return;
         };
+        stream.tally.framed(now, key);
         let timestamp = (i128::from(timestamp_us) * 9 / 100) as u32;
         let payloads = sealed.map_or_else(Vec::new, |frame| packetizer.packetize(&frame, key));
         let last = payloads.len().saturating_sub(1);
@@ -133,6 +136,28 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Tells of a frame that is going to be sent, whether anybody takes it or not; for statistics.
+    pub fn describe_frame(
+        &mut self,
+        now: Instant,
+        track: TrackId,
+        layer: usize,
+        details: FrameDetails,
+    ) {
+        let Some(sending) = self.sending.get_mut(&track) else {
+            return;
+        };
+        for _ in sending.captured.2..details.captured.2.min(sending.captured.2 + 10) {
+            sending.capture_rate.happened(now);
+        }
+        sending.captured = details.captured;
+        if let Some(stream) = sending.streams.get_mut(layer) {
+            stream.tally.described(details);
+        }
+    }
+}
+
 /// An encoded frame as it was received.
 #[derive(Clone, Debug)]
 pub struct ReceivedFrame {
@@ -143,6 +168,62 @@ pub struct ReceivedFrame {
     pub wall: WallMicros,
     /// Clockwise degrees that it is to be turned by: 0, 90, 180 or 270.
     pub rotation: u16,
+}
+
+/// Frames whose packets are counted.
+const MOST_AWAITED: usize = 64;
+
+/// What is counted of a stream's frames.
+#[derive(Default)]
+struct Assembly {
+    /// RTP time, first packet and number of packets of frames that are not whole yet.
+    awaited: VecDeque<(u32, Instant, u32)>,
+    frames: u64,
+    rate: Rate,
+    /// From the first packet to the whole frame.
+    time: Duration,
+    /// Of these, those of several packets.
+    joined: u64,
+    joining: Duration,
+}
+
+impl Assembly {
+    fn arrived(&mut self, now: Instant, timestamp: u32) {
+        let mut newest = self.awaited.iter_mut().rev();
+        match newest.find(|(of, ..)| *of == timestamp) {
+            Some((_, _, packets)) => *packets += 1,
+            None => {
+                if self.awaited.len() >= MOST_AWAITED {
+                    self.awaited.pop_front();
+                }
+                self.awaited.push_back((timestamp, now, 1));
+            }
+        }
+    }
+
+    fn assembled(&mut self, now: Instant, timestamp: u32) {
+        self.frames += 1;
+        self.rate.happened(now);
+        let at = self.awaited.iter().position(|(of, ..)| *of == timestamp);
+        if let Some((_, since, packets)) = at.and_then(|at| self.awaited.remove(at)) {
+            let time = now.saturating_duration_since(since);
+            self.time += time;
+            if packets > 1 {
+                self.joined += 1;
+                self.joining += time;
+            }
+        }
+    }
+
+    fn describe(&self, now: Instant, report: &mut Report) {
+        report.count("framesReceived", self.frames);
+        report.set("framesPerSecond", self.rate.per_second(now));
+        report.count("framesAssembledFromMultiplePackets", self.joined);
+        report.total("totalAssemblyTime", self.joining.as_secs_f64());
+        report.count("jitterBufferEmittedCount", self.frames);
+        report.total("jitterBufferDelay", self.time.as_secs_f64());
+        report.total("totalProcessingDelay", self.time.as_secs_f64());
+    }
 }
 
 /// Puts packets together and gives the frames to `take`, which answers whether it can go on: otherwise a key
@@ -158,6 +239,7 @@ pub struct FrameReader<F> {
     missed: bool,
     /// RTP time and wall clock of the newest packet.
     newest: (u32, WallMicros),
+    tally: Assembly,
     take: F,
 }
 
@@ -171,6 +253,7 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
             decryption: None,
             missed: false,
             newest: (0, 0),
+            tally: Assembly::default(),
             take,
         }
     }
@@ -189,7 +272,7 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
             };
             let (timestamp, wall) = self.newest;
             let since = i64::from(timestamp.wrapping_sub(frame.timestamp) as i32);
-            self.give(frame, wall - since * 100 / 9);
+            self.give(now, frame, wall - since * 100 / 9);
         }
     }
 
@@ -207,7 +290,8 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
         Some(frame)
     }
 
-    fn give(&mut self, frame: Frame, wall: WallMicros) {
+    fn give(&mut self, now: Instant, frame: Frame, wall: WallMicros) {
+        self.tally.assembled(now, frame.timestamp);
         let timestamp = match self.last {
             Some(last) => {
                 let step = frame.timestamp.wrapping_sub(last as u32) as i32;
@@ -236,7 +320,7 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> PacketSink for FrameReader<F> {
                     key: true,
                     data: packet.primary().to_vec(),
                 };
-                self.give(frame, packet.wall);
+                self.give(now, frame, packet.wall);
             }
             return;
         }
@@ -261,6 +345,7 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> PacketSink for FrameReader<F> {
             self.newest = (packet.timestamp, packet.wall);
         }
         if let Some((_, _, assembler)) = &mut self.assembler {
+            self.tally.arrived(now, packet.timestamp);
             assembler.insert(Part::from(&**packet));
         }
         self.poll(now);
@@ -282,5 +367,9 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> PacketSink for FrameReader<F> {
         let assembler = self.assembler.as_mut();
         let wants = assembler.is_some_and(|(_, _, assembler)| assembler.wants_key(now));
         std::mem::take(&mut self.stuck) || wants
+    }
+
+    fn describe(&self, now: Instant, report: &mut Report) {
+        self.tally.describe(now, report);
     }
 }

@@ -15,6 +15,7 @@ mod negotiation;
 mod paths;
 mod receiving;
 mod sending;
+mod statistics;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use self::frames::{FrameReader, ReceivedFrame, VideoLayer, VideoSpec};
 pub use self::paths::{LinkId, Outgoing, Request, TurnServer, TurnTransport};
 pub use self::sending::AudioSpec;
 use self::sending::Sending;
+pub use self::statistics::FrameDetails;
 use crate::api::{ConnectionState, MediaKind, SdpKind, Target, TrackId};
 use crate::data::Channel;
 use crate::encryption::State;
@@ -239,6 +241,7 @@ impl Client {
         let Some(connection) = self.connection(target) else {
             return;
         };
+        connection.tally.received(now, tuple, datagram);
         let received = connection.transport.handle_datagram(now, tuple, datagram);
         self.take_received(now, target, received, datagram);
     }
@@ -288,7 +291,7 @@ impl Client {
     /// Ends a turn: negotiates what waits and hands out all datagrams.
     pub fn drain(&mut self, now: Instant, mut send: impl FnMut(Target, Outgoing<'_>)) {
         for at in 0..self.connections.len() {
-            self.take_transport_events(at);
+            self.take_transport_events(now, at);
             self.offer(at);
             if let Some(connection) = self.connections.get_mut(at) {
                 let target = connection.target;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Client;
 use super::connection::Connection;
+use super::statistics::ConnectionTally;
 use crate::api::Target;
 use crate::io::gate::framing::{Unframer, frame};
 use crate::outbox::Datagrams;
@@ -245,7 +246,7 @@ impl Leg {
 /// Hands a packet that a relay unwrapped to the transport.
 fn relayed(
     now: Instant,
-    transport: &mut Transport,
+    (transport, tally): (&mut Transport, &mut ConnectionTally),
     local: Option<SocketAddr>,
     peer: SocketAddr,
     data: &mut [u8],
@@ -255,6 +256,7 @@ fn relayed(
         local: local?,
         remote: peer,
     };
+    tally.received(now, &tuple, data);
     Some(transport.handle_datagram(now, &tuple, data))
 }
 
@@ -600,7 +602,10 @@ impl Client {
         };
         let mut media = Vec::new();
         let Connection {
-            paths, transport, ..
+            paths,
+            transport,
+            tally,
+            ..
         } = connection;
         let whole = match paths.links.get_mut(&link).map(|it| &mut it.link) {
             Some(Link::Ice {
@@ -616,6 +621,7 @@ impl Client {
                 };
                 let whole = frames.push(bytes, |packet| {
                     let mut packet = packet.to_vec();
+                    tally.received(now, &tuple, &packet);
                     let received = transport.handle_datagram(now, &tuple, &mut packet);
                     media.push((received, packet));
                 });
@@ -627,7 +633,8 @@ impl Client {
                 path.is_none_or(|path| {
                     let local = path.relay.relayed();
                     let whole = path.relay.receive(now, bytes, |peer, data| {
-                        if let Some(received) = relayed(now, transport, local, peer, data) {
+                        if let Some(received) = relayed(now, (transport, tally), local, peer, data)
+                        {
                             media.push((received, data.to_vec()));
                         }
                     });
@@ -663,7 +670,10 @@ impl Client {
             return false;
         };
         let Connection {
-            paths, transport, ..
+            paths,
+            transport,
+            tally,
+            ..
         } = connection;
         let Some(path) = paths.relay_at(remote) else {
             return false;
@@ -672,7 +682,7 @@ impl Client {
         let mut media = Vec::new();
         // Datagrams need no framing.
         let _ = path.relay.receive(now, datagram, |peer, data| {
-            if let Some(received) = relayed(now, transport, local, peer, data) {
+            if let Some(received) = relayed(now, (transport, tally), local, peer, data) {
                 media.push((received, data.to_vec()));
             }
         });

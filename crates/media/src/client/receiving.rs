@@ -7,7 +7,8 @@ use super::{Client, ClientEvent, Decryption, FrameReader, PacketSink, ReceivedFr
 use crate::api::{MediaKind, Target};
 use crate::encryption::Form;
 use crate::sdp;
-use crate::sdp::Codec;
+use crate::sdp::{Codec, PayloadFormat};
+use crate::statistics::Report;
 use crate::track::MediaPacket;
 use crate::track::receiver::Ingress;
 use crate::track::section::{ReceiveSection, ReceiveSsrc};
@@ -16,9 +17,14 @@ type Unseen = FrameReader<fn(ReceivedFrame) -> bool>;
 
 /// A section that the server sends in.
 pub(super) struct Received {
-    mid: String,
-    kind: MediaKind,
-    sink: Option<Box<dyn PacketSink>>,
+    pub(super) mid: String,
+    pub(super) kind: MediaKind,
+    /// Track part of the msid.
+    pub(super) track: String,
+    pub(super) formats: Vec<PayloadFormat>,
+    /// What earlier sinks counted.
+    pub(super) before: Report,
+    pub(super) sink: Option<Box<dyn PacketSink>>,
     /// The caller's name for it.
     sink_id: usize,
     decryption: Option<Decryption>,
@@ -54,6 +60,14 @@ impl Received {
         }
     }
 
+    /// What a sink counted stays, when it goes.
+    fn let_go(&mut self, now: Instant) {
+        if let Some(sink) = self.sink.take() {
+            sink.describe(now, &mut self.before);
+            self.before.keep_sums();
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.sink.as_ref()?.poll_timeout()
     }
@@ -62,8 +76,16 @@ impl Received {
 impl Client {
     /// Gives what is received in a section to `sink` instead of whoever had it before. `id` is the caller's
     /// name for it.
-    pub fn set_sink(&mut self, target: Target, mid: &str, id: usize, sink: Box<dyn PacketSink>) {
+    pub fn set_sink(
+        &mut self,
+        now: Instant,
+        target: Target,
+        mid: &str,
+        id: usize,
+        sink: Box<dyn PacketSink>,
+    ) {
         if let Some((_, received)) = self.received(target, mid) {
+            received.let_go(now);
             received.sink = Some(sink);
             received.sink_id = id;
             received.decrypt(received.decryption.clone());
@@ -72,11 +94,11 @@ impl Client {
     }
 
     /// Nobody gets what is received in a section, unless another sink has it than that with the name.
-    pub fn remove_sink(&mut self, target: Target, mid: &str, id: Option<usize>) {
+    pub fn remove_sink(&mut self, now: Instant, target: Target, mid: &str, id: Option<usize>) {
         if let Some((_, received)) = self.received(target, mid)
             && id.is_none_or(|id| id == received.sink_id)
         {
-            received.sink = None;
+            received.let_go(now);
         }
     }
 
@@ -112,6 +134,9 @@ impl Client {
             Received {
                 mid: section.mid.clone(),
                 kind: section.kind,
+                track: String::new(),
+                formats: Vec::new(),
+                before: Report::new("inbound-rtp", String::new()),
                 sink: None,
                 sink_id: 0,
                 decryption: None,
@@ -155,6 +180,14 @@ impl Client {
         tag: u32,
         section: &sdp::ReceiveSection,
     ) {
+        if let Some((_, received)) = self.received(target, &section.mid) {
+            received.formats.clone_from(&section.payloads);
+            received.track = section
+                .msid
+                .as_ref()
+                .map(|it| it.track.clone())
+                .unwrap_or_default();
+        }
         // A server sends one stream a track, whatever layers it chooses from.
         let ssrcs = section.ssrcs.iter().take(1).map(|stream| ReceiveSsrc {
             ssrc: stream.ssrc,

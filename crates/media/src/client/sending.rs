@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::statistics::StreamTally;
 use super::{AudioSource, Client, ClientEvent, OpusFrame};
 use crate::api::{MediaKind, Target, TrackId, TrackSettings};
 use crate::codec::{CodecKind, red};
@@ -13,7 +14,8 @@ use crate::encryption::{Form, Sealer, State};
 use crate::frame::Packetizer;
 use crate::random::Random;
 use crate::rtp::rtcp::{ReportBlock, RtcpPacket, parse_compound};
-use crate::sdp::{self, Codec, CodecWish, Fmtp, SendSpec};
+use crate::sdp::{self, Codec, CodecWish, Fmtp, PayloadFormat, SendSpec};
+use crate::statistics::Rate;
 use crate::subscription::{LayerTable, SendFormat, Subscription, send_extensions};
 use crate::track::packet::Authored;
 use crate::track::{MediaPacket, WallClock};
@@ -33,12 +35,12 @@ pub struct AudioSpec {
 
 /// One RTP stream of a track: the only one, or a simulcast layer.
 pub(super) struct Stream {
-    rid: String,
+    pub(super) rid: String,
     pub(super) ssrc: u32,
     pub(super) rtx_ssrc: u32,
     /// Once the server takes it.
     pub(super) forward: Option<Subscription>,
-    section: Option<SectionId>,
+    pub(super) section: Option<SectionId>,
     /// Of the next packet.
     pub(super) sequence: u64,
     /// Of video.
@@ -48,6 +50,7 @@ pub(super) struct Stream {
     pub(super) bitrate: Option<u64>,
     /// Somebody takes it.
     pub(super) wanted: bool,
+    pub(super) tally: StreamTally,
 }
 
 impl Stream {
@@ -63,6 +66,7 @@ impl Stream {
             max_bitrate: 0,
             bitrate: None,
             wanted: true,
+            tally: StreamTally::default(),
         }
     }
 }
@@ -71,13 +75,20 @@ pub(super) struct Sending {
     pub(super) kind: MediaKind,
     pub(super) codec: CodecKind,
     pub(super) muted: bool,
-    source: Option<Box<dyn AudioSource>>,
+    pub(super) source: Option<Box<dyn AudioSource>>,
     pub(super) streams: Vec<Stream>,
     /// The payload type of the Opus frames within RED, where that was negotiated.
     red: Option<u8>,
     /// What RED repeats.
     previous: Option<OpusFrame>,
     pub(super) sealer: Option<Sealer>,
+    /// Track part of the msid.
+    pub(super) cid: String,
+    pub(super) mid: String,
+    pub(super) formats: Vec<PayloadFormat>,
+    /// Width and height of the last picture, and how many there were.
+    pub(super) captured: (u32, u32, u64),
+    pub(super) capture_rate: Rate,
 }
 
 impl Sending {
@@ -91,6 +102,11 @@ impl Sending {
             red: None,
             previous: None,
             sealer: None,
+            cid: String::new(),
+            mid: String::new(),
+            formats: Vec::new(),
+            captured: (0, 0, 0),
+            capture_rate: Rate::default(),
         }
     }
 
@@ -135,8 +151,9 @@ impl Client {
         self.add_sending(send, sending);
     }
 
-    pub(super) fn add_sending(&mut self, send: SendSpec, sending: Sending) {
+    pub(super) fn add_sending(&mut self, send: SendSpec, mut sending: Sending) {
         let track = send.key;
+        sending.cid.clone_from(&send.track);
         self.unpublish(track);
         if let Some(connection) = self.connection(Target::Publisher) {
             connection.negotiator.add_send(send);
@@ -172,6 +189,8 @@ impl Client {
         ) else {
             return;
         };
+        sending.mid.clone_from(&section.mid);
+        sending.formats.clone_from(&section.payloads);
         let opus = section.payload(Codec::Opus).map(|it| it.payload_type);
         sending.red = opus.filter(|_| section.payload(Codec::Red).is_some());
         let highest = sending.streams.len().saturating_sub(1);
@@ -331,6 +350,9 @@ impl Client {
                     }
                 }
                 RtcpPacket::Nack(nack) => {
+                    if let Some(tally) = self.tally_of(nack.media) {
+                        tally.nacks += 1;
+                    }
                     if let Some((forward, connection)) = self.stream_of(nack.media) {
                         forward.handle_nack(now, nack.sequences(), &mut connection.queue);
                     }
@@ -338,9 +360,17 @@ impl Client {
                 RtcpPacket::TransportFeedback(feedback) => {
                     self.take_transport_feedback(now, &feedback);
                 }
-                RtcpPacket::Pli { media, .. } => self.picture_lost(media),
+                RtcpPacket::Pli { media, .. } => {
+                    if let Some(tally) = self.tally_of(media) {
+                        tally.plis += 1;
+                    }
+                    self.picture_lost(media);
+                }
                 RtcpPacket::Fir(fir) => {
                     for (media, _) in fir.entries() {
+                        if let Some(tally) = self.tally_of(media) {
+                            tally.firs += 1;
+                        }
                         self.picture_lost(media);
                     }
                 }
@@ -359,11 +389,21 @@ impl Client {
         Some((stream.forward.as_mut()?, connection))
     }
 
+    fn tally_of(&mut self, ssrc: u32) -> Option<&mut StreamTally> {
+        let connection = self.connections.first()?;
+        let (track, layer) = connection.by_ssrc.get(&ssrc)?;
+        let stream = self.sending.get_mut(track)?.streams.get_mut(*layer)?;
+        Some(&mut stream.tally)
+    }
+
     fn take_report(&mut self, now: Instant, block: &ReportBlock) {
         let clock = self.clock;
         if let Some((forward, connection)) = self.stream_of(block.ssrc) {
             forward.handle_report(now, &clock, block);
             connection.receiver.set_rtt(forward.rtt());
+        }
+        if let Some(tally) = self.tally_of(block.ssrc) {
+            tally.reported(now, &clock, block);
         }
     }
 

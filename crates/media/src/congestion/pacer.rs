@@ -228,6 +228,20 @@ struct Section {
     bytes: usize,
     /// The last group and the next one keep the gap, also when they come in different turns.
     not_before: Option<Instant>,
+    sent: Sent,
+}
+
+/// What left of a section: its packets, and those that were sent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    pub packets: u64,
+    /// Of payloads.
+    pub bytes: u64,
+    /// Of RTP headers with their extensions.
+    pub header_bytes: u64,
+    /// Of all these, what was sent again.
+    pub resent_packets: u64,
+    pub resent_bytes: u64,
 }
 
 impl Section {
@@ -335,6 +349,7 @@ impl SendQueue {
             waiting: VecDeque::new(),
             bytes: 0,
             not_before: None,
+            sent: Sent::default(),
         };
         SectionId(self.sections.insert(section) as u32)
     }
@@ -427,6 +442,13 @@ impl SendQueue {
         }
         self.bytes += size;
         true
+    }
+
+    /// What left of a section so far.
+    #[must_use]
+    pub fn sent(&self, section: SectionId) -> Sent {
+        let section = self.sections.get(section.0 as usize);
+        section.map(|section| section.sent).unwrap_or_default()
     }
 
     /// Bytes that wait.
@@ -679,10 +701,14 @@ impl SendQueue {
         buffer.extend_from_slice(outgoing.payload());
         append_padding(buffer, start, manner.padding);
         let size = buffer.len() - start;
+        let repeated = manner.repeated;
+        if let Some(section) = self.sections.get_mut(outgoing.section.0 as usize) {
+            let again = repeated || outgoing.original_sequence.is_some();
+            section.sent.add(header, size - header, again);
+        }
         if let Some(sequence) = transport_sequence {
             self.ledger.sent(now, sequence, size as u16);
         }
-        let repeated = manner.repeated;
         seal(
             buffer,
             Written {
@@ -701,6 +727,16 @@ struct Manner {
     padding: u8,
     /// See [`Written::repeated`].
     repeated: bool,
+}
+
+impl Sent {
+    fn add(&mut self, header: usize, payload: usize, again: bool) {
+        self.packets += 1;
+        self.bytes += payload as u64;
+        self.header_bytes += header as u64;
+        self.resent_packets += u64::from(again);
+        self.resent_bytes += if again { payload as u64 } else { 0 };
+    }
 }
 
 impl Released {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+pub use self::statistics::{SenderReport, StreamStatistics};
 use super::activity::{LayerActivity, MOST_LAYERS};
 use super::clock::{PeerClock, WallClock};
 use super::packet::MediaPacket;
@@ -578,6 +579,7 @@ impl Receiver {
                 .payload(original)
                 .ok_or(Discard::UnknownPayload)?;
         }
+        let headers = (data.len() - range.len()) as u64;
         let order = if source.rtx {
             stream.order_repeated(number)
         } else {
@@ -596,7 +598,12 @@ impl Receiver {
             stream
                 .statistics
                 .received(now, sequence, header.timestamp, data.len());
+        } else {
+            stream.tally.resent_packets += 1;
+            stream.tally.resent_bytes += range.len() as u64;
         }
+        stream.tally.header_bytes += headers;
+        stream.tally.payload_bytes += range.len() as u64;
         self.report_due.get_or_insert(now + REPORT_INTERVAL);
         match order {
             Order::Newest { sequence, after }
@@ -702,5 +709,6 @@ fn is_auxiliary(codec: CodecKind) -> bool {
 
 mod feedback;
 mod reading;
+mod statistics;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::clock::StreamClock;
+use super::clock::{StreamClock, WallMicros};
 use super::keyframe::KeyframeRequests;
 use super::nack::NackGenerator;
 use super::statistics::ReceiveStatistics;
@@ -30,6 +30,7 @@ pub(super) struct Stream {
     pub(super) last_arrival: Instant,
     /// Middle of the NTP time of the last sender report, and when it came.
     pub(super) last_report: Option<(u32, Instant)>,
+    pub(super) tally: Tally,
     /// A packet came since the last receiver report.
     pub(super) heard: bool,
     pub(super) dependency: DependencyReader,
@@ -48,6 +49,24 @@ pub(super) struct Stream {
     picture_before: u64,
     /// Parameter sets come in the stream: a key picture begins with them.
     parameter_sets: bool,
+}
+
+/// What nobody but statistics asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// Bytes of RTP headers with extensions and padding.
+    pub(super) header_bytes: u64,
+    pub(super) payload_bytes: u64,
+    pub(super) resent_packets: u64,
+    /// Of their payloads.
+    pub(super) resent_bytes: u64,
+    /// Packets of each kind of feedback.
+    pub(super) nacks: u32,
+    pub(super) plis: u32,
+    pub(super) firs: u32,
+    /// Of the last sender report: its NTP time as a wall clock, and what it counted.
+    pub(super) sender: Option<(WallMicros, u32, u32)>,
+    pub(super) sender_reports: u64,
 }
 
 /// How a packet's number relates to what came before.
@@ -92,6 +111,7 @@ impl Stream {
             keyframes: KeyframeRequests::default(),
             last_arrival: now,
             last_report: None,
+            tally: Tally::default(),
             heard: false,
             dependency: DependencyReader::default(),
             command: 0,

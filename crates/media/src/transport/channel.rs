@@ -113,6 +113,12 @@ impl Channels {
             .map_or(0, |channel| channel.queued)
     }
 
+    pub(super) fn stream(&self, id: ChannelId) -> (Option<u16>, bool) {
+        let mut channels = self.channels.iter();
+        let channel = channels.find(|channel| channel.id == id);
+        channel.map_or((None, false), |it| (it.stream, it.phase == Phase::Open))
+    }
+
     pub(super) fn dropped(&self, id: ChannelId) -> u64 {
         self.channels
             .iter()

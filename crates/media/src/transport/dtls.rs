@@ -82,6 +82,11 @@ impl Identity {
         }))
     }
 
+    /// The certificate, in DER.
+    pub(super) fn der(&self) -> &[u8] {
+        &self.certificate.certificate
+    }
+
     /// SHA-256 of the certificate, for SDP.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint

@@ -4,6 +4,7 @@
 //! bounded here.
 
 mod diagnosis;
+mod statistics;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -105,6 +106,8 @@ pub(super) struct Ice {
     unanswered: Vec<Unanswered>,
     selected: Option<FiveTuple>,
     selected_at: Instant,
+    /// How often another one was selected.
+    selections: u32,
     /// A path was selected since the last (re)start.
     nominated: bool,
     /// When the peer's credentials became known.
@@ -148,6 +151,7 @@ impl Ice {
             unanswered: Vec::new(),
             selected: None,
             selected_at: now,
+            selections: 0,
             nominated: false,
             started: None,
             checks_from: None,
@@ -659,6 +663,7 @@ impl Ice {
         if self.selected != Some(tuple) {
             self.selected = Some(tuple);
             self.selected_at = now;
+            self.selections = self.selections.saturating_add(1);
             self.events.push_back(IceEvent::Selected(tuple));
         }
     }

@@ -17,6 +17,7 @@ mod dtls;
 mod ice;
 pub(crate) mod memory;
 mod sctp;
+pub(crate) mod statistics;
 #[cfg(test)]
 mod tests;
 mod tuple;
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::srtp::{self, SrtpReceiver, SrtpSender};
+use crate::srtp::{self, SrtpProfile, SrtpReceiver, SrtpSender};
 use channel::Channels;
 use demux::Kind;
 use dtls::Session;
@@ -52,6 +53,7 @@ const DTLS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// SRTP contexts of both directions, boxed: a transport that only waits does not pay for them.
 struct Srtp {
+    profile: SrtpProfile,
     sender: SrtpSender,
     receiver: SrtpReceiver,
 }
@@ -450,7 +452,11 @@ impl Transport {
             let (sender, receiver) =
                 srtp::from_keying_material(keys.profile, &keys.material, client)
                     .map_err(|error| format!("SRTP keys: {error}"))?;
-            self.srtp = Some(Box::new(Srtp { sender, receiver }));
+            self.srtp = Some(Box::new(Srtp {
+                profile: keys.profile,
+                sender,
+                receiver,
+            }));
         }
         // A peer without use_srtp has data channels only.
         self.secured = true;
@@ -814,6 +820,11 @@ impl Transport {
     /// Messages that a lossy channel dropped above its budget.
     pub fn dropped(&self, channel: ChannelId) -> u64 {
         self.channels.dropped(channel)
+    }
+
+    /// The SCTP stream of a channel once it is known, and whether it is open.
+    pub fn channel_stream(&self, channel: ChannelId) -> (Option<u16>, bool) {
+        self.channels.stream(channel)
     }
 
     /// Closes a channel of either side; no event follows.

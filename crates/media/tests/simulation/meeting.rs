@@ -675,14 +675,14 @@ impl Meeting {
                         seen.lock().expect("one thread").push(frame);
                         true
                     });
-                    guest.client.set_sink(*target, mid, 1, Box::new(eye));
+                    guest.client.set_sink(now, *target, mid, 1, Box::new(eye));
                 }
                 ClientEvent::Track {
                     target, mid, track, ..
                 } => {
                     let heard = guest.heard.entry(track.clone()).or_default();
                     let ear = Box::new(Ear(Arc::clone(heard)));
-                    guest.client.set_sink(*target, mid, 0, ear);
+                    guest.client.set_sink(now, *target, mid, 0, ear);
                 }
                 _ => {}
             }

@@ -8,6 +8,7 @@ use crate::codec::CodecKind;
 use crate::rtp::rtcp::feedback::{write_fir, write_nack, write_pli, write_remb};
 use crate::rtp::rtcp::report::{MAX_BLOCKS, middle_ntp, write_cname, write_receiver_report};
 use crate::rtp::rtcp::{ReportBlock, RtcpPacket, is_receiver_report, split_first_packet};
+use crate::track::clock::ntp_to_micros;
 use crate::track::quality::Impairment;
 
 /// High enough that a browser without transport-wide feedback climbs to the most its camera needs; its
@@ -30,6 +31,8 @@ impl Receiver {
                 let wall = self.peer.observe(info.ntp, self.clock.micros(now));
                 stream.clock.report(info.rtp_timestamp, wall);
                 stream.last_report = Some((middle_ntp(info.ntp), now));
+                stream.tally.sender = Some((ntp_to_micros(info.ntp), info.packets, info.octets));
+                stream.tally.sender_reports += 1;
             }
             RtcpPacket::Bye(bye) => {
                 for ssrc in bye.sources() {
@@ -179,6 +182,7 @@ impl Receiver {
             };
             self.numbers.clear();
             stream.nack.poll(now, self.rtt, &mut self.numbers);
+            stream.tally.nacks += u32::from(!self.numbers.is_empty());
             write_nack(out, self.ssrc, stream.ssrc, self.numbers.drain(..));
             if stream.keyframes.poll(now, stream.layer) {
                 let description = self
@@ -193,8 +197,10 @@ impl Receiver {
                 });
                 if payload.is_some_and(|payload| payload.fir && !payload.pli) {
                     stream.command = stream.command.wrapping_add(1);
+                    stream.tally.firs += 1;
                     write_fir(out, self.ssrc, stream.ssrc, stream.command);
                 } else {
+                    stream.tally.plis += 1;
                     write_pli(out, self.ssrc, stream.ssrc);
                 }
             }
