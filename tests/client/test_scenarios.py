@@ -8,16 +8,12 @@ from python.performance import MODES, Event, Performance, Record, perform_all
 from python.stage import SCENARIOS
 from servers import REFERENCE, open_server
 
-#: Of encrypted media.
-NOT_YET = {"only_the_right_key_hears_and_sees"}
 #: Where ours does otherwise: a refused publication fails at once.
 NOT_ALIKE = {"publishing_needs_the_right"}
 #: With a server configured for them, or long.
 APART = {name for name, one in SCENARIOS.items() if one.config or one.alone}
 PLAYED = [
-    name
-    for name, one in SCENARIOS.items()
-    if name not in NOT_YET | NOT_ALIKE | APART and not (REFERENCE and one.ours)
+    name for name, one in SCENARIOS.items() if name not in NOT_ALIKE | APART and not (REFERENCE and one.ours)
 ]
 AT_ONCE = 4
 

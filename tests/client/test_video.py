@@ -228,6 +228,7 @@ async def test_a_picture_says_how_it_is_to_be_turned(monkeypatch: pytest.MonkeyP
             taken, self.frames = self.frames, []
             return taken
 
+        def decoded(self, *_: object) -> None: ...
         def close(self) -> None: ...
 
     class Reception:
