@@ -14,6 +14,7 @@ fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Udp => "udp",
         Protocol::Tcp => "tcp",
+        Protocol::Memory => "memory",
     }
 }
 
