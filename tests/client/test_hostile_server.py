@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -270,6 +271,32 @@ def presence_of(room: Room) -> _presence.Presence:
     assert room._connection is not None
     assert room._connection.presence is not None
     return room._connection.presence
+
+
+async def test_many_participants_and_tracks_cost_as_much_as_they_are(script: ScriptedServer) -> None:
+    room = await connected(script)
+    session = presence_of(room).session
+    many = range(5000)
+
+    def tells(**message: Any) -> None:
+        session.receive(rtc.SignalResponse(**message))
+
+    began = time.process_time()
+    tells(update=rtc.ParticipantUpdate(participants=[other(f"p{n}", microphone(f"TR_{n}")) for n in many]))
+    speakers = [models.SpeakerInfo(sid=f"PA_p{n}", active=True) for n in many]
+    tells(speakers_changed=rtc.SpeakersChanged(speakers=speakers))
+    states = [rtc.StreamStateInfo(track_sid=f"TR_{n}") for n in many]
+    tells(stream_state_update=rtc.StreamStateUpdate(stream_states=states))
+    encrypted = [microphone(f"TR_of_p{n}", encryption=models.Encryption.GCM) for n in many]
+    tells(update=rtc.ParticipantUpdate(participants=[other("p1", *encrypted)]))
+    for again in "ab":
+        data = [models.DataTrackInfo(sid=f"DTR_{again}{n}", pub_handle=n + 1) for n in many]
+        tells(update=rtc.ParticipantUpdate(participants=[other("p2", data_tracks=data)]))
+    gone = [other(f"p{n}", state=models.ParticipantInfo.DISCONNECTED) for n in many]
+    tells(update=rtc.ParticipantUpdate(participants=gone))
+    assert time.process_time() - began < 8
+    assert not room.remote_participants
+    await room.disconnect()
 
 
 # ---- anything at all

@@ -66,6 +66,8 @@ class DataTracks:
         self._last_handle = 0
         #: Of others, by sid.
         self._others: dict[str, Subscription] = {}
+        #: Their sids in order, by who publishes them.
+        self._sids: dict[str, dict[str, None]] = {}
         #: Sids, by the handle in packets that come.
         self._handles: dict[int, str] = {}
 
@@ -205,7 +207,7 @@ class DataTracks:
         """
         if all_of_them:
             there = {info.identity for info in infos}
-            for identity in {track.publisher_identity for track in self._others.values()} - there:
+            for identity in self._sids.keys() - there:
                 self.participant_left(identity)
         for info in infos:
             if info.state == models.ParticipantInfo.State.DISCONNECTED:
@@ -218,27 +220,27 @@ class DataTracks:
 
     def _update(self, identity: str, infos: Iterable[models.DataTrackInfo]) -> None:
         now = {info.sid: info for info in infos}
-        gone = {
-            sid: track
-            for sid, track in self._others.items()
-            if track.publisher_identity == identity and sid not in now
-        }
+        before = self._sids.pop(identity, {})
+        there = {sid: None for sid in before if sid in now}
+        gone = {self._others[sid].likeness: sid for sid in before if sid not in there}
         for sid, info in now.items():
             if sid in self._others:
                 continue
+            there[sid] = None
             # A publisher that had to connect anew has its tracks again under the same handles.
-            old = next((old for old, track in gone.items() if track.is_again(info)), None)
+            old = gone.pop(_likeness(info), None)
             if old is not None:
-                track = self._others[sid] = gone.pop(old)
-                del self._others[old]
+                track = self._others[sid] = self._others.pop(old)
                 track.reassigned(sid)
             else:
                 track = self._others[sid] = Subscription(self, identity, info)
                 self.emit("data_track_published", RemoteDataTrack(track))
-        for sid, track in gone.items():
-            del self._others[sid]
-            track.unpublished()
-            self.emit("data_track_unpublished", sid)
+        if there:
+            self._sids[identity] = there
+        for sid in before:
+            if sid not in there and (ended := self._others.pop(sid, None)) is not None:
+                ended.unpublished()
+                self.emit("data_track_unpublished", sid)
 
     def handle(self, packet: bytes) -> None:
         """Takes a packet of the data track channel."""
@@ -282,6 +284,7 @@ class DataTracks:
             subscription.unpublished("Cannot subscribe to data track when disconnected")
         self._own.clear()
         self._others.clear()
+        self._sids.clear()
         self._handles.clear()
 
     def _fail_publishing(self) -> None:
@@ -344,7 +347,8 @@ class Subscription:
         self.assembler = Assembler()
         # Weak: a stream that nobody holds is closed.
         self.streams: weakref.WeakSet[DataTrackStream] = weakref.WeakSet()
-        self._handle = info.pub_handle
+        #: What is the same when it is published again.
+        self.likeness = _likeness(info)
         self._tracks = tracks
         # Held here while a stream waits, since the loop doesn't hold whoever waits for it.
         self._waiting: set[asyncio.Future[None]] = set()
@@ -402,12 +406,6 @@ class Subscription:
             self._timeout.cancel()
             self._timeout = None
 
-    def is_again(self, info: models.DataTrackInfo) -> bool:
-        return self._handle == info.pub_handle and (self.info.name, self.info.uses_e2ee) == (
-            info.name,
-            _info(info).uses_e2ee,
-        )
-
     def reassigned(self, sid: str) -> None:
         self.info.sid = sid
         if self.subscribed:
@@ -453,6 +451,10 @@ class Subscription:
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _likeness(info: models.DataTrackInfo) -> tuple[int, str, bool]:
+    return info.pub_handle, info.name, info.encryption != models.Encryption.Type.NONE
 
 
 def _info(info: models.DataTrackInfo) -> DataTrackInfo:

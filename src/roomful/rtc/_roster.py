@@ -52,6 +52,9 @@ class Roster:
         self._left = left
         #: By identity.
         self.others: dict[str, RemoteParticipant] = {}
+        self._by_sid: dict[str, RemoteParticipant] = {}
+        #: Publications and whose they are, by sid.
+        self._published: dict[str, tuple[RemoteParticipant, RemoteTrackPublication]] = {}
         #: Publications whose subscription is wanted or unwanted against the rule of the room, by sid.
         self._wishes: dict[str, bool] = {}
         self._early: dict[str, Arrived] = {}
@@ -65,10 +68,9 @@ class Roster:
     def begin(self, infos: Iterable[models.ParticipantInfo]) -> None:
         """Those who are there already, of whom no event tells."""
         for info in infos:
-            participant = RemoteParticipant(info)
-            self.others[info.identity] = participant
+            participant = self._enter(info)
             for track in info.tracks:
-                participant._track_publications[track.sid] = self._publication(track)
+                self._publish(participant, track)
             self._check_encryption(participant, silently=True)
 
     def update(self, infos: Iterable[models.ParticipantInfo]) -> None:
@@ -114,6 +116,8 @@ class Roster:
         for publication in list(participant._track_publications.values()):
             self._unpublish(participant, publication)
         del self.others[participant.identity]
+        if self._by_sid.get(participant.sid) is participant:
+            del self._by_sid[participant.sid]
         participant._info.state = State.DISCONNECTED
         participant._announce(None, None)
         self._left(participant)
@@ -124,7 +128,7 @@ class Roster:
         me = self._room.local_participant
         if sid == me.sid:
             return me
-        return next((one for one in self.others.values() if one.sid == sid), None)
+        return self._by_sid.get(sid)
 
     def by_identity(self, identity: str) -> Participant | None:
         me = self._room.local_participant
@@ -275,12 +279,15 @@ class Roster:
                 self._emit("participant_active", known)
 
     def _arrive(self, info: models.ParticipantInfo) -> None:
-        participant = RemoteParticipant(info)
-        self.others[info.identity] = participant
+        participant = self._enter(info)
         self._emit("participant_connected", participant)
         if info.state == State.ACTIVE:
             self._emit("participant_active", participant)
         self._update_tracks(participant, info.tracks)
+
+    def _enter(self, info: models.ParticipantInfo) -> RemoteParticipant:
+        participant = self.others[info.identity] = self._by_sid[info.sid] = RemoteParticipant(info)
+        return participant
 
     def _describe(self, participant: Participant, info: models.ParticipantInfo) -> None:
         """Each change is told of as it is made, the names before the rights."""
@@ -306,14 +313,14 @@ class Roster:
             there.add(info.sid)
             publication = participant._track_publications.get(info.sid)
             if publication is None:
-                publication = self._publication(info)
-                participant._track_publications[info.sid] = publication
+                publication = self._publish(participant, info)
                 self._check_encryption(participant)
                 self._emit("track_published", publication, participant)
                 if (early := self._early.pop(info.sid, None)) is not None:
                     self.arrived(early)
                 continue
             muted, publication._info = publication._info.muted, info
+            participant._note_encryption(publication)
             if muted != info.muted:
                 if publication.track is not None:
                     publication.track._info.muted = info.muted
@@ -322,13 +329,20 @@ class Roster:
             if publication.sid not in there:
                 self._unpublish(participant, publication)
 
-    def _publication(self, info: models.TrackInfo) -> RemoteTrackPublication:
-        return RemoteTrackPublication(info, self)
+    def _publish(self, participant: RemoteParticipant, info: models.TrackInfo) -> RemoteTrackPublication:
+        publication = RemoteTrackPublication(info, self)
+        participant._track_publications[info.sid] = publication
+        participant._note_encryption(publication)
+        self._published[info.sid] = participant, publication
+        return publication
 
     def _unpublish(self, participant: RemoteParticipant, publication: RemoteTrackPublication) -> None:
         if publication.track is not None:
             self._unsubscribe(participant, publication)
         del participant._track_publications[publication.sid]
+        participant._plain_tracks.discard(publication.sid)
+        if self._find(publication.sid)[1] is publication:
+            del self._published[publication.sid]
         self._wishes.pop(publication.sid, None)
         self._check_encryption(participant)
         self._emit("track_unpublished", publication, participant)
@@ -361,15 +375,10 @@ class Roster:
 
     def _find(self, sid: str) -> tuple[RemoteParticipant | None, RemoteTrackPublication | None]:
         """A publication and whose it is."""
-        for participant in self.others.values():
-            if (publication := participant._track_publications.get(sid)) is not None:
-                return participant, publication
-        return None, None
+        return self._published.get(sid, (None, None))
 
     def _check_encryption(self, participant: Participant, silently: bool = False) -> None:
-        tracks = participant.track_publications.values()
-        encrypted = bool(tracks) and all(one.encryption_type != EncryptionType.NONE for one in tracks)
-        encrypted = encrypted and participant._data_encrypted is not False
+        encrypted = participant._tracks_encrypted and participant._data_encrypted is not False
         if encrypted != participant._encrypted:
             participant._encrypted = encrypted
             if not silently:

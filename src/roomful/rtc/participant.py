@@ -15,6 +15,7 @@ from roomful.rtc._enums import (
     ConnectionQuality,
     DegradationPreference,
     DisconnectReason,
+    EncryptionType,
     ParticipantKind,
     ParticipantKindDetail,
     ParticipantState,
@@ -111,6 +112,12 @@ class Participant(ABC):
     @abstractmethod
     def track_publications(self) -> Mapping[str, TrackPublication]:
         """Their tracks in the room, by sid."""
+
+    @property
+    def _tracks_encrypted(self) -> bool:
+        """Whether there are tracks, and all of them are."""
+        tracks = self.track_publications.values()
+        return bool(tracks) and all(one.encryption_type != EncryptionType.NONE for one in tracks)
 
     @property
     def sid(self) -> str:
@@ -566,6 +573,8 @@ class RemoteParticipant(Participant):
     def __init__(self, owned_info: models.ParticipantInfo) -> None:
         super().__init__(owned_info)
         self._track_publications: dict[str, RemoteTrackPublication] = {}
+        #: Sids of those that are not encrypted.
+        self._plain_tracks: set[str] = set()
         #: Methods of streams that follow the participant: told the source and track of each that comes, and
         #: None, None at the end.
         self._watchers: list[weakref.WeakMethod[Watcher]] = []
@@ -574,6 +583,16 @@ class RemoteParticipant(Participant):
     def track_publications(self) -> Mapping[str, RemoteTrackPublication]:
         """Their tracks in the room, by sid."""
         return self._track_publications
+
+    @property
+    def _tracks_encrypted(self) -> bool:
+        return bool(self._track_publications) and not self._plain_tracks
+
+    def _note_encryption(self, publication: RemoteTrackPublication) -> None:
+        if publication.encryption_type == EncryptionType.NONE:
+            self._plain_tracks.add(publication.sid)
+        else:
+            self._plain_tracks.discard(publication.sid)
 
     def _watch(self, watcher: Watcher) -> None:
         """Tells a stream's method, held weakly, of the tracks that are there and of those that come."""
