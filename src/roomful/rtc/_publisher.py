@@ -23,6 +23,7 @@ from roomful.rtc._publishing import (
     wanted,
 )
 from roomful.rtc._requests import Denied, Replaced, Requests, Unanswered
+from roomful.rtc.encoded_video import EncodedVideoSource
 from roomful.rtc.log import logger
 from roomful.rtc.track import UNPUBLISHED, LocalTrack
 from roomful.rtc.track_publication import LocalTrackPublication
@@ -308,6 +309,7 @@ class Publisher:
                 width=source.width,
                 height=source.height,
                 encryption=self.encryption,
+                encoded=isinstance(source, EncodedVideoSource),
             )
         except Unsupported as error:
             raise Refused(str(error)) from error

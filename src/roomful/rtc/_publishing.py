@@ -17,8 +17,10 @@ from roomful.rtc._layers import Encoding, encodings
 
 #: bit/s, as for music.
 AUDIO_BITRATE = 48_000
+_AUTO = VideoEncoderBackend.ENCODER_BACKEND_AUTO
 _QUALITIES = {"q": models.VideoQuality.LOW, "h": models.VideoQuality.MEDIUM, "f": models.VideoQuality.HIGH}
-_CODECS = {
+#: Names of codecs in the protocol.
+CODECS = {
     VideoCodec.VP8: "vp8",
     VideoCodec.H264: "h264",
     VideoCodec.VP9: "vp9",
@@ -50,7 +52,7 @@ def audio_bitrate(options: TrackPublishOptions) -> int:
 
 
 def codec_of(options: TrackPublishOptions) -> str:
-    return _CODECS[options.video_codec]
+    return CODECS[options.video_codec]
 
 
 def audio_request(
@@ -72,24 +74,23 @@ def video_request(
     width: int,
     height: int,
     encryption: int,
+    encoded: bool = False,
 ) -> tuple[rtc.AddTrackRequest, list[Encoding]]:
-    """Raises Unsupported."""
+    """`encoded`: frames come as they are to be sent. Raises Unsupported."""
     if options.scalability_mode:
         raise Unsupported(
             f"scalability_mode {options.scalability_mode!r}: video is encoded in one spatial layer"
         )
-    backends = (VideoEncoderBackend.ENCODER_BACKEND_AUTO, VideoEncoderBackend.ENCODER_BACKEND_SOFTWARE)
-    if options.video_encoder not in backends:
-        raise Unsupported(
-            f"video_encoder {VideoEncoderBackend.Name(options.video_encoder)}: there is software only"
-        )
+    if options.video_codec == VideoCodec.H265:
+        raise Unsupported("video_codec H265: it can be neither packetised nor encoded here")
+    _check_encoder(options, encoded)
     chosen = options.video_encoding if options.HasField("video_encoding") else None
     layers = encodings(
         width,
         height,
         codec=codec_of(options),
         screen=options.source == TrackSource.SOURCE_SCREENSHARE,
-        simulcast=wanted(options, "simulcast", True),
+        simulcast=not encoded and wanted(options, "simulcast", True),
         bitrate=chosen.max_bitrate if chosen else None,
         frames=chosen.max_framerate if chosen else None,
     )
@@ -104,6 +105,19 @@ def video_request(
     simulcast = request.simulcast_codecs.add(codec=codec_of(options), cid=cid)
     simulcast.layers.extend(request.layers)
     return request, layers
+
+
+def _check_encoder(options: TrackPublishOptions, encoded: bool) -> None:
+    backend, name = options.video_encoder, VideoEncoderBackend.Name(options.video_encoder)
+    if encoded:
+        if wanted(options, "simulcast", False):
+            raise Unsupported("simulcast: video that comes encoded has one encoding")
+        if backend not in (_AUTO, VideoEncoderBackend.ENCODER_BACKEND_PRE_ENCODED):
+            raise Unsupported(f"video_encoder {name}: the video comes encoded")
+    elif backend == VideoEncoderBackend.ENCODER_BACKEND_PRE_ENCODED:
+        raise Unsupported(f"video_encoder {name}: the track's source is no EncodedVideoSource")
+    elif backend not in (_AUTO, VideoEncoderBackend.ENCODER_BACKEND_SOFTWARE):
+        raise Unsupported(f"video_encoder {name}: there is software only")
 
 
 def _request(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from roomful.rtc._enums import EncodedFrameType, FrameMetadata, VideoCodec
+from roomful.rtc import _frame_metadata
+from roomful.rtc._enums import DegradationPreference, EncodedFrameType, FrameMetadata, VideoCodec
+from roomful.rtc._layers import Encoding
+from roomful.rtc._publishing import CODECS
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,27 @@ class EncodedVideoSource:
             raise ValueError("encoded source dimensions must be positive")
         self._width = width
         self._height = height
-        #: Takes frames while the track is published; says whether it did.
-        self._sink: Callable[[EncodedVideoFrame], bool] | None = None
+        #: One a publication, by connection and number.
+        self._senders: dict[tuple[int, int], _Sender] = {}
         self._key_frame_wanted = False
         self._rate: EncodedRateControl | None = None
+        self._closed = False
+
+    @property
+    def width(self) -> int:
+        """Pixels, as said when it was made."""
+        return self._width
+
+    @property
+    def height(self) -> int:
+        """Pixels, as said when it was made."""
+        return self._height
 
     def capture_frame(self, frame: EncodedVideoFrame) -> bool:
-        """Sends a frame; False if nobody takes it, for example before the track is published."""
-        return self._sink is not None and self._sink(frame)
+        """Sends a frame; False if nobody takes it: before the track is published, after it was taken back,
+        and of another codec than the publication's."""
+        # All of them get it.
+        return any([sender.send(frame) for sender in list(self._senders.values())])
 
     def take_feedback(self) -> EncodedVideoSourceFeedback:
         """What is asked of the encoder; the next call says only what is new."""
@@ -78,10 +95,79 @@ class EncodedVideoSource:
 
     async def aclose(self) -> None:
         """Takes no more frames."""
-        self._sink = None
+        self._closed = True
+        self._senders.clear()
 
-    def _want_key_frame(self) -> None:
-        self._key_frame_wanted = True
+    # ---- for whoever publishes it
 
-    def _want_rate(self, bitrate: int, framerate: float) -> None:
-        self._rate = EncodedRateControl(bitrate, framerate)
+    def _send_to(
+        self,
+        peer: Any,
+        number: int,
+        cid: str,
+        codec: str,
+        layers: Sequence[Encoding],
+        features: Collection[int] = (),
+        _preference: DegradationPreference | None = None,
+    ) -> None:
+        """`features` are those of metadata that frames carry."""
+        if not self._closed:
+            (layer,) = layers
+            peer.publish_video(
+                number, cid=cid, stream="-", codec=f"video/{codec}", layers=[("", layer.bitrate)]
+            )
+            self._senders[id(peer), number] = _Sender(peer, number, codec, layer.frames, features)
+            self._key_frame_wanted = True
+
+    def _stop_sending(self, peer: Any, number: int) -> None:
+        self._senders.pop((id(peer), number), None)
+
+    def _peer_event(self, peer: Any, event: Any) -> None:
+        if (sender := self._senders.get((id(peer), event.track))) is None:
+            return
+        if hasattr(event, "bits"):
+            self._rate = EncodedRateControl(event.bits, sender.frames)
+        else:
+            self._key_frame_wanted = True
+
+    def _use_layers(self, peer: Any, number: int, qualities: set[int]) -> None:
+        if (sender := self._senders.get((id(peer), number))) is not None:
+            wanted = bool(qualities)
+            self._key_frame_wanted |= wanted and not sender.wanted
+            sender.wanted = wanted
+            peer.use_layers(number, [0] if wanted else [])
+
+
+class _Sender:
+    """One publication."""
+
+    def __init__(self, peer: Any, number: int, codec: str, frames: float, features: Collection[int]) -> None:
+        self._peer = peer
+        self._number = number
+        self._codec = codec
+        self._features = features
+        self._captured = 0
+        #: A second, at most.
+        self.frames = frames
+        #: Somebody takes it.
+        self.wanted = True
+
+    def send(self, frame: EncodedVideoFrame) -> bool:
+        if CODECS.get(frame.codec) != self._codec:
+            return False
+        self._captured += 1
+        if self.wanted:
+            data = frame.data
+            if frame.metadata is not None:
+                data = _frame_metadata.add(data, frame.metadata, self._features, self._codec)
+            size = frame.width, frame.height
+            self._peer.send_frame(
+                self._number,
+                0,
+                data,
+                timestamp_us=frame.timestamp_us,
+                key=frame.frame_type == EncodedFrameType.ENCODED_FRAME_KEY,
+                size=size,
+                captured=(*size, self._captured),
+            )
+        return True
