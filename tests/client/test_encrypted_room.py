@@ -9,7 +9,7 @@ from livekit.protocol import models
 from scripted import Data, Opening, PaperPeer, ScriptedServer, Track, microphone, other
 from test_room import Log, connected, tone, turns
 
-from roomful.rtc import E2EEOptions, KeyProviderOptions, Room
+from roomful.rtc import E2EEOptions, EncryptionType, KeyProviderOptions, Room
 from roomful.rtc._data_cipher import DataCipher
 from roomful.rtc._media_cipher import keys_of
 from roomful.rtc.e2ee import KeyProvider
@@ -126,4 +126,19 @@ async def test_how_encryption_fares_is_told(script: ScriptedServer) -> None:
     PaperPeer.made[0].emit(Opening("publisher", "3", "missing_key"), Opening("publisher", "9", "ok"))
     await log.sees("e2ee_state_changed", "bob")
     assert log.names.count("e2ee_state_changed") == 1
+    await room.disconnect()
+
+
+async def test_data_may_be_encrypted_alone(script: ScriptedServer) -> None:
+    script.others = [other("bob", microphone())]
+    options = E2EEOptions(key_provider_options=KEY, encryption_type=EncryptionType.NONE)
+    room, log = await connected(script, encryption=options)
+    PaperPeer.made[0].emit(ARRIVAL)
+    await log.sees("track_subscribed")
+    await room.local_participant.publish_track(tone())
+    assert not PaperPeer.made[0].called("encrypt")
+    assert not PaperPeer.made[0].called("decrypt")
+    await room.local_participant.publish_data(b"hidden")
+    (sent,) = PaperPeer.made[0].packets()
+    assert sent.WhichOneof("value") == "encrypted_packet"
     await room.disconnect()

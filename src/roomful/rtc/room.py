@@ -20,6 +20,7 @@ from roomful.rtc._enums import (
     DataPacketKind,
     DisconnectReason,
     EncryptionState,
+    EncryptionType,
     IceServer,
     IceTransportType,
     SimulateScenarioKind,
@@ -605,7 +606,8 @@ class Room(EventEmitter[EventTypes]):
 
             keys, packets = keys_of(provider), options.encryption is not None
             self._cipher = DataCipher(provider, keys, lambda: me.identity, packets=packets)
-            self._media_cipher = MediaCipher(self._e2ee_manager, keys)
+            if encryption is not None and encryption.encryption_type != EncryptionType.NONE:
+                self._media_cipher = MediaCipher(self._e2ee_manager, keys)
         self._publisher = Publisher(self, self._requests, self._tell)
         self._publisher.cipher = self._media_cipher
         self._publisher.encryption = encryption.encryption_type if encryption is not None else 0
