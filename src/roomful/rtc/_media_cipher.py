@@ -7,6 +7,7 @@ from typing import Any, Literal
 from roomful._core import EncryptionKeys
 from roomful.rtc._enums import KeyDerivationFunction
 from roomful.rtc.e2ee import DEFAULT_KEY_RING_SIZE, E2EEManager, KeyProvider
+from roomful.rtc.track import Received
 
 _DERIVATIONS: dict[int, Literal["pbkdf2", "hkdf"]] = {
     KeyDerivationFunction.PBKDF2: "pbkdf2",
@@ -45,11 +46,11 @@ class MediaCipher:
 
         self._manager._track_added(identity, sid, apply, before)
 
-    def received(self, peer: Any, section: tuple[str, str], identity: str, sid: str) -> None:
+    def received(self, received: Received, identity: str, sid: str) -> None:
         """A track is subscribed to."""
 
         def apply(enabled: bool, key_index: int) -> None:
-            peer.decrypt(*section, self._keys if enabled else None, identity, self.server_trailer)
+            received.decrypt(self._keys if enabled else None, identity, self.server_trailer)
 
         self._manager._track_added(identity, sid, apply)
 

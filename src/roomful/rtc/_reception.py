@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roomful.rtc._proto import stats_pb2 as stats
+
+if TYPE_CHECKING:
+    from roomful._core import EncryptionKeys
 
 
 class Reception:
@@ -23,6 +26,9 @@ class Reception:
 
     def want_key_frame(self) -> None:
         self._peer.want_key_frame(*self._section)
+
+    def decrypt(self, keys: EncryptionKeys | None, identity: str, server_trailer: bytes) -> None:
+        self._peer.decrypt(*self._section, keys, identity, server_trailer)
 
     def statistics(self) -> list[stats.RtcStats]:
         from roomful.rtc._stats import connected, reports

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from livekit.protocol import models, rtc
 
+from roomful.rtc._encryption import Encryption
 from roomful.rtc._enums import ConnectionQuality, EncryptionType, TrackKind, stream_state
 from roomful.rtc._session import Arrived, Target
 from roomful.rtc.e2ee import ENCRYPTED_KINDS
@@ -37,6 +38,7 @@ class Roster:
     def __init__(
         self,
         room: Room,
+        encryption: Encryption,
         emit: Callable[..., None],
         *,
         auto_subscribe: bool,
@@ -45,6 +47,7 @@ class Roster:
         left: Callable[[RemoteParticipant], None],
     ) -> None:
         self._room = room
+        self._encryption = encryption
         self._emit = emit
         self._auto_subscribe = auto_subscribe
         self._receive = receive
@@ -185,7 +188,8 @@ class Roster:
             return
         if self._wishes.get(media.sid) is False:
             return
-        if (reason := self._unfit(publication)) is not None:
+        encrypted = publication.encryption_type != EncryptionType.NONE
+        if (reason := self._encryption.refusal(encrypted)) is not None:
             self.subscribe(publication, False)
             self._emit("track_subscription_failed", participant, publication.sid, reason)
             return
@@ -197,22 +201,13 @@ class Roster:
         made = RemoteVideoTrack if video else RemoteAudioTrack
         track = made(info, received)
         self._sections[media.target, media.mid] = publication
-        if self._room._media_cipher is not None:
-            self._room._decrypt((media.target, media.mid), participant, publication)
+        if self._encryption.media is not None:
+            self._encryption.media.received(received, participant.identity, publication.sid)
         publication._track = track
         publication._subscribed = True
         track._set_room(self._room)
         participant._announce(publication.source, track)
         self._emit("track_subscribed", track, publication, participant)
-
-    def _unfit(self, publication: RemoteTrackPublication) -> str | None:
-        """Why a track would be heard as noise, or not as what everybody takes it for."""
-        encrypted = publication.encryption_type != EncryptionType.NONE
-        if encrypted and self._room._media_cipher is None:
-            return "the track is encrypted from end to end, and this room is not"
-        if not encrypted and self._room._media_cipher is not None and self._room.e2ee_manager.enabled:
-            return "the track is not encrypted from end to end, and this room is"
-        return None
 
     def sender(self, target: Target, mid: str) -> RemoteParticipant | None:
         """Whose track comes in a section."""
@@ -369,8 +364,8 @@ class Roster:
         if track is not None:
             track._set_room(None)
             track._end()
-            if self._room._media_cipher is not None:
-                self._room._media_cipher.gone(participant.identity, publication.sid)
+            if self._encryption.media is not None:
+                self._encryption.media.gone(participant.identity, publication.sid)
             self._emit("track_unsubscribed", track, publication, participant)
 
     def _find(self, sid: str) -> tuple[RemoteParticipant | None, RemoteTrackPublication | None]:

@@ -7,20 +7,20 @@ import datetime
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from livekit.protocol import models, rtc
 
 from roomful.rtc._background import Background
 from roomful.rtc._connection import Connection, JoinError
 from roomful.rtc._data_tracks import DataTracks
+from roomful.rtc._encryption import Encryption
 from roomful.rtc._enums import (
     ConnectionState,
     ContinualGatheringPolicy,
     DataPacketKind,
     DisconnectReason,
     EncryptionState,
-    EncryptionType,
     IceServer,
     IceTransportType,
     SimulateScenarioKind,
@@ -42,12 +42,8 @@ from roomful.rtc.e2ee import E2EEManager, E2EEOptions
 from roomful.rtc.event_emitter import EventEmitter
 from roomful.rtc.log import logger
 from roomful.rtc.participant import LocalParticipant, Participant, RemoteParticipant
-from roomful.rtc.track_publication import RemoteTrackPublication, TrackPublication
+from roomful.rtc.track_publication import TrackPublication
 from roomful.rtc.transcription import TranscriptionSegment
-
-if TYPE_CHECKING:
-    from roomful.rtc._data_cipher import DataCipher
-    from roomful.rtc._media_cipher import MediaCipher
 
 EventTypes = Literal[
     "participant_connected",
@@ -202,10 +198,7 @@ class Room(EventEmitter[EventTypes]):
         self._token: str | None = None
         self._server_url: str | None = None
         self._server_version = ""
-        self._e2ee_manager: E2EEManager | None = None
-        #: Of data.
-        self._cipher: DataCipher | None = None
-        self._media_cipher: MediaCipher | None = None
+        self._encryption: Encryption | None = None
         self._dynacast = False
         self._connection: Connection | None = None
         self._joining: asyncio.Task[rtc.JoinResponse] | None = None
@@ -275,9 +268,9 @@ class Room(EventEmitter[EventTypes]):
         Raises:
             Exception: before the room is connected.
         """
-        if self._e2ee_manager is None:
+        if self._encryption is None:
             raise Exception("cannot access e2ee manager before connecting")
-        return self._e2ee_manager
+        return self._encryption.manager
 
     @property
     def num_participants(self) -> int:
@@ -510,9 +503,7 @@ class Room(EventEmitter[EventTypes]):
     def packet(self, packet: models.DataPacket, reliable: bool) -> None:
         kind, who = packet.WhichOneof("value"), packet.participant_identity
         encrypted = kind == "encrypted_packet"
-        opened: models.DataPacket | None = None if encrypted else packet
-        if self._cipher is not None:
-            opened = self._cipher.open(packet)
+        opened = self._encryption.open(packet) if self._encryption is not None else None
         sender = self._roster.by_identity(who) or self._roster.by_sid(packet.participant_sid)
         if sender is not None and (opened is not None or not encrypted):
             self._roster.data_came(sender, kind)
@@ -561,8 +552,8 @@ class Room(EventEmitter[EventTypes]):
 
     def rejoined(self, join: rtc.JoinResponse) -> None:
         self._restarting = False
-        if self._media_cipher is not None:
-            self._media_cipher.server_trailer = join.sif_trailer
+        if self._encryption is not None:
+            self._encryption.joined(join)
         self.local_participant._info = join.participant
         self._change_state(ConnectionState.CONN_CONNECTED)
         self._tell("reconnected")
@@ -598,21 +589,14 @@ class Room(EventEmitter[EventTypes]):
         """What lasts for as long as the room is connected."""
         self._dynacast = options.dynacast
         self._local_participant = LocalParticipant(self, me)
-        self._e2ee_manager = E2EEManager(encryption)
-        self._cipher = self._media_cipher = None
-        if (provider := self._e2ee_manager.key_provider) is not None:
-            from roomful.rtc._data_cipher import DataCipher  # Of the extension, as the next.
-            from roomful.rtc._media_cipher import MediaCipher, keys_of
-
-            keys, packets = keys_of(provider), options.encryption is not None
-            self._cipher = DataCipher(provider, keys, lambda: me.identity, packets=packets)
-            if encryption is not None and encryption.encryption_type != EncryptionType.NONE:
-                self._media_cipher = MediaCipher(self._e2ee_manager, keys)
+        packets = options.encryption is not None
+        self._encryption = Encryption(encryption, me.identity, packets=packets)
         self._publisher = Publisher(self, self._requests, self._tell)
-        self._publisher.cipher = self._media_cipher
+        self._publisher.cipher = self._encryption.media
         self._publisher.encryption = encryption.encryption_type if encryption is not None else 0
         self._roster = Roster(
             self,
+            self._encryption,
             self._tell,
             auto_subscribe=options.auto_subscribe,
             receive=self._receive,
@@ -625,11 +609,11 @@ class Room(EventEmitter[EventTypes]):
         self._streams.byte_handlers = self._byte_handlers
         self._rpc = Rpc(self._local_participant, self._streams)
         self._data_tracks = DataTracks(self._local_participant, self._tell)
-        self._data_tracks.cipher = self._cipher
+        self._data_tracks.cipher = self._encryption.data
 
     def _begin(self, join: rtc.JoinResponse) -> None:
-        if self._media_cipher is not None:
-            self._media_cipher.server_trailer = join.sif_trailer
+        if self._encryption is not None:
+            self._encryption.joined(join)
         self._server_version = join.server_info.version or join.server_version
         self._info = join.room
         self._know_sid()
@@ -749,14 +733,7 @@ class Room(EventEmitter[EventTypes]):
 
     def _seal(self, packet: models.DataPacket) -> models.DataPacket:
         """Encrypted, if the room is."""
-        return self._cipher.seal(packet) if self._cipher is not None else packet
-
-    def _decrypt(
-        self, section: tuple[str, str], participant: RemoteParticipant, publication: RemoteTrackPublication
-    ) -> None:
-        if self._media_cipher is not None and self._connection is not None and self._connection.presence:
-            peer = self._connection.presence.peer
-            self._media_cipher.received(peer, section, participant.identity, publication.sid)
+        return self._encryption.seal(packet) if self._encryption is not None else packet
 
     def _encryption_changed(self, participant: Participant | None, word: str) -> None:
         if participant is not None:
