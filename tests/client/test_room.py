@@ -128,6 +128,7 @@ async def test_one_connection_is_asked_for_with_the_offer_in_the_join(script: Sc
     assert seat.join.publisher_offer.sdp
     assert not seat.join.connection_settings.auto_subscribe
     assert seat.join.client_info.sdk == models.ClientInfo.SDK.PYTHON
+    assert models.ClientInfo.Capability.CAP_PACKET_TRAILER in seat.join.client_info.capabilities
     assert PaperPeer.made[0].called("add_receivers") == [(3, 3)]
     assert seat.kinds().count("offer") == 0
     await room.disconnect()

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 PROTOCOL = 17
 #: What other clients may expect of this one: data streams whose content may be in their header.
 CLIENT_PROTOCOL = 2
-CAPABILITIES = (models.ClientInfo.Capability.CAP_COMPRESSION_DEFLATE_RAW,)
+CAPABILITIES = (
+    models.ClientInfo.Capability.CAP_PACKET_TRAILER,  # Without it, servers take metadata out of pictures.
+    models.ClientInfo.Capability.CAP_COMPRESSION_DEFLATE_RAW,
+)
 SDK = "python"
 
 #: Seconds.
