@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -199,6 +200,26 @@ async def test_large_pictures_are_sent_in_three_sizes(server: roomful.Server) ->
                 if event.frame.width == width:
                     break
         running.cancel()
+
+
+async def test_others_see_black_until_there_is_a_picture_at_whatever_time(server: roomful.Server) -> None:
+    source = rtc.VideoSource(WIDTH, HEIGHT)
+    track = rtc.LocalVideoTrack.create_video_track("film", source)
+    async with asyncio.timeout(PATIENCE), entered(server, "ada") as ada, entered(server, "ben") as ben:
+        await ada.local_participant.publish_track(track)
+        stream = rtc.VideoStream(await first_track(ben))
+        black = await until(stream, 0)
+        assert set(black.frame.get_plane(1) or b"") == {128}
+        running = asyncio.create_task(show(source))
+        assert (await until(stream, 100)).timestamp_us > black.timestamp_us
+        running.cancel()
+
+
+async def show(source: rtc.VideoSource) -> None:
+    """By a clock that has just begun."""
+    for index in itertools.count(1):
+        source.capture_frame(grey(100), timestamp_us=index * 33_000)
+        await asyncio.sleep(0.033)
 
 
 async def test_what_cannot_be_sent_is_refused_by_name() -> None:

@@ -27,6 +27,9 @@ _KEEPING_RATE = (
     DegradationPreference.MAINTAIN_FRAMERATE,
     DegradationPreference.MAINTAIN_FRAMERATE_AND_RESOLUTION,
 )
+#: Seconds after which a black picture stands in for a first one that does not come, and between two of them:
+#: some servers tell nobody of a track before there is media.
+_BLACK_AFTER, _BLACK_INTERVAL = 0.1, 0.5
 #: A lower size is kept for so many seconds.
 _SIZE_INTERVAL = 5.0
 
@@ -113,8 +116,10 @@ class VideoSender:
         layers: Sequence[Encoding],
         features: Collection[int],
         preference: DegradationPreference,
+        *,
+        black: bool,
     ) -> None:
-        """Raises VideoUnavailable."""
+        """`black`: until there is a picture. Raises VideoUnavailable."""
         check_available()
         self.layers = sorted(layers, key=lambda layer: layer.bitrate)
         self._peer = peer
@@ -125,16 +130,23 @@ class VideoSender:
         self._state = threading.Condition()
         self._next: tuple[VideoFrame, int, FrameMetadata | None] | None = None
         self._captured = 0
+        #: Whether black is to be sent, and was.
+        self._black, self._black_sent = black, False
+        #: From the times of who captures to ours, in microseconds, where their pictures follow black ones.
+        self._offset = 0
         self._closed = False
         threading.Thread(target=self._run, name="roomful video sender", daemon=True).start()
 
     def capture(self, frame: VideoFrame, timestamp_us: int, metadata: FrameMetadata | None = None) -> None:
         """Instead of one that waits."""
-        if timestamp_us <= 0:
-            timestamp_us = time.monotonic_ns() // 1_000
+        now = time.monotonic_ns() // 1_000
+        timestamp_us = timestamp_us if timestamp_us > 0 else now
         with self._state:
+            if self._black_sent and not self._captured:
+                self._offset = now - timestamp_us
+            self._black = False
             self._captured += 1
-            self._next = frame, timestamp_us, metadata
+            self._next = frame, timestamp_us + self._offset, metadata
             self._state.notify()
 
     def peer_event(self, event: Any) -> None:
@@ -165,7 +177,10 @@ class VideoSender:
         while True:
             with self._state:
                 while self._next is None and not self._closed:
-                    self._state.wait()
+                    interval = _BLACK_INTERVAL if self._black_sent else _BLACK_AFTER
+                    if not self._state.wait(interval if self._black else None) and self._black:
+                        self._next = self._black_picture(), time.monotonic_ns() // 1_000, None
+                        self._black_sent = True
                 if self._closed or self._next is None:
                     return
                 captured, self._next = self._next, None
@@ -173,6 +188,11 @@ class VideoSender:
                 self._send(*captured)
             except Exception:
                 logger.exception("a picture cannot be encoded")
+
+    def _black_picture(self) -> VideoFrame:
+        width, height = self._whole
+        chroma = 2 * ((width + 1) // 2) * ((height + 1) // 2)
+        return VideoFrame(width, height, VideoBufferType.I420, bytes(width * height) + b"\x80" * chroma)
 
     def _send(self, frame: VideoFrame, timestamp_us: int, metadata: FrameMetadata | None) -> None:
         timestamp = timestamp_us * CLOCK // 1_000_000

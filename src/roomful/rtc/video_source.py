@@ -16,7 +16,7 @@ class VideoSource:
     """Pictures that are encoded and sent while a track with this source is published.
 
     `width` and `height` say what is going to be captured: sizes and bitrates of the encodings are chosen by
-    them. Frames of other sizes are sent too.
+    them. Frames of other sizes are sent too. Until there is one, others see black.
     """
 
     def __init__(self, width: int, height: int, *, is_screencast: bool = False) -> None:
@@ -29,7 +29,7 @@ class VideoSource:
         self._is_screencast = is_screencast
         #: One a publication, by connection and number.
         self._senders: dict[tuple[int, int], VideoSender] = {}
-        self._closed = False
+        self._closed = self._has_captured = False
 
     @property
     def width(self) -> int:
@@ -65,6 +65,7 @@ class VideoSource:
             raise ValueError(f"rotation {name}: turn the picture before it is captured")
         if metadata is not None and len(metadata.user_data) > MOST_USER_DATA:
             raise ValueError(f"user_data of {len(metadata.user_data)} bytes is over {MOST_USER_DATA}")
+        self._has_captured = True
         if self._senders and not isinstance(frame._data, bytes):
             # Whoever captures may draw the next picture into it at once.
             frame = VideoFrame(frame.width, frame.height, frame.type, bytes(frame.data))
@@ -97,7 +98,8 @@ class VideoSource:
                 preference = (
                     DegradationPreference.MAINTAIN_RESOLUTION if still else DegradationPreference.BALANCED
                 )
-            sender = VideoSender(peer, number, codec, layers, features, preference)
+            black = not self._has_captured
+            sender = VideoSender(peer, number, codec, layers, features, preference, black=black)
             peer.publish_video(
                 number,
                 cid=cid,
