@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from livekit.protocol import models, rtc
 from scripted import Data, PaperPeer, ScriptedServer, Track, microphone, other
 
+from roomful._core import PeerEvent
 from roomful.rtc import _connection, _presence, _session, _signal, log
 from roomful.rtc._enums import (
     AudioTrackFeature,
@@ -30,7 +31,8 @@ from roomful.rtc._enums import (
 )
 from roomful.rtc.participant import PublishTrackError
 from roomful.rtc.room import ConnectError, EventTypes, Room, RoomOptions
-from roomful.rtc.track import LocalAudioTrack
+from roomful.rtc.track import LocalAudioTrack, LocalVideoTrack
+from roomful.rtc.video_source import VideoSource
 
 pytestmark = pytest.mark.asyncio
 
@@ -299,11 +301,49 @@ async def test_many_participants_and_tracks_cost_as_much_as_they_are(script: Scr
     await room.disconnect()
 
 
+async def test_a_name_that_another_track_has_is_no_publication(script: ScriptedServer) -> None:
+    room = await connected(script)
+
+    async def answer(seat: Any, request: rtc.SignalRequest) -> None:
+        if request.HasField("add_track"):
+            track = models.TrackInfo(sid="TR_same")
+            same = rtc.TrackPublishedResponse(cid=request.add_track.cid, track=track)
+            await seat.send(track_published=same)
+
+    script.answer = answer  # type: ignore[method-assign]
+    publish = room.local_participant.publish_track
+    await publish(LocalAudioTrack.create_audio_track("one", Source()))
+    with pytest.raises(PublishTrackError, match="name of another"):
+        await publish(LocalAudioTrack.create_audio_track("other", Source()))
+    await room.disconnect()
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_goodbyes_come_the_room_is_connected_or_not(
+    script: ScriptedServer, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(_connection, "FIRST_DELAY", 0.0)
+    choice = random.Random(seed)
+    room = await connected(script)
+    for _ in range(40):
+        ended = asyncio.Event()
+        for event in ("reconnected", "disconnected"):
+            room.once(event, lambda *_, ended=ended: ended.set())
+        leave = filled(rtc.LeaveRequest(), choice)
+        presence_of(room).session.receive(rtc.SignalResponse(leave=leave))
+        async with asyncio.timeout(20):
+            await ended.wait()
+        if not room.isconnected():
+            room = await connected(script)
+    await room.disconnect()
+    assert all(peer.closed for peer in PaperPeer.made)
+
+
 # ---- anything at all
 
 #: What it may say that the client knows of, so that some of it fits together.
 NAMES = [
-    *("", "ada", "bob", "eve", "PA_ada1", "PA_bob", "PA_eve", "TR_mic", "TR_cam", "TR_1", "DTR_1", "s", "t"),
+    *("", "ada", "bob", "eve", "PA_ada1", "PA_bob", "PA_eve", "TR_mic", "TR_2", "TR_3", "DTR_1", "s", "t"),
     *("lk.rpc_request", "lk.rpc_response", "0", "1", "\x00", "🦀" * 50, "[" * 2000, '{"candidate": 5}'),
 ]
 NUMBERS = [0, 1, 2, 3, 5, 15, 99, 2**15, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1, -1, -(2**31), -(2**63)]
@@ -380,16 +420,18 @@ def packet(choice: random.Random) -> models.DataPacket:
     return value
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "single"), [(0, True), (1, True), (2, False)])
 async def test_whatever_a_server_says_the_room_lives_on(
-    script: ScriptedServer, caplog: pytest.LogCaptureFixture, seed: int
+    script: ScriptedServer, caplog: pytest.LogCaptureFixture, seed: int, single: bool
 ) -> None:
     unhandled: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     choice = random.Random(seed)
     script.others = [other("bob", microphone())]
-    room = await connected(script)
-    room._dynacast = True
+    script.subscriber_primary = not single
+    room = Room()
+    await room.connect(script.url, "token", RoomOptions(dynacast=True, single_peer_connection=single))
+    await asyncio.sleep(0)
     told: set[str] = set()
     for name in EventTypes.__args__:  # type: ignore[attr-defined]
         room.on(name, lambda *_, name=name: (told.add(name), repr(_)))
@@ -397,13 +439,19 @@ async def test_whatever_a_server_says_the_room_lives_on(
     room.register_byte_stream_handler("t", lambda reader, identity: None)
     room.local_participant.register_rpc_method("t", lambda invocation: "")
     await room.local_participant.publish_track(LocalAudioTrack.create_audio_track("mic", Source()))
+    await room.local_participant.publish_track(
+        LocalVideoTrack.create_video_track("cam", VideoSource(640, 360))
+    )
     session, peer = presence_of(room).session, PaperPeer.made[-1]
+    arriving = "publisher" if single else "subscriber"
     for turn in range(1500):
         session.receive(said(choice))
         peer.emit(Data("reliable", packet(choice).SerializeToString()))
         peer.emit(Data("data_track", choice.randbytes(choice.randrange(40))))
         stream = f"{choice.choice(NAMES)}|{choice.choice(NAMES)}"
-        peer.emit(Track("publisher", choice.choice("0123"), "audio", stream, choice.choice(NAMES)))
+        peer.emit(PeerEvent.KeyFrame(choice.randrange(4), choice.randrange(256)))
+        peer.emit(PeerEvent.Bitrate(choice.randrange(4), choice.randrange(256), choice.randrange(2**64)))
+        peer.emit(Track(arriving, choice.choice("0123"), "audio", stream, choice.choice(NAMES)))
         if turn % 10 == 0:
             await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -256,6 +256,8 @@ class Publisher:
                 continue
             if connection.presence is not presence:
                 continue
+            if info.sid in self._me._track_publications:
+                raise Refused("the server gave the track the name of another")
             sender = Sender(presence, track._source)
             start(sender)
             if self.cipher is not None:

@@ -69,6 +69,7 @@ class ByteStreamInfo(BaseStreamInfo):
     """What a byte stream's header says of it."""
 
     name: str
+    """Whatever the sender says: not a path to write to unseen."""
 
 
 def text_info(header: models.DataStream.Header) -> TextStreamInfo:

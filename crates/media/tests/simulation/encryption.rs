@@ -76,10 +76,10 @@ fn meet(seed: u64, opens_by: &[u8], looks: bool) -> (Meeting, usize, TrackId, Tr
     let opening = keys(opens_by);
     for (target, mid, _) in sections(&meeting, other) {
         let opener = Opener::new(Arc::clone(&opening), "alice", b"");
-        meeting.act(other, |client, _| {
+        meeting.act(other, |client, now| {
             client.decrypt(target, &mid, Some(opener));
             if !looks {
-                client.remove_sink(target, &mid, None);
+                client.remove_sink(now, target, &mid, None);
             }
         });
     }

@@ -6,6 +6,7 @@
 mod inbox;
 mod lines;
 mod turns;
+mod untaken;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

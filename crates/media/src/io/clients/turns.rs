@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use super::Message;
 use super::inbox::{Inbox, Notifier};
 use super::lines::{Line, Progress};
+use super::untaken::Untaken;
 use crate::api::Target;
 use crate::client::{Client, ClientEvent, Outgoing, Request};
 use crate::io::bell::{Bell, WAKE};
@@ -42,6 +43,7 @@ pub(super) struct Visitor {
     exchange: Option<Arc<Exchange>>,
     parcels: Vec<Parcel>,
     inbox: Arc<Inbox<ClientEvent>>,
+    untaken: Untaken,
     deadline: Option<Instant>,
     /// Something happened to it in this turn.
     touched: bool,
@@ -61,6 +63,7 @@ impl Visitor {
             exchange,
             parcels: Vec::new(),
             inbox,
+            untaken: Untaken::default(),
             deadline: None,
             touched: true,
         }
@@ -190,8 +193,8 @@ impl Visitor {
         }
     }
 
-    /// Sends what is to be sent and tells what happened.
-    fn settle(&mut self, now: Instant, notifier: &Notifier) {
+    /// Sends what is to be sent and tells what happened. `false` when that is the end of it.
+    fn settle(&mut self, now: Instant, notifier: &Notifier) -> bool {
         let (sockets, lines, exchange) = (&self.sockets, &mut self.lines, &self.exchange);
         self.client.drain(now, |target, outgoing| match outgoing {
             Outgoing::Datagrams(datagrams) if datagrams.tuple.protocol == Protocol::Memory => {
@@ -215,10 +218,14 @@ impl Visitor {
                 }
             }
         });
-        let events = std::iter::from_fn(|| self.client.poll_event());
-        notifier.deliver(&self.inbox, events.collect::<Vec<_>>());
+        let (client, untaken) = (&mut self.client, &mut self.untaken);
+        let mut sound = true;
+        notifier.change(&self.inbox, |queue| {
+            sound = untaken.add(queue, std::iter::from_fn(|| client.poll_event()));
+        });
         self.deadline = self.client.poll_timeout(now);
         self.touched = false;
+        sound
     }
 }
 
@@ -295,16 +302,16 @@ impl Turns {
                 visitor.turn(now, buffers);
                 if visitor.touched {
                     visitor.follow_requests(now, registry, *id);
-                    visitor.settle(now, notifier);
+                    return visitor.settle(now, notifier);
                 }
+                true
             };
             // A fault ends the client that it belongs to.
-            let sound = catch_unwind(AssertUnwindSafe(turn)).is_ok();
-            if !sound {
+            catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
                 let detail = "a fault in the media of this client".into();
                 notifier.deliver(&visitor.inbox, [ClientEvent::Fault { detail }]);
-            }
-            sound
+                false
+            })
         });
         open || !self.visitors.is_empty()
     }
