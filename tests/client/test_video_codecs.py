@@ -82,7 +82,7 @@ def degraded(preference: DegradationPreference) -> tuple[int, float]:
     layer.bitrate = 20_000
     layer.encode(frame, (640, 360), CLOCK)
     next_one = next(time for time in range(CLOCK, 3 * CLOCK, CLOCK // 100) if layer.due(time))
-    return layer._size[0], CLOCK / (next_one - CLOCK)
+    return layer.size[0], CLOCK / (next_one - CLOCK)
 
 
 @pytest.mark.parametrize(
