@@ -812,9 +812,10 @@ class FrameSink:
     def __new__(cls, wake: Callable[[], object], capacity: int) -> FrameSink:
         """`wake` is called from another thread, once per batch of frames."""
 
-    def take(self) -> list[tuple[bytes, int, bool, str, int]]:
+    def take(self) -> list[tuple[Any, int, bool, str, int]]:
         """Frame, RTP time that does not wrap, whether it is a key frame, codec ("vp8", "opus", …), clockwise
-        degrees that it is to be turned by (0, 90, 180, 270) of each."""
+        degrees that it is to be turned by (0, 90, 180, 270) of each. Those of codec "plain" were passed as
+        they are, by `Peer.send_plain`; others are bytes."""
 
     def decoded(self, width: int, height: int, key: bool, seconds: float) -> None:
         """Tells of a picture, for statistics: its size, and the seconds that decoding it took."""
@@ -941,6 +942,10 @@ class Peer:
     def statistics(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """W3C's dictionaries (webrtc-stats) of the publisher's and the subscriber's connection, as they are
         now; empty after `close`."""
+
+    def send_plain(self, track: int, frame: object) -> None:
+        """Passes a picture as it is to those in this process, beside encoded ones for others. Does nothing
+        where the server is reached over a network."""
 
     def encrypt(
         self, track: int, keys: EncryptionKeys | None, identity: str = "", key_index: int = 0

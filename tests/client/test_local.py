@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import gc
+import math
 import os
 import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -159,3 +164,166 @@ async def test_a_forgotten_room_leaves_with_its_loop() -> None:
             while witness.remote_participants:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         await witness.disconnect()
+
+
+RATE = 24_000
+
+
+@asynccontextmanager
+async def entered(
+    server: roomful.Server, identity: str, *, network: bool = False, **options: Any
+) -> AsyncIterator[rtc.Room]:
+    room = rtc.Room()
+    token = server.token(identity=identity, room="demo")
+    await room.connect(server.url if network else server, token, rtc.RoomOptions(**options))
+    try:
+        yield room
+    finally:
+        await room.disconnect()
+
+
+class Singer:
+    """Plays a tone, and keeps what it played."""
+
+    def __init__(self) -> None:
+        self.source = rtc.AudioSource(RATE, 1, 100)
+        self.track = rtc.LocalAudioTrack.create_audio_track("voice", self.source)
+        self.played = bytearray()
+
+    async def sing(self) -> None:
+        for start in range(0, 1 << 40, RATE // 100):
+            time = (2 * math.pi * 440.3 * (start + at) / RATE for at in range(RATE // 100))
+            samples = array.array("h", (round(8_000 * math.sin(angle)) for angle in time))
+            frame = rtc.AudioFrame(samples.tobytes(), RATE, 1, len(samples))
+            self.played += frame.data.tobytes()
+            await self.source.capture_frame(frame)
+
+
+@asynccontextmanager
+async def running(act: Any) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(act)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def first_track(room: rtc.Room) -> Any:
+    came = await seen(room, "track_subscribed")
+    for participant in room.remote_participants.values():
+        for publication in participant.track_publications.values():
+            if publication.track is not None:
+                return publication.track
+    return await came
+
+
+async def hear(stream: rtc.AudioStream, good: Callable[[bytes], bool]) -> None:
+    """Returns when a quarter of a second of it is good."""
+    heard = bytearray()
+    async with asyncio.timeout(15):
+        async for event in stream:
+            heard += event.frame.data.tobytes()
+            if len(heard) >= RATE // 2:
+                if good(bytes(heard)):
+                    return
+                heard.clear()
+
+
+async def test_sound_passes_as_it_is_while_others_hear_it_over_a_network() -> None:
+    singer = Singer()
+    async with (
+        roomful.Server() as server,
+        entered(server, "ada") as ada,
+        entered(server, "ben") as ben,
+        entered(server, "eve", network=True) as eve,
+        running(singer.sing()),
+    ):
+        microphone = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        publication = await ada.local_participant.publish_track(singer.track, microphone)
+        speaking = await seen(eve, "active_speakers_changed")
+        here = rtc.AudioStream(await first_track(ben), sample_rate=RATE, num_channels=1)
+        there = rtc.AudioStream(await first_track(eve), sample_rate=RATE, num_channels=1)
+        await hear(here, lambda heard: heard in singer.played)
+        await hear(
+            there, lambda heard: heard not in singer.played and max(memoryview(heard).cast("h")) > 4_000
+        )
+        async with asyncio.timeout(10):
+            assert await speaking
+        await eve.disconnect()
+        await hear(here, lambda heard: heard in singer.played)
+        publication.track.mute()  # type: ignore[union-attr]
+        muted = await seen(ben, "track_unmuted")
+        publication.track.unmute()  # type: ignore[union-attr]
+        await muted
+        await hear(here, lambda heard: heard in singer.played)
+        ben.remote_participants["ada"].track_publications[publication.sid].set_subscribed(False)
+        async with asyncio.timeout(10):
+            async for _ in here:
+                pass
+        await asyncio.gather(here.aclose(), there.aclose())
+
+
+async def test_who_has_another_key_hears_nothing_here_either() -> None:
+    def keys(key: bytes) -> rtc.E2EEOptions:
+        return rtc.E2EEOptions(key_provider_options=rtc.KeyProviderOptions(shared_key=key))
+
+    singer = Singer()
+    async with (
+        roomful.Server(listen=False) as server,
+        entered(server, "ada", encryption=keys(b"one")) as ada,
+        entered(server, "ben", encryption=keys(b"one")) as ben,
+        entered(server, "eve", encryption=keys(b"another")) as eve,
+        running(singer.sing()),
+    ):
+        await ada.local_participant.publish_track(singer.track)
+        ben_hears = rtc.AudioStream(await first_track(ben), sample_rate=RATE, num_channels=1)
+        eve_hears = rtc.AudioStream(await first_track(eve), sample_rate=RATE, num_channels=1)
+        await hear(ben_hears, lambda heard: max(memoryview(heard).cast("h")) > 4_000)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                async for event in eve_hears:
+                    assert max(event.frame.data) < 200
+        await asyncio.gather(ben_hears.aclose(), eve_hears.aclose())
+
+
+async def test_pictures_pass_as_they_are_and_are_encoded_for_others_alone() -> None:
+    source = rtc.VideoSource(320, 180)
+    track = rtc.LocalVideoTrack.create_video_track("film", source)
+    picture = rtc.VideoFrame(320, 180, rtc.VideoBufferType.I420, bytes(320 * 180 * 3 // 2))
+
+    async def show() -> None:
+        while True:
+            source.capture_frame(picture)
+            await asyncio.sleep(1 / 30)
+
+    async with (
+        roomful.Server() as server,
+        entered(server, "ada") as ada,
+        entered(server, "ben") as ben,
+        running(show()),
+    ):
+        await ada.local_participant.publish_track(track)
+        stream = rtc.VideoStream(await first_track(ben))
+        turned = rtc.VideoStream(await first_track(ben), format=rtc.VideoBufferType.RGBA)
+        async with asyncio.timeout(15):
+            async for event in stream:
+                if event.frame is picture:
+                    break
+            async for event in turned:
+                assert event.frame.type == rtc.VideoBufferType.RGBA
+                break
+            sender = next(iter(source._senders.values()))
+            while any(layer.bitrate for layer in sender._layers):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            async with entered(server, "eve", network=True) as eve:
+                async for event in rtc.VideoStream(await first_track(eve)):
+                    assert event.frame is not picture
+                    break
+                assert any(layer.bitrate for layer in sender._layers)
+            async for event in stream:
+                assert event.frame is picture
+                break
+            while any(layer.bitrate for layer in sender._layers):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await asyncio.gather(stream.aclose(), turned.aclose())

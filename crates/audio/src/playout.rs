@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use roomful_media::client::PacketSink;
 use roomful_media::codec::CodecKind;
+use roomful_media::plain::Content;
 use roomful_media::statistics::Report;
 use roomful_media::track::MediaPacket;
 
 use crate::jitter::{Arrival, BLOCK, Heard, JitterBuffer, JitterConfig};
 use crate::opus::{OpusError, SAMPLE_RATE};
 use crate::resample::{Quality, ResampleError, Resampler};
+use crate::source::Samples;
 
 /// Of a block.
 const STEP: Duration = Duration::from_millis(10);
@@ -20,6 +22,7 @@ const LONGEST_DELAY: Duration = Duration::from_millis(200);
 /// Somebody who listens, with rate, channels and frame length of their own.
 pub struct Listener {
     conversion: Mutex<Conversion>,
+    rate: u32,
     channels: usize,
     /// Samples of all channels in a frame.
     frame: usize,
@@ -27,6 +30,8 @@ pub struct Listener {
 }
 
 struct Conversion {
+    /// What comes has that rate.
+    from: u32,
     resampler: Option<Resampler>,
     /// In the listener's channels, before and after the other rate.
     mapped: Vec<i16>,
@@ -50,10 +55,12 @@ impl Listener {
         let samples = u128::from(rate) * frame.as_micros() / 1_000_000;
         Ok(Self {
             conversion: Mutex::new(Conversion {
+                from: SAMPLE_RATE,
                 resampler,
                 mapped: Vec::new(),
                 ready: Vec::new(),
             }),
+            rate,
             channels,
             frame: (samples as usize).max(1) * channels,
             take: Box::new(take),
@@ -65,13 +72,24 @@ impl Listener {
         self.channels
     }
 
-    /// Takes samples of 48 kHz in `from` channels.
-    fn hear(&self, pcm: &[i16], from: usize) {
+    /// Takes samples of any rate in `from` channels.
+    fn hear(&self, rate: u32, pcm: &[i16], from: usize) {
         let mut conversion = self
             .conversion
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        if conversion.from != rate {
+            let resampler = (rate != self.rate)
+                .then(|| Resampler::new(rate, self.rate, self.channels, Quality::Medium))
+                .transpose();
+            let Ok(resampler) = resampler else {
+                return;
+            };
+            conversion.resampler = resampler;
+            conversion.from = rate;
+        }
         let Conversion {
+            from: _,
             resampler,
             mapped,
             ready,
@@ -178,6 +196,18 @@ impl PacketSink for Playout {
         self.due.get_or_insert(now);
     }
 
+    fn plain(&mut self, _: Instant, frame: &Content) {
+        let Some(samples) = frame.get::<Samples>() else {
+            return;
+        };
+        // It comes in time, and needs no buffer.
+        self.due = None;
+        let listeners = self.audience.lock().clone();
+        for listener in &listeners {
+            listener.hear(samples.rate, &samples.pcm, samples.channels);
+        }
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         self.due
     }
@@ -192,7 +222,7 @@ impl PacketSink for Playout {
             }
             let listeners = self.audience.lock().clone();
             for listener in &listeners {
-                listener.hear(&self.pcm, self.channels);
+                listener.hear(SAMPLE_RATE, &self.pcm, self.channels);
             }
         }
     }
@@ -219,7 +249,7 @@ mod tests {
             .take(BLOCK * from)
             .collect();
         for _ in 0..10 {
-            listener.hear(&block, from);
+            listener.hear(SAMPLE_RATE, &block, from);
         }
         let frames = frames.lock().unwrap();
         frames.clone()
@@ -237,5 +267,25 @@ mod tests {
         assert!((4..=5).contains(&slower.len()), "{}", slower.len());
         assert_eq!(slower[0].len(), 320);
         assert!((1_900..2_100).contains(&slower[2][100]));
+    }
+
+    #[test]
+    fn frames_that_pass_as_they_are_are_heard_at_once_and_untouched_at_their_own_rate() {
+        let frames = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::clone(&frames);
+        let take = move |frame| taken.lock().unwrap().push(frame);
+        let listener = Listener::new(24_000, 1, STEP, take).unwrap();
+        let audience = Audience::default();
+        audience.add(Arc::new(listener));
+        let mut playout = Playout::new(audience, 1).unwrap();
+        let pcm: Vec<i16> = (0..480).collect();
+        let frame = Content::new(Samples {
+            rate: 24_000,
+            channels: 1,
+            pcm: pcm.clone(),
+        });
+        playout.plain(Instant::now(), &frame);
+        assert_eq!(playout.poll_timeout(), None);
+        assert_eq!(frames.lock().unwrap().concat(), pcm);
     }
 }

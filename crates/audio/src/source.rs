@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use roomful_media::client::{AudioSource, OpusFrame};
+use roomful_media::plain::Content;
 use roomful_media::statistics::Report;
 
 use crate::opus::{Encoder, EncoderConfig, OpusError, SAMPLE_RATE};
@@ -29,6 +30,14 @@ const QUIETEST: u8 = 127;
 const VOICE: u8 = 60;
 
 type Ring = Box<dyn Fn() + Send + Sync>;
+
+/// A frame as it was queued: interleaved samples.
+#[derive(Debug)]
+pub struct Samples {
+    pub rate: u32,
+    pub channels: usize,
+    pub pcm: Vec<i16>,
+}
 
 /// Samples on their way to a track: interleaved, of any rate.
 pub struct Queue {
@@ -164,6 +173,9 @@ pub struct Source {
     /// Nothing was sent of the time before the next packet.
     silent: bool,
     loudness: Loudness,
+    /// Frames are wanted as they are, and encoded.
+    plain: bool,
+    encoded: bool,
 }
 
 /// What was sent, in W3C's terms: full scale is 1.
@@ -226,15 +238,17 @@ impl Source {
             ended: None,
             silent: true,
             loudness: Loudness::default(),
+            plain: false,
+            encoded: true,
         })
     }
 
-    /// Moves the samples of about one packet out of the queue.
-    fn take(&mut self, now: Instant) {
+    /// Moves the samples of one packet's time out of the queue; whether there were any.
+    fn take(&mut self, now: Instant) -> bool {
         let wanted = self.queue.samples_in(FRAME);
         let mut state = self.queue.lock();
         if state.sender != self.number || state.ready(wanted).is_none_or(|at| now < at) {
-            return;
+            return false;
         }
         // What ends within a packet ends in silence.
         if state.samples.len() < wanted {
@@ -253,44 +267,22 @@ impl Source {
         drop(state);
         debug_assert!(frame % self.channels == 0);
         match &mut self.resampler {
+            _ if !self.encoded => {}
             Some(resampler) => {
                 // Fails for no input that is left.
                 let _ = resampler.push(&self.taken, &mut self.pcm);
             }
             None => self.pcm.extend_from_slice(&self.taken),
         }
+        true
     }
 
     fn has_frame(&self) -> bool {
         self.pcm.len() >= FRAME_SAMPLES * self.channels
     }
-}
 
-impl AudioSource for Source {
-    fn poll_timeout(&self) -> Option<Instant> {
-        // In the past: at once.
-        let due = self.due.unwrap_or(self.began);
-        if self.has_frame() {
-            return Some(due);
-        }
-        let state = self.queue.lock();
-        let ready = state.ready(self.queue.samples_in(FRAME));
-        ready
-            .filter(|_| state.sender == self.number)
-            .map(|ready| ready.max(due))
-    }
-
-    fn poll_frame(&mut self, now: Instant) -> Option<OpusFrame> {
-        if self.due.is_some_and(|due| now < due) {
-            return None;
-        }
-        while !self.has_frame() {
-            let before = self.pcm.len();
-            self.take(now);
-            if self.pcm.len() == before {
-                return None;
-            }
-        }
+    /// Goes on by a packet; its timestamp.
+    fn step(&mut self, now: Instant) -> u32 {
         let due = match self.due {
             Some(due) if now.saturating_duration_since(due) < LATEST => due,
             _ => {
@@ -308,26 +300,93 @@ impl AudioSource for Source {
         self.ended = Some(due + FRAME);
         let timestamp = self.timestamp;
         self.timestamp = timestamp.wrapping_add(FRAME_SAMPLES as u32);
+        timestamp
+    }
+
+    /// Encodes a packet; `None` when it is not to be sent.
+    fn encode(&mut self) -> Option<(Vec<u8>, bool)> {
         let length = FRAME_SAMPLES * self.channels;
-        let pcm = self.pcm.get(..length).unwrap_or_default();
-        let level = level(pcm);
-        self.loudness.add(pcm);
         let mut payload = Vec::new();
-        let encoded = self.encoder.encode(pcm, &mut payload);
-        self.pcm.drain(..length.min(self.pcm.len()));
+        let encoded = self.encoder.encode(self.pcm.get(..length)?, &mut payload);
+        self.pcm.drain(..length);
         let silence = encoded.ok()? <= SILENCE;
         let before = std::mem::replace(&mut self.silent, silence);
         if silence && before {
             // Said once, then left out until there is something to hear.
             return None;
         }
-        let begins = before;
+        Some((payload, before))
+    }
+}
+
+impl AudioSource for Source {
+    fn poll_timeout(&self) -> Option<Instant> {
+        // In the past: at once.
+        let due = self.due.unwrap_or(self.began);
+        if !self.plain && self.has_frame() {
+            return Some(due);
+        }
+        let state = self.queue.lock();
+        let ready = state.ready(self.queue.samples_in(FRAME));
+        ready
+            .filter(|_| state.sender == self.number)
+            .map(|ready| ready.max(due))
+    }
+
+    fn set_forms(&mut self, plain: bool, encoded: bool) {
+        if encoded && !self.encoded {
+            self.pcm.clear();
+            self.silent = true;
+        }
+        self.plain = plain;
+        self.encoded = encoded;
+    }
+
+    fn poll_frame(&mut self, now: Instant) -> Option<OpusFrame> {
+        if self.due.is_some_and(|due| now < due) {
+            return None;
+        }
+        if self.plain {
+            if !self.take(now) {
+                return None;
+            }
+            let timestamp = self.step(now);
+            let samples = Samples {
+                rate: self.queue.rate,
+                channels: self.channels,
+                pcm: self.taken.clone(),
+            };
+            let level = level(&samples.pcm);
+            self.loudness.add(&samples.pcm);
+            let encoded = self.encoded.then(|| self.encode()).flatten();
+            let (payload, begins) = encoded.unwrap_or_default();
+            return Some(OpusFrame {
+                payload: payload.into(),
+                timestamp,
+                level,
+                voice: level < VOICE,
+                begins,
+                plain: Some(Content::new(samples)),
+            });
+        }
+        while !self.has_frame() {
+            if !self.take(now) {
+                return None;
+            }
+        }
+        let timestamp = self.step(now);
+        let length = FRAME_SAMPLES * self.channels;
+        let pcm = self.pcm.get(..length).unwrap_or_default();
+        let level = level(pcm);
+        self.loudness.add(pcm);
+        let (payload, begins) = self.encode()?;
         Some(OpusFrame {
             payload: payload.into(),
             timestamp,
             level,
             voice: level < VOICE,
             begins,
+            plain: None,
         })
     }
 
@@ -528,6 +587,38 @@ mod tests {
         let frames = run(&mut source, &mut now, start + 6 * SECOND);
         assert!(frames.len() >= 49);
         assert!(frames.iter().any(|(_, frame)| frame.begins));
+    }
+
+    #[test]
+    fn frames_pass_as_they_were_queued_and_are_encoded_only_where_that_is_wanted() {
+        let start = Instant::now();
+        let queue = Queue::new(24_000, 1, SECOND);
+        let mut source = source(&queue, start, true);
+        let played = tone(24_000, 1, SECOND / 2);
+        let mut passed = Vec::new();
+        let mut now = start;
+        for (plain, encoded, length) in [(true, false, 10), (true, true, 10), (false, true, 5)] {
+            source.set_forms(plain, encoded);
+            let step = FRAME * length;
+            let samples = played.chunks(480 * 10).next().unwrap();
+            queue.push(now, &samples[..480 * length as usize]).unwrap();
+            let end = now + step - Duration::from_millis(1);
+            let frames = run(&mut source, &mut now, end);
+            now += Duration::from_millis(1);
+            let with_payload = frames.iter().filter(|(_, it)| !it.payload.is_empty());
+            let whole = frames.len() as u32;
+            // The resampler holds a little back.
+            assert!((length - 1..=length).contains(&whole), "{whole}");
+            let least = if encoded { length as usize - 1 } else { 0 };
+            assert!((least..=least + usize::from(encoded)).contains(&with_payload.count()));
+            assert!(frames.iter().all(|(_, it)| it.plain.is_some() == plain));
+            for (_, frame) in frames {
+                let samples = frame.plain.as_ref().and_then(Content::get::<Samples>);
+                passed.extend(samples.iter().flat_map(|it| it.pcm.clone()));
+            }
+        }
+        assert_eq!(passed[..4_800], played[..4_800]);
+        assert_eq!(passed[4_800..], played[..4_800]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use roomful_media::client::{Decryption, FrameReader, PacketSink, ReceivedFrame};
 use roomful_media::io::clients::{Inbox, Notifier};
+use roomful_media::plain::Content;
 use roomful_media::statistics::Report;
 use roomful_media::track::MediaPacket;
 
@@ -28,8 +29,24 @@ pub(crate) fn waker(wake: Py<PyAny>) -> impl Fn() + Send + Sync + 'static {
 /// one everything, and a key frame is asked for.
 #[pyclass(frozen, module = "roomful._core")]
 pub(crate) struct FrameSink {
-    inbox: Arc<Inbox<ReceivedFrame>>,
+    inbox: Arc<Inbox<Item>>,
     decoded: Arc<Decoded>,
+}
+
+/// What is queued.
+enum Item {
+    Encoded(ReceivedFrame),
+    /// A Python object, as its sender gave it.
+    Plain(Content),
+}
+
+impl Item {
+    fn is_key(&self) -> bool {
+        match self {
+            Self::Encoded(frame) => frame.frame.key,
+            Self::Plain(_) => true,
+        }
+    }
 }
 
 /// What became of its frames.
@@ -55,9 +72,11 @@ impl Decoded {
     }
 }
 
-/// A reader, and what Python says of what it read.
+/// Puts frames together, and takes those that come whole; with what Python says of them.
 struct Entry<R> {
     reader: R,
+    inbox: Arc<Inbox<Item>>,
+    notifier: Arc<Notifier>,
     decoded: Arc<Decoded>,
 }
 
@@ -72,6 +91,13 @@ impl<R: PacketSink> PacketSink for Entry<R> {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.reader.handle_timeout(now);
+    }
+
+    fn plain(&mut self, _: Instant, frame: &Content) {
+        if frame.get::<Py<PyAny>>().is_some() {
+            self.notifier
+                .deliver(&self.inbox, [Item::Plain(frame.clone())]);
+        }
     }
 
     fn decrypt(&mut self, by: Option<Decryption>) {
@@ -107,16 +133,19 @@ impl FrameSink {
         let capacity = inbox.capacity();
         let mut starved = false;
         let decoded = Arc::clone(&self.decoded);
+        let (own, waking) = (Arc::clone(&inbox), Arc::clone(&notifier));
         let reader = FrameReader::new(move |frame| {
-            notifier.change(&inbox, |queue| {
+            waking.change(&own, |queue| {
                 let before = queue.len() + 1;
-                starved = !enqueue(queue, capacity, starved, frame);
+                starved = !enqueue(queue, capacity, starved, Item::Encoded(frame));
                 decoded.lock().dropped += (before - queue.len()) as u64;
             });
             !starved
         });
         Box::new(Entry {
             reader,
+            inbox,
+            notifier,
             decoded: Arc::clone(&self.decoded),
         })
     }
@@ -128,18 +157,13 @@ impl FrameSink {
 }
 
 /// Whether decoding can go on after it.
-fn enqueue(
-    queue: &mut VecDeque<ReceivedFrame>,
-    capacity: usize,
-    starved: bool,
-    frame: ReceivedFrame,
-) -> bool {
-    let key = frame.frame.key;
+fn enqueue(queue: &mut VecDeque<Item>, capacity: usize, starved: bool, frame: Item) -> bool {
+    let key = frame.is_key();
     if starved && !key {
         return false;
     }
     if queue.len() >= capacity {
-        let newest = queue.iter().rposition(|it| it.frame.key);
+        let newest = queue.iter().rposition(Item::is_key);
         match newest.filter(|at| *at > 0 && !key) {
             Some(at) => drop(queue.drain(..at)),
             None => queue.clear(),
@@ -152,7 +176,7 @@ fn enqueue(
     true
 }
 
-type Taken<'py> = (Bound<'py, PyBytes>, u64, bool, &'static str, u16);
+type Taken<'py> = (Bound<'py, PyAny>, u64, bool, &'static str, u16);
 
 #[pymethods]
 impl FrameSink {
@@ -166,14 +190,21 @@ impl FrameSink {
     }
 
     /// (frame, RTP time without wraps, whether it is a key frame, codec, clockwise degrees that it is to be
-    /// turned by) of each.
+    /// turned by) of each. Of those that were passed as they are, what was given to `Peer.send_plain`, 0, true,
+    /// "plain" and 0.
     fn take<'py>(&self, py: Python<'py>) -> Vec<Taken<'py>> {
         let frames = self.inbox.take().into_iter();
         frames
-            .map(|it| {
-                let data = PyBytes::new(py, &it.frame.data);
-                let codec = it.frame.codec.name();
-                (data, it.timestamp, it.frame.key, codec, it.rotation)
+            .filter_map(|it| match it {
+                Item::Encoded(it) => {
+                    let data = PyBytes::new(py, &it.frame.data).into_any();
+                    let codec = it.frame.codec.name();
+                    Some((data, it.timestamp, it.frame.key, codec, it.rotation))
+                }
+                Item::Plain(content) => {
+                    let frame = content.get::<Py<PyAny>>()?;
+                    Some((frame.bind(py).clone(), 0, true, "plain", 0))
+                }
             })
             .collect()
     }

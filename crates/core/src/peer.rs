@@ -18,6 +18,7 @@ use roomful_media::data::Channel;
 use roomful_media::encryption::{Opener, Sealer};
 use roomful_media::frame::is_supported;
 use roomful_media::io::clients::{ClientHandle, ClientSetup, Inbox};
+use roomful_media::plain::Content;
 use roomful_media::sdp::Codec;
 use roomful_media::track::negotiated::codec_kind;
 
@@ -516,6 +517,7 @@ impl Peer {
             level,
             voice,
             begins: false,
+            plain: None,
         };
         self.call(py, move |client, now| {
             client.send_opus(now, TrackId(track), frame);
@@ -579,6 +581,17 @@ impl Peer {
             client.describe_frame(now, id, layer, details);
             client.send_frame(now, id, layer, &frame, timestamp_us, key);
         });
+    }
+
+    /// Passes a picture as it is to those in this process; a peer over a network has nobody to pass it to.
+    fn send_plain(&self, py: Python<'_>, track: u64, frame: Py<PyAny>) {
+        let local = self.handle().as_ref().is_some_and(ClientHandle::is_local);
+        if local {
+            let content = Content::new(frame);
+            self.call(py, move |client, _| {
+                client.send_plain(TrackId(track), content)
+            });
+        }
     }
 
     /// Gives what is received in a section to a sink instead of whoever had it before.

@@ -15,6 +15,7 @@ pub mod encryption;
 pub mod frame;
 pub mod io;
 mod outbox;
+pub mod plain;
 pub mod plane;
 pub mod probe;
 mod random;

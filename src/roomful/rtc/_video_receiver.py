@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import weakref
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roomful._core import FrameSink
 from roomful.rtc import _frame_metadata
-from roomful.rtc._enums import FrameMetadata, VideoRotation
+from roomful.rtc._enums import FrameMetadata, VideoBufferType, VideoRotation
 from roomful.rtc._video_codecs import CLOCK, Decoder, check_available
 from roomful.rtc.log import logger
 from roomful.rtc.track import Received, RemoteVideoTrack, Track
+from roomful.rtc.video_frame import VideoFrame
 
 if TYPE_CHECKING:
     from roomful.rtc.video_stream import VideoStream
@@ -117,13 +118,27 @@ class _Decoding:
                 except Exception:
                     logger.exception("a picture cannot be decoded")
 
-    def _give(self, data: bytes, timestamp: int, key: bool, codec: str, degrees: int) -> None:
+    def _pass(
+        self, streams: list[VideoStream], picture: VideoFrame, time: int, metadata: FrameMetadata | None
+    ) -> None:
+        """A picture as it was captured, in this process."""
+        usual = None
+        for stream in streams:
+            wanted = picture
+            if stream._format is None and picture.type != VideoBufferType.I420:
+                wanted = usual = usual or picture.convert(VideoBufferType.I420)
+            stream._push(wanted, time, VideoRotation.VIDEO_ROTATION_0, metadata)
+
+    def _give(self, data: Any, timestamp: int, key: bool, codec: str, degrees: int) -> None:
         receiver = self._receiver()
         streams = receiver.streams() if receiver is not None else []
         if not streams and not self._stopped:
             # They were let go of without being closed.
             self.stop()
         if self._stopped or (self._key_awaited and not key):
+            return
+        if codec == "plain":
+            self._pass(streams, *data)
             return
         if self._decoder is None or codec != self._codec:
             self._decoder, self._codec = Decoder(codec), codec

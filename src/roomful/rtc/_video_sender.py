@@ -146,8 +146,10 @@ class VideoSender:
                 self._offset = now - timestamp_us
             self._black = False
             self._captured += 1
-            self._next = frame, timestamp_us + self._offset, metadata
+            self._next = captured = frame, timestamp_us + self._offset, metadata
             self._state.notify()
+        if not self._closed:
+            self._peer.send_plain(self._number, captured)
 
     def peer_event(self, event: Any) -> None:
         """A key frame is wanted, or there is another room."""

@@ -136,9 +136,9 @@ impl Client {
             if sending.kind != MediaKind::Video {
                 continue;
             }
-            let muted = sending.muted;
+            let idle = sending.muted || sending.passed && !sending.encoded_wanted;
             for (layer, stream) in sending.streams.iter_mut().enumerate() {
-                if muted || !stream.wanted || stream.forward.is_none() {
+                if idle || !stream.wanted || stream.forward.is_none() {
                     stream.bitrate = None;
                     continue;
                 }

@@ -33,7 +33,11 @@ impl Decryption {
 impl Client {
     /// Encrypts what is sent of a track from now on; RED must not be used for it.
     pub fn encrypt(&mut self, track: TrackId, by: Option<Sealer>) {
+        let path = self.plain_path();
         if let Some(sending) = self.sending.get_mut(&track) {
+            if by.is_some() {
+                sending.end_passing(path, &mut self.passing);
+            }
             sending.sealer = by;
         }
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Decryption;
+use crate::plain::Content;
 use crate::statistics::Report;
 use crate::track::MediaPacket;
 
@@ -20,6 +21,8 @@ pub struct OpusFrame {
     pub voice: bool,
     /// The first after a silence that was not sent.
     pub begins: bool,
+    /// The frame as it was, where that was wanted.
+    pub plain: Option<Content>,
 }
 
 /// What a published audio track is made of. It keeps its own time.
@@ -27,7 +30,11 @@ pub trait AudioSource: Send {
     /// When the next frame is due; `None` while there is nothing to send.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// The frame that is due, until there is none.
+    /// How frames are wanted from now on: as they are, encoded, or both. Until then encoded; who has no others
+    /// goes on so.
+    fn set_forms(&mut self, _plain: bool, _encoded: bool) {}
+
+    /// The frame that is due, until there is none. Without a payload it is not encoded.
     fn poll_frame(&mut self, now: Instant) -> Option<OpusFrame>;
 
     /// What is aimed at, in bits a second.
@@ -49,6 +56,9 @@ pub trait PacketSink: Send {
     }
 
     fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// A frame as it was, in place of packets.
+    fn plain(&mut self, _now: Instant, _frame: &Content) {}
 
     /// Pictures, which are whole only here, are opened by this from now on.
     fn decrypt(&mut self, _by: Option<Decryption>) {}

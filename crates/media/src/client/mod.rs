@@ -13,6 +13,7 @@ mod ends;
 mod frames;
 mod negotiation;
 mod paths;
+mod plain;
 mod receiving;
 mod sending;
 mod statistics;
@@ -155,6 +156,8 @@ pub struct Client {
     turn: Vec<TurnServer>,
     events: VecDeque<ClientEvent>,
     ingress: Vec<Ingress>,
+    /// To pass as it is to a server in this process.
+    passing: plain::Passing,
 }
 
 /// The place of a connection.
@@ -196,6 +199,7 @@ impl Client {
             turn: Vec::new(),
             events: VecDeque::new(),
             ingress: Vec::new(),
+            passing: plain::Passing::new(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Client, ClientEvent, Decryption, FrameReader, PacketSink, ReceivedFrame};
 use crate::api::{MediaKind, Target};
 use crate::encryption::Form;
+use crate::plain::Content;
 use crate::sdp;
 use crate::sdp::{Codec, PayloadFormat};
 use crate::statistics::Report;
@@ -65,6 +66,15 @@ impl Received {
         if let Some(sink) = self.sink.take() {
             sink.describe(now, &mut self.before);
             self.before.keep_sums();
+        }
+    }
+
+    /// A frame as it was; where keys are asked for there is none.
+    pub(super) fn plain(&mut self, now: Instant, frame: &Content) {
+        if self.decryption.is_none()
+            && let Some(sink) = &mut self.sink
+        {
+            sink.plain(now, frame);
         }
     }
 

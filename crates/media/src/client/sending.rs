@@ -89,6 +89,9 @@ pub(super) struct Sending {
     /// Width and height of the last picture, and how many there were.
     pub(super) captured: (u32, u32, u64),
     pub(super) capture_rate: Rate,
+    /// Frames were passed as they are, and somebody wants them encoded as well.
+    pub(super) passed: bool,
+    pub(super) encoded_wanted: bool,
 }
 
 impl Sending {
@@ -107,6 +110,8 @@ impl Sending {
             formats: Vec::new(),
             captured: (0, 0, 0),
             capture_rate: Rate::default(),
+            passed: false,
+            encoded_wanted: false,
         }
     }
 
@@ -253,6 +258,7 @@ impl Client {
         else {
             return;
         };
+        sending.mid.clear();
         for stream in &mut sending.streams {
             stream.forward = None;
             if let Some(section) = stream.section.take() {
@@ -295,14 +301,23 @@ impl Client {
 
     /// What is due of our tracks: frames of sources that keep their own time, and sender reports.
     pub(super) fn send_due(&mut self, now: Instant) {
+        let path = self.plain_path();
         let Some(connection) = self.connections.first_mut() else {
             return;
         };
         for (track, sending) in &mut self.sending {
+            let plain = path.filter(|_| sending.may_pass());
+            let encoded = plain.is_none() || sending.encoded_wanted;
+            if let Some(source) = &mut sending.source {
+                source.set_forms(plain.is_some(), encoded);
+            }
             while let Some(source) = &mut sending.source
                 && source.poll_timeout().is_some_and(|due| due <= now)
                 && let Some(mut frame) = source.poll_frame(now)
             {
+                if let (Some(path), Some(content)) = (plain, frame.plain.take()) {
+                    sending.pass(path, content, Some(frame.level), &mut self.passing);
+                }
                 let state = sending.seal(&mut frame, &mut self.random);
                 let events = state.map(|state| ClientEvent::Sealing {
                     track: *track,

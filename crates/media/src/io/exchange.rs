@@ -7,10 +7,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::bell::Bell;
 use crate::outbox::Datagrams;
+use crate::plain::Plain;
 use crate::transport::memory::{client_number, worker_address, worker_index};
 use crate::transport::{FiveTuple, Protocol};
 
-/// Batches of RTP that may wait for a thread; above it they are lost, as in a network. What else waits is
+/// Batches of RTP, and frames, that may wait for a thread; above it they are lost, as in a network. What else waits is
 /// bounded by its senders.
 const MOST_MEDIA: usize = 2_048;
 /// The first bytes of RTP and RTCP (RFC 7983).
@@ -19,19 +20,21 @@ const MEDIA: std::ops::RangeInclusive<u8> = 128..=191;
 /// Packets on the way, as the end that gets them sees their path.
 pub(super) struct Parcel {
     pub(super) tuple: FiveTuple,
-    pub(super) contents: Vec<u8>,
-    /// Size of each packet; only the last may be shorter.
-    pub(super) segment: usize,
+    pub(super) contents: Contents,
+}
+
+pub(super) enum Contents {
+    /// Each of that size; only the last may be shorter.
+    Packets(Vec<u8>, usize),
+    Plain(Plain),
 }
 
 impl Parcel {
     fn is_media(&self) -> bool {
-        self.contents.first().is_some_and(|it| MEDIA.contains(it))
-    }
-
-    /// Each packet.
-    pub(super) fn packets(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        self.contents.chunks_mut(self.segment.max(1))
+        match &self.contents {
+            Contents::Packets(packets, _) => packets.first().is_some_and(|it| MEDIA.contains(it)),
+            Contents::Plain(plain) => plain.is_frame(),
+        }
     }
 }
 
@@ -119,24 +122,25 @@ impl Exchange {
     }
 
     /// What a client's connection sends.
-    pub(super) fn send_to_plane(&self, datagrams: &Datagrams<'_>) {
+    pub(super) fn send_to_plane(&self, tuple: FiveTuple, contents: impl Fn() -> Contents) {
         let workers = self.workers.read().unwrap_or_else(PoisonError::into_inner);
-        let only = worker_index(datagrams.tuple.remote);
+        let only = worker_index(tuple.remote);
         for (index, postbox) in (0..).zip(workers.iter()) {
             if only.is_none_or(|only| only == index) {
                 let tuple = FiveTuple {
                     protocol: Protocol::Memory,
                     local: worker_address(Some(index)),
-                    remote: datagrams.tuple.local,
+                    remote: tuple.local,
                 };
-                postbox.put(parcel(tuple, datagrams));
+                let contents = contents();
+                postbox.put(Parcel { tuple, contents });
             }
         }
     }
 
     /// What the plane sends to a client.
-    pub(super) fn send_to_client(&self, datagrams: &Datagrams<'_>) {
-        let FiveTuple { local, remote, .. } = datagrams.tuple;
+    pub(super) fn send_to_client(&self, tuple: FiveTuple, contents: Contents) {
+        let FiveTuple { local, remote, .. } = tuple;
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(postbox) = client_number(remote).and_then(|number| clients.get(&number)) {
             let tuple = FiveTuple {
@@ -144,15 +148,13 @@ impl Exchange {
                 local: remote,
                 remote: local,
             };
-            postbox.put(parcel(tuple, datagrams));
+            postbox.put(Parcel { tuple, contents });
         }
     }
 }
 
-fn parcel(tuple: FiveTuple, datagrams: &Datagrams<'_>) -> Parcel {
-    Parcel {
-        tuple,
-        contents: datagrams.contents.to_vec(),
-        segment: datagrams.segment,
+impl From<&Datagrams<'_>> for Contents {
+    fn from(datagrams: &Datagrams<'_>) -> Self {
+        Self::Packets(datagrams.contents.to_vec(), datagrams.segment.max(1))
     }
 }

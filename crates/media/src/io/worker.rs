@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::bell::{Bell, Mailbox};
 use super::events::EventQueue;
-use super::exchange::{Exchange, Mail, Postbox};
+use super::exchange::{Contents, Exchange, Mail, Parcel, Postbox};
 use super::faults::Faults;
 use super::gate::Outgoing;
 use super::socket::{ReceiveBuffers, UdpSocket};
@@ -235,7 +235,7 @@ impl Turns {
             } = datagrams.tuple;
             if protocol == Protocol::Memory {
                 if let Some(exchange) = exchange {
-                    exchange.send_to_client(&datagrams);
+                    exchange.send_to_client(datagrams.tuple, Contents::from(&datagrams));
                 }
             } else if protocol == Protocol::Tcp || gate.is_some() && is_relayed(remote) {
                 if let Some(gate) = gate {
@@ -250,6 +250,11 @@ impl Turns {
                 socket.send(local.ip(), remote, datagrams.contents, datagrams.segment);
             }
         });
+        while let Some((tuple, plain)) = self.plane.poll_plain() {
+            if let Some(exchange) = &self.exchange {
+                exchange.send_to_client(tuple, Contents::Plain(plain));
+            }
+        }
         while let Some(event) = self.plane.poll_event() {
             self.batch.push(event);
         }
@@ -285,12 +290,16 @@ impl Turns {
     fn take_mail(&mut self) {
         let now = Instant::now();
         for _ in 0..PARCELS_A_TURN {
-            let Some(mut parcel) = self.mail.take() else {
+            let Some(Parcel { tuple, contents }) = self.mail.take() else {
                 return;
             };
-            let tuple = parcel.tuple;
-            for packet in parcel.packets() {
-                self.plane.handle_datagram(now, tuple, packet);
+            match contents {
+                Contents::Packets(mut packets, size) => {
+                    for packet in packets.chunks_mut(size) {
+                        self.plane.handle_datagram(now, tuple, packet);
+                    }
+                }
+                Contents::Plain(plain) => self.plane.handle_plain(now, tuple, plain),
             }
         }
         // There may be more.

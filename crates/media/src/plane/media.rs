@@ -91,6 +91,9 @@ impl Plane {
             let Some(connection) = self.connections.get_mut(sub.connection) else {
                 continue;
             };
+            if variant.passed.is_some() && connection.transport.is_in_memory() {
+                continue;
+            }
             if forward.forward(now, packet, &mut connection.queue) == Forwarded::Queued {
                 if !connection.touched {
                     connection.touched = true;

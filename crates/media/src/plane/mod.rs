@@ -15,6 +15,7 @@ mod media;
 mod moving;
 mod negotiation;
 mod participant;
+mod plain;
 mod publishing;
 mod room;
 mod subscribing;
@@ -38,6 +39,7 @@ use self::timers::{Timer, Timers};
 use crate::api::{Command, Event, ParticipantId, RoomId, TrackId};
 pub use crate::outbox::Datagrams;
 use crate::outbox::Outbox;
+use crate::plain::Plain;
 use crate::random::Random;
 use crate::track::clock::WallClock;
 use crate::track::receiver::Ingress;
@@ -84,6 +86,8 @@ pub struct Plane {
     wishes: Vec<(usize, u8, bool)>,
     /// Rooms of the data tracks.
     data_tracks: FxHashMap<TrackId, RoomId>,
+    /// To pass as it is to clients of this process.
+    passing: VecDeque<(FiveTuple, Plain)>,
 }
 
 impl Plane {
@@ -113,6 +117,7 @@ impl Plane {
             ingress: Vec::new(),
             wishes: Vec::new(),
             data_tracks: FxHashMap::default(),
+            passing: VecDeque::new(),
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Variant {
     pub(super) subs: Vec<usize>,
     pub(super) dynacast: Dynacast,
     pub(super) dynacast_armed: Armed,
+    /// Its frames come as they are; whether somebody needs them encoded.
+    pub(super) passed: Option<bool>,
 }
 
 impl Variant {
@@ -66,6 +68,7 @@ impl Variant {
             subs: Vec::new(),
             dynacast: Dynacast::new(now),
             dynacast_armed: Armed::default(),
+            passed: None,
         }
     }
 }
@@ -301,7 +304,7 @@ impl Plane {
         }
     }
 
-    fn variant_of(&self, connection: usize, mid: &str) -> Option<usize> {
+    pub(super) fn variant_of(&self, connection: usize, mid: &str) -> Option<usize> {
         let participant = self
             .participants
             .get(&self.connections.get(connection)?.participant)?;

@@ -28,6 +28,7 @@ pub(super) struct Sub {
     /// Kept while the client has no section for it, as its SSRC must not count from the start again.
     pub(super) forward: Option<Subscription>,
     section: Option<SectionId>,
+    pub(super) mid: String,
     /// The codec it is sent in.
     codec: Option<Codec>,
     /// As counted for dynacast.
@@ -186,6 +187,7 @@ impl Plane {
             variant: None,
             forward: None,
             section: None,
+            mid: String::new(),
             codec: None,
             wanted: None,
             announced: false,
@@ -240,6 +242,7 @@ impl Plane {
             None => (connection.queue.add_section(extensions, &section.mid), true),
         };
         sub.section = Some(id_of_section);
+        sub.mid.clone_from(&section.mid);
         sub.codec = Some(codec);
         let format = SendFormat::negotiated(section, sub.ssrc, sub.rtx_ssrc, id_of_section);
         let settings = participant.settings_of(track);

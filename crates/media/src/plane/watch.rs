@@ -234,7 +234,7 @@ impl Plane {
                     continue;
                 };
                 let mut impairment = connection.receiver.impairment(now, *key as u32);
-                impairment.silent &= !unwatched;
+                impairment.silent &= !unwatched && variant.passed.is_none();
                 judge(&impairment);
             }
         }

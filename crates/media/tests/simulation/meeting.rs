@@ -58,6 +58,7 @@ impl AudioSource for Counter {
             level: 20,
             voice: true,
             begins: self.next == 1,
+            plain: None,
         })
     }
 }

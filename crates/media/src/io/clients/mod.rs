@@ -263,6 +263,12 @@ impl ClientHandle {
         &self.inbox
     }
 
+    /// Whether its server is in this process.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.exchange.is_some()
+    }
+
     /// Who wakes the owners of its sinks.
     #[must_use]
     pub fn notifier(&self) -> &Arc<Notifier> {

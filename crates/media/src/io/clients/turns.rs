@@ -16,7 +16,7 @@ use super::untaken::Untaken;
 use crate::api::Target;
 use crate::client::{Client, ClientEvent, Outgoing, Request};
 use crate::io::bell::{Bell, WAKE};
-use crate::io::exchange::{Exchange, Mail, Parcel};
+use crate::io::exchange::{Contents, Exchange, Mail, Parcel};
 use crate::io::faults::Faults;
 use crate::io::socket::{ReceiveBuffers, UdpSocket};
 use crate::transport::memory::client_number;
@@ -176,15 +176,19 @@ impl Visitor {
             }
         }
         self.read_lines(now);
-        for mut parcel in self.parcels.drain(..) {
+        for Parcel { tuple, contents } in self.parcels.drain(..) {
             self.touched = true;
-            let tuple = parcel.tuple;
             let target = match client_number(tuple.local) {
                 Some(number) if number % 2 == 1 => Target::Subscriber,
                 _ => Target::Publisher,
             };
-            for packet in parcel.packets() {
-                self.client.handle_datagram(now, target, &tuple, packet);
+            match contents {
+                Contents::Packets(mut packets, size) => {
+                    for packet in packets.chunks_mut(size) {
+                        self.client.handle_datagram(now, target, &tuple, packet);
+                    }
+                }
+                Contents::Plain(plain) => self.client.handle_plain(now, target, plain),
             }
         }
         if self.deadline.is_some_and(|at| at <= now) {
@@ -199,7 +203,8 @@ impl Visitor {
         self.client.drain(now, |target, outgoing| match outgoing {
             Outgoing::Datagrams(datagrams) if datagrams.tuple.protocol == Protocol::Memory => {
                 if let Some(exchange) = exchange {
-                    exchange.send_to_plane(&datagrams);
+                    let contents = || Contents::from(&datagrams);
+                    exchange.send_to_plane(datagrams.tuple, contents);
                 }
             }
             Outgoing::Datagrams(datagrams) => {
@@ -218,6 +223,11 @@ impl Visitor {
                 }
             }
         });
+        while let Some((tuple, plain)) = self.client.poll_plain() {
+            if let Some(exchange) = exchange {
+                exchange.send_to_plane(tuple, || Contents::Plain(plain.clone()));
+            }
+        }
         let (client, untaken) = (&mut self.client, &mut self.untaken);
         let mut sound = true;
         notifier.change(&self.inbox, |queue| {
