@@ -63,3 +63,6 @@ class _Loader(Loader):
         """The import takes what stands under the name then: the one module there is, for its classes to be
         the same by both names."""
         sys.modules[module.__name__] = import_module(self._ours)
+        if self._ours == OURS:
+            # What a first connection imports: workers load their jobs' modules while nobody waits.
+            import_module("websockets.asyncio.client")
