@@ -27,17 +27,22 @@ _SEQUENCE_HEADER, _TEMPORAL_DELIMITER, _METADATA = 1, 2, 5
 _OBU_TYPE = 31
 
 
-def add(frame: bytes, metadata: FrameMetadata, features: Collection[int], codec: str) -> bytes:
-    """The frame with those parts of its metadata that the track has said it carries. Other clients take a
-    number that is 0 as none."""
+def chosen(metadata: FrameMetadata | None, features: Collection[int]) -> FrameMetadata | None:
+    """Those parts that the track has said it carries. Other clients take a number that is 0 as none."""
+    carried = FrameMetadata()
+    for feature, name, _ in _FIELDS.values():
+        if metadata is not None and feature in features and (value := getattr(metadata, name)):
+            setattr(carried, name, value)
+    return carried if carried.ByteSize() else None
+
+
+def add(frame: bytes, metadata: FrameMetadata, codec: str) -> bytes:
+    """The frame with its metadata."""
     fields = b""
-    for tag, (feature, name, size) in _FIELDS.items():
-        value = getattr(metadata, name)
-        if feature in features and value:
+    for tag, (_, name, size) in _FIELDS.items():
+        if value := getattr(metadata, name):
             value = value if size is None else value.to_bytes(size, "big")
             fields += bytes([tag, len(value)]) + value
-    if not fields:
-        return frame
     trailer = (fields + bytes([len(fields) + _END])).translate(_INVERTED) + _MAGIC
     if codec != "av1":
         return frame + trailer
@@ -68,7 +73,7 @@ def take(frame: bytes, codec: str) -> tuple[bytes, FrameMetadata | None]:
 
 
 def _read(trailer: bytes) -> FrameMetadata | None:
-    if trailer[-len(_MAGIC) :] != _MAGIC or ~trailer[-_END] & 255 != len(trailer):
+    if len(trailer) < _END or trailer[-len(_MAGIC) :] != _MAGIC or ~trailer[-_END] & 255 != len(trailer):
         return None
     fields = trailer[:-_END].translate(_INVERTED)
     metadata, at = FrameMetadata(), 0

@@ -141,6 +141,7 @@ class VideoSender:
         """Instead of one that waits."""
         now = time.monotonic_ns() // 1_000
         timestamp_us = timestamp_us if timestamp_us > 0 else now
+        metadata = _frame_metadata.chosen(metadata, self._features)
         with self._state:
             if self._black_sent and not self._captured:
                 self._offset = now - timestamp_us
@@ -211,7 +212,7 @@ class VideoSender:
                     return
                 data = one.data
                 if metadata is not None:
-                    data = _frame_metadata.add(data, metadata, self._features, self._codec)
+                    data = _frame_metadata.add(data, metadata, self._codec)
                 self._peer.send_frame(
                     self._number,
                     index,

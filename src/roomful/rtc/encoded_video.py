@@ -158,8 +158,9 @@ class _Sender:
         self._captured += 1
         if self.wanted:
             data = frame.data
-            if frame.metadata is not None:
-                data = _frame_metadata.add(data, frame.metadata, self._features, self._codec)
+            metadata = _frame_metadata.chosen(frame.metadata, self._features)
+            if metadata is not None:
+                data = _frame_metadata.add(data, metadata, self._codec)
             size = frame.width, frame.height
             self._peer.send_frame(
                 self._number,
