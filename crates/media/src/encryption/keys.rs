@@ -10,6 +10,8 @@ use aws_lc_rs::{hkdf, pbkdf2};
 const KEY_LEN: usize = 16;
 const RATCHETED_LEN: usize = 32;
 const ITERATIONS: u32 = 100_000;
+/// Frames that fail between two keys to try: a wrong key must not keep a processor busy.
+const PAUSE: u32 = 10;
 const HKDF_INFO: [u8; 128] = [0; 128];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,8 @@ struct Ring {
     entries: BTreeMap<u8, Entry>,
     /// Frames in succession that no key has opened.
     failures: u32,
+    /// Frames that fail before the next key to try is made.
+    pause: u32,
 }
 
 /// Work that takes tens of milliseconds.
@@ -168,7 +172,7 @@ impl Keys {
         let mut rings = lock(&self.rings);
         let set = |ring: &mut Ring| {
             ring.entries.insert(index, entry.clone());
-            ring.failures = 0;
+            (ring.failures, ring.pause) = (0, 0);
         };
         match identity {
             Some(identity) => set(rings.own.entry(identity.to_owned()).or_default()),
@@ -240,7 +244,7 @@ impl Keys {
             .zip(entry.chain())
             .find_map(|(steps, it)| by(it).map(|opened| (steps, opened)));
         if let Some((steps, opened)) = fits {
-            ring.failures = 0;
+            (ring.failures, ring.pause) = (0, 0);
             for _ in 0..steps {
                 if let Some(next) = entry.next.take() {
                     *entry = *next;
@@ -253,10 +257,12 @@ impl Keys {
             return Tried::Done(opened);
         }
         let complete = entry.chain().count() > self.options.ratchet_window;
-        if complete || busy {
+        if complete || busy || ring.pause > 0 {
             ring.failures = ring.failures.saturating_add(u32::from(complete));
+            ring.pause = ring.pause.saturating_sub(1);
             return Tried::Done(Opened::Failed);
         }
+        ring.pause = PAUSE;
         let material = entry.last().material.clone();
         rings.ratchets = true;
         Tried::Ratchet(self.ratchet(identity.to_owned(), index, material))
