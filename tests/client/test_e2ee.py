@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from livekit.protocol import models
@@ -46,6 +47,28 @@ def test_a_ring_has_keys_by_index() -> None:
     ]
     assert (keys.ratchet_key("eve", 0), keys.ratchet_shared_key(9)) == (b"", b"")
     assert len(keys.ratchet_key("ben", 2)) == 32
+
+
+@pytest.mark.parametrize("key", [16, "secret", [1, 2], None])
+def test_a_key_is_of_bytes(key: Any) -> None:
+    keys = KeyProvider(SHARED)
+    with pytest.raises(TypeError):
+        keys.set_shared_key(key, 0)
+    with pytest.raises(TypeError):
+        keys.set_key("ben", key, 0)
+    assert (keys.export_shared_key(0), keys._rings) == (b"secret", {})
+    keys.set_shared_key(memoryview(bytearray(b"two")), 0)
+    assert keys.export_shared_key(0) == b"two"
+
+
+@pytest.mark.parametrize("index", [-1, 256, 300])
+def test_a_track_goes_on_by_its_key_when_there_is_none_with_an_index(index: int) -> None:
+    manager, applied = E2EEManager(E2EEOptions(key_provider_options=SHARED)), []
+    manager._track_added("ada", "TR_1", lambda *state: applied.append(state))
+    (cryptor,) = manager.frame_cryptors()
+    with pytest.raises(ValueError, match="out of range"):
+        cryptor.set_key_index(index)
+    assert (cryptor.key_index, applied) == (0, [(True, 0)])
 
 
 def test_without_a_shared_key_each_has_its_own() -> None:

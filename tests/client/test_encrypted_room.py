@@ -9,7 +9,14 @@ from livekit.protocol import models
 from scripted import Data, Opening, PaperPeer, ScriptedServer, Track, microphone, other
 from test_room import Log, connected, tone, turns
 
-from roomful.rtc import E2EEOptions, EncryptionType, KeyProviderOptions, Room
+from roomful.rtc import (
+    E2EEOptions,
+    EncryptionType,
+    KeyProviderOptions,
+    Room,
+    RoomOptions,
+    SimulateScenarioKind,
+)
 from roomful.rtc._data_cipher import DataCipher
 from roomful.rtc._media_cipher import keys_of
 from roomful.rtc.e2ee import KeyProvider
@@ -90,6 +97,74 @@ async def test_what_is_published_is_encrypted_before_it_is_offered(script: Scrip
     await room.local_participant.unpublish_track(publication.sid)
     assert room.e2ee_manager.frame_cryptors() == []
     await room.disconnect()
+
+
+async def test_a_track_that_cannot_be_encrypted_is_not_sent(
+    script: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, _ = await encrypted(script)
+    monkeypatch.setattr(PaperPeer, "encrypt", fail, raising=False)
+    with pytest.raises(OverflowError):
+        await room.local_participant.publish_track(tone())
+    peer = PaperPeer.made[0]
+    assert (len(peer.called("publish_audio")), len(peer.called("unpublish"))) == (1, 1)
+    assert (room.e2ee_manager.frame_cryptors(), room.local_participant.track_publications) == ([], {})
+    await room.disconnect()
+
+
+def fail(*_: Any) -> None:
+    raise OverflowError
+
+
+async def test_a_track_that_cannot_be_published_again_keeps_no_other_back(
+    script: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, log = await encrypted(script)
+    bad = await room.local_participant.publish_track(tone())
+    good = await room.local_participant.publish_track(tone())
+    cryptor = room.e2ee_manager.frame_cryptors()[0]
+    cryptor._apply = lambda *_: None
+    cryptor.set_key_index(7)
+
+    def encrypt(peer: PaperPeer, number: int, keys: Any, identity: str, key_index: int) -> None:
+        peer.calls.append(("encrypt", number, key_index))
+        if key_index == 7:
+            fail()
+
+    monkeypatch.setattr(PaperPeer, "encrypt", encrypt, raising=False)
+    await room.simulate_scenario(SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
+    await log.sees("local_track_republished")
+    await turns(1)
+    assert dict(room.local_participant.track_publications) == {good.sid: good}
+    assert (bad.track and bad.track.sid, room._publisher._lost) == ("TR_unknown", {})
+    (failed,) = (number for number, index in PaperPeer.made[1].called("encrypt") if index == 7)
+    assert PaperPeer.made[1].called("unpublish") == [(failed,)]
+    await room.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"shared_key": "secret"}, TypeError),
+        ({"shared_key": 16}, TypeError),
+        ({"ratchet_salt": None}, TypeError),
+        ({"ratchet_salt": "salt"}, TypeError),
+        ({"failure_tolerance": 2**40}, ValueError),
+        ({"ratchet_window_size": 2**40}, ValueError),
+        ({"key_ring_size": 2**40}, ValueError),
+        ({"key_derivation_function": 7}, ValueError),
+    ],
+)
+async def test_keys_are_looked_at_before_the_room_is_joined(
+    script: ScriptedServer, options: dict[str, Any], error: type[Exception]
+) -> None:
+    room = Room()
+    keys = KeyProviderOptions(**{"shared_key": b"secret", **options})
+    with pytest.raises(error):
+        await room.connect(
+            script.url, "token", RoomOptions(encryption=E2EEOptions(key_provider_options=keys))
+        )
+    assert (script.seats, PaperPeer.made, room.isconnected()) == ([], [], False)
 
 
 async def test_plain_data_is_not_taken_in_an_encrypted_room(script: ScriptedServer) -> None:

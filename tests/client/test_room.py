@@ -107,6 +107,18 @@ async def turns(count: int = 5) -> None:
 # ---- joining
 
 
+async def test_whoever_cannot_be_set_up_is_out_of_the_room_again(script: ScriptedServer) -> None:
+    room = Room()
+    with pytest.raises(AttributeError):
+        await room.connect(script.url, "token", RoomOptions(data_stream="unlimited"))  # type: ignore[arg-type]
+    await script.seat.hears("leave")
+    assert PaperPeer.made[0].closed
+    assert not room.isconnected()
+    await room.disconnect()
+    await room.connect(script.url, "token")
+    await room.disconnect()
+
+
 async def test_whoever_connects_goes_on_before_the_first_event(script: ScriptedServer) -> None:
     script.others = [other("bob", microphone())]
     room = Room()
@@ -617,6 +629,19 @@ async def test_what_is_unpublished_while_the_session_is_lost_is_not_published_ag
     ]
     assert list(me.track_publications.values()) == [kept]
     assert publication.track is None
+    await room.disconnect()
+
+
+async def test_a_track_is_published_once_though_asked_twice_at_the_same_time(script: ScriptedServer) -> None:
+    room, _ = await connected(script)
+    me, track = room.local_participant, tone()
+    first, second = await asyncio.gather(
+        me.publish_track(track), me.publish_track(track), return_exceptions=True
+    )
+    assert isinstance(second, PublishTrackError)
+    assert list(me.track_publications.values()) == [first]
+    await me.unpublish_track(track.sid)
+    await me.publish_track(track)
     await room.disconnect()
 
 

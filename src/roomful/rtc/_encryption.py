@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 class Encryption:
     """Of one room, while it is connected."""
 
-    def __init__(self, options: E2EEOptions | None, identity: str, *, packets: bool) -> None:
-        """`packets`: whether data packets are encrypted too."""
+    def __init__(self, options: E2EEOptions | None, *, packets: bool) -> None:
+        """`packets`: whether data packets are encrypted too. Raises TypeError, ValueError."""
         self.manager = E2EEManager(options)
+        #: One's own, once it is known.
+        self._identity = ""
         #: None where they are not encrypted.
         self.data: DataCipher | None = None
         self.media: MediaCipher | None = None
@@ -29,11 +31,12 @@ class Encryption:
         from roomful.rtc._media_cipher import MediaCipher, keys_of
 
         keys = keys_of(self.manager.key_provider)
-        self.data = DataCipher(self.manager.key_provider, keys, lambda: identity, packets=packets)
+        self.data = DataCipher(self.manager.key_provider, keys, lambda: self._identity, packets=packets)
         if options.encryption_type != EncryptionType.NONE:
             self.media = MediaCipher(self.manager, keys)
 
     def joined(self, join: rtc.JoinResponse) -> None:
+        self._identity = join.participant.identity
         if self.media is not None:
             self.media.server_trailer = join.sif_trailer
 

@@ -90,6 +90,8 @@ class Publisher:
         self._permissions: rtc.SubscriptionPermission | None = None
         #: Of a full reconnect: what is to be published again, by the sid it had.
         self._lost: dict[str, LocalTrackPublication] = {}
+        #: Whose publications are not there yet.
+        self._beginning: set[LocalTrack] = set()
         #: Kind of encryption that media has, as in the protocol.
         self.encryption = 0
         #: Where it has one.
@@ -113,7 +115,13 @@ class Publisher:
             raise Refused("AV1 cannot be encrypted from end to end")
         if any(one.track is track for one in (*self._senders, *self._lost.values())):
             raise Refused("the track is published already")
-        info, sender = await self._send(connection, track, kept)
+        if track in self._beginning:
+            raise Refused("the track is being published already")
+        self._beginning.add(track)
+        try:
+            info, sender = await self._send(connection, track, kept)
+        finally:
+            self._beginning.remove(track)
         publication = LocalTrackPublication(info)
         publication._options = kept
         self._enter(publication, track, sender)
@@ -179,8 +187,11 @@ class Publisher:
             return
         try:
             info, sender = await self._send(connection, track, publication._options, before)
-        except (Refused, Unanswered, Left) as error:
-            logger.error("cannot publish track %r again: %s", track.name, error)
+        except Exception as error:  # Whatever it is, the other tracks come back.
+            foreseen = isinstance(error, Refused | Unanswered | Left)
+            logger.error(
+                "cannot publish track %r again: %s", track.name, error, exc_info=None if foreseen else error
+            )
             if self._lost.pop(before, None) is not None:
                 if self.cipher is not None:
                     self.cipher.gone(self._me.identity, before)
@@ -259,11 +270,17 @@ class Publisher:
             if info.sid in self._me._track_publications:
                 raise Refused("the server gave the track the name of another")
             sender = Sender(presence, track._source)
-            start(sender)
-            if self.cipher is not None:
-                self.cipher.sent(sender.peer, sender.number, self._me.identity, info.sid, before)
-            if track.muted:
-                sender.set_muted(True)
+            try:
+                start(sender)
+                if self.cipher is not None:
+                    self.cipher.sent(sender.peer, sender.number, self._me.identity, info.sid, before)
+                if track.muted:
+                    sender.set_muted(True)
+            except BaseException:  # What the peer has, it offers sooner or later, though it be in the clear.
+                sender.stop()
+                if self.cipher is not None:
+                    self.cipher.gone(self._me.identity, info.sid)
+                raise
             presence.session.negotiate()
             return info, sender
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -43,6 +44,15 @@ class KeyProviderOptions:
     """Keys of a participant that are there at the same time, up to 256."""
     key_derivation_function: KeyDerivationFunction.ValueType = KeyDerivationFunction.PBKDF2
 
+    def _check(self) -> None:
+        """Raises TypeError, ValueError."""
+        memoryview(self.ratchet_salt)
+        for name in ("ratchet_window_size", "failure_tolerance", "key_ring_size"):
+            if not -(2**31) <= operator.index(getattr(self, name)) < 2**31:
+                raise ValueError(f"{name} is out of range: {getattr(self, name)}")
+        if self.key_derivation_function not in KeyDerivationFunction.values():
+            raise ValueError(f"unknown key_derivation_function: {self.key_derivation_function}")
+
 
 @dataclass
 class E2EEOptions:
@@ -63,7 +73,8 @@ class KeyRing:
         self.current = 0
 
     def set(self, material: bytes, index: int) -> None:
-        if index >= 0:
+        material = bytes(memoryview(material))  # Of a number, bytes() would be as many zeros.
+        if operator.index(index) >= 0:
             self.current = index % len(self._materials)
         self._materials[self.current] = material
 
@@ -99,6 +110,8 @@ class KeyProvider:
     last encrypts, and any that is there decrypts."""
 
     def __init__(self, options: KeyProviderOptions) -> None:
+        """Raises TypeError, ValueError: an option or a key is none."""
+        options._check()
         self._options = options
         self._shared: KeyRing | None = None
         self._rings: dict[str, KeyRing] = {}
@@ -112,13 +125,17 @@ class KeyProvider:
         return self._options
 
     def set_shared_key(self, key: bytes, key_index: int) -> None:
-        """Sets a key of everybody; it does nothing unless the options have a shared key."""
+        """Sets a key of everybody; it does nothing unless the options have a shared key.
+
+        Raises:
+            TypeError: the key is not of bytes.
+        """
         if self._options.shared_key is None:
             return
         if self._shared is None:
             self._shared = KeyRing(self._options)
         for ring in (self._shared, *self._rings.values()):
-            ring.set(bytes(key), key_index)
+            ring.set(key, key_index)
         self._tell(None, self._shared)
 
     def export_shared_key(self, key_index: int) -> bytes:
@@ -136,9 +153,14 @@ class KeyProvider:
         return material
 
     def set_key(self, participant_identity: str, key: bytes, key_index: int) -> None:
-        """Sets a key of one participant."""
-        ring = self._rings.setdefault(participant_identity, KeyRing(self._options))
-        ring.set(bytes(key), key_index)
+        """Sets a key of one participant.
+
+        Raises:
+            TypeError: the key is not of bytes.
+        """
+        ring = self._rings.get(participant_identity) or KeyRing(self._options)
+        ring.set(key, key_index)
+        self._rings[participant_identity] = ring
         self._tell(participant_identity, ring)
 
     def export_key(self, participant_identity: str, key_index: int) -> bytes:
@@ -217,7 +239,13 @@ class FrameCryptor:
         self._apply(self._enabled, self._key_index)
 
     def set_key_index(self, key_index: int) -> None:
-        """Encrypts frames with another key from now on, that with the index `key_index`."""
+        """Encrypts frames with another key from now on, that with the index `key_index`.
+
+        Raises:
+            ValueError: no key has that index, which is 0 to 255.
+        """
+        if not 0 <= operator.index(key_index) < MAX_KEY_RING_SIZE:
+            raise ValueError(f"key_index is out of range: {key_index}")
         self._key_index = key_index
         self._apply(self._enabled, self._key_index)
 

@@ -356,6 +356,7 @@ class Room(EventEmitter[EventTypes]):
 
         Raises:
             ConnectError: it could not; says what failed.
+            TypeError, ValueError: an option of encryption is of another type, or out of range.
             RuntimeError: it was connected on another event loop before, which runs still.
         """
         loop = asyncio.get_running_loop()
@@ -365,7 +366,8 @@ class Room(EventEmitter[EventTypes]):
             raise ConnectError("the room is connected already")
         self._loop, self._token = loop, token
         self._server_url = url if isinstance(url, str) else None
-        way, encryption = _way(options), _encryption(options)
+        way = _way(options)
+        encryption = Encryption(_encryption(options), packets=options.encryption is not None)
         connection = Connection(url, token, way, self)
         self._sid = loop.create_future()
         self._joining = loop.create_task(connection.join(), name="roomful join")
@@ -384,8 +386,14 @@ class Room(EventEmitter[EventTypes]):
         finally:
             self._joining = None
         self._connection = self._requests.connection = connection
-        self._set_up(options, encryption, join.participant)
-        self._begin(join)
+        try:
+            self._set_up(options, encryption, join)
+            self._begin(join)
+        except BaseException as error:  # Nobody is to stay in a room whom nobody can take out.
+            self._connection = self._requests.connection = None
+            self._forget_sid(RuntimeError(f"room connection failed: {error!r}"))
+            await connection.abandon()
+            raise
         # Whoever awaits this goes on first, then there are events.
         loop.call_soon(self._open, connection)
         connection.start()
@@ -583,20 +591,19 @@ class Room(EventEmitter[EventTypes]):
 
     # ---- within
 
-    def _set_up(
-        self, options: RoomOptions, encryption: E2EEOptions | None, me: models.ParticipantInfo
-    ) -> None:
+    def _set_up(self, options: RoomOptions, encryption: Encryption, join: rtc.JoinResponse) -> None:
         """What lasts for as long as the room is connected."""
         self._dynacast = options.dynacast
-        self._local_participant = LocalParticipant(self, me)
-        packets = options.encryption is not None
-        self._encryption = Encryption(encryption, me.identity, packets=packets)
+        self._local_participant = LocalParticipant(self, join.participant)
+        self._encryption = encryption
+        encryption.joined(join)
         self._publisher = Publisher(self, self._requests, self._tell)
-        self._publisher.cipher = self._encryption.media
-        self._publisher.encryption = encryption.encryption_type if encryption is not None else 0
+        self._publisher.cipher = encryption.media
+        if (e2ee := encryption.manager.options) is not None:
+            self._publisher.encryption = e2ee.encryption_type
         self._roster = Roster(
             self,
-            self._encryption,
+            encryption,
             self._tell,
             auto_subscribe=options.auto_subscribe,
             receive=self._receive,
@@ -609,11 +616,9 @@ class Room(EventEmitter[EventTypes]):
         self._streams.byte_handlers = self._byte_handlers
         self._rpc = Rpc(self._local_participant, self._streams)
         self._data_tracks = DataTracks(self._local_participant, self._tell)
-        self._data_tracks.cipher = self._encryption.data
+        self._data_tracks.cipher = encryption.data
 
     def _begin(self, join: rtc.JoinResponse) -> None:
-        if self._encryption is not None:
-            self._encryption.joined(join)
         self._server_version = join.server_info.version or join.server_version
         self._info = join.room
         self._know_sid()
