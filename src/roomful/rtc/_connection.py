@@ -246,7 +246,8 @@ class Connection:
             raise Left(ended.reason)
         logger.warning("reconnecting: %s", ended.why)
         self._watch_media()
-        await asyncio.sleep(pause)
+        if pause:
+            await asyncio.sleep(pause)
         loop = asyncio.get_running_loop()
         began = loop.time()
         fresh = ended.action == Action.RECONNECT
