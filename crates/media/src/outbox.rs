@@ -7,7 +7,7 @@ use crate::congestion::pacer::Released;
 use crate::rtp::rtcp::SenderInfo;
 use crate::rtp::rtcp::report::{write_cname, write_sender_report};
 use crate::track::receiver::Receiver;
-use crate::transport::{FiveTuple, Transport};
+use crate::transport::{FiveTuple, Protocol, Transport, demux};
 
 /// Sender reports in one datagram: 28 bytes each and a name.
 const REPORTS_A_COMPOUND: usize = 10;
@@ -28,6 +28,8 @@ struct Batch {
     count: usize,
     /// The last one was shorter: nothing may follow.
     closed: bool,
+    /// Within the process all or nothing of a batch arrives: what must is not with what may be lost.
+    reliable: bool,
 }
 
 /// One or more datagrams to one destination.
@@ -114,10 +116,13 @@ impl Outbox {
 
     fn add(&mut self, tuple: FiveTuple, start: usize, end: usize) {
         let size = end - start;
+        let contents = self.buffer.get(start..end).unwrap_or_default();
+        let reliable = tuple.protocol == Protocol::Memory && !demux::is_media(contents);
         if let Some(batch) = self.batches.last_mut()
             && batch.tuple == tuple
             && batch.end == start
             && !batch.closed
+            && batch.reliable == reliable
             && size <= batch.segment
             && batch.count < MOST_SEGMENTS
             && end - batch.start <= MOST_BYTES
@@ -134,6 +139,7 @@ impl Outbox {
             segment: size,
             count: 1,
             closed: false,
+            reliable,
         });
     }
 
@@ -156,7 +162,6 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::Protocol;
 
     fn tuple(port: u16) -> FiveTuple {
         let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
@@ -185,6 +190,37 @@ mod tests {
             [(1, 260, 100), (1, 100, 100), (2, 100, 100)]
         );
         assert!(sent(&mut outbox).is_empty());
+    }
+
+    #[test]
+    fn what_may_be_lost_within_the_process_takes_nothing_along() {
+        const RTP: [u8; 12] = [0x80, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+        const RECEIVER_REPORT: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 3];
+        const MESSAGE: [u8; 8] = [22; 8];
+        const TAKEN: [u8; 7] = [23; 7];
+        let batches = |protocol| {
+            let mut outbox = Outbox::default();
+            let tuple = FiveTuple {
+                protocol,
+                ..tuple(1)
+            };
+            let packets: [&[u8]; 6] = [&RTP, &RTP, &MESSAGE, &TAKEN, &RECEIVER_REPORT, &RTP];
+            for packet in packets {
+                outbox.push(tuple, packet);
+            }
+            let mut batches: Vec<Vec<u8>> = Vec::new();
+            outbox
+                .drain(|it| batches.push(it.contents.chunks(it.segment).map(|it| it[0]).collect()));
+            batches
+        };
+        assert_eq!(
+            batches(Protocol::Memory),
+            [vec![0x80, 0x80], vec![22, 23], vec![0x80], vec![0x80]]
+        );
+        assert_eq!(
+            batches(Protocol::Udp),
+            [vec![0x80, 0x80, 22], vec![23], vec![0x80], vec![0x80]]
+        );
     }
 
     #[test]

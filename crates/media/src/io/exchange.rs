@@ -9,13 +9,11 @@ use super::bell::Bell;
 use crate::outbox::Datagrams;
 use crate::plain::Plain;
 use crate::transport::memory::{client_number, worker_address, worker_index};
-use crate::transport::{FiveTuple, Protocol};
+use crate::transport::{FiveTuple, Protocol, demux};
 
 /// Batches of RTP, and frames, that may wait for a thread; above it they are lost, as in a network. What else waits is
 /// bounded by its senders.
 const MOST_MEDIA: usize = 2_048;
-/// The first bytes of RTP and RTCP (RFC 7983).
-const MEDIA: std::ops::RangeInclusive<u8> = 128..=191;
 
 /// Packets on the way, as the end that gets them sees their path.
 pub(super) struct Parcel {
@@ -24,7 +22,7 @@ pub(super) struct Parcel {
 }
 
 pub(super) enum Contents {
-    /// Each of that size; only the last may be shorter.
+    /// Each of that size; only the last may be shorter. All RTP and RTCP, or none.
     Packets(Vec<u8>, usize),
     Plain(Plain),
 }
@@ -32,7 +30,7 @@ pub(super) enum Contents {
 impl Parcel {
     fn is_media(&self) -> bool {
         match &self.contents {
-            Contents::Packets(packets, _) => packets.first().is_some_and(|it| MEDIA.contains(it)),
+            Contents::Packets(packets, _) => demux::is_media(packets),
             Contents::Plain(plain) => plain.is_frame(),
         }
     }
@@ -156,5 +154,47 @@ impl Exchange {
 impl From<&Datagrams<'_>> for Contents {
     fn from(datagrams: &Datagrams<'_>) -> Self {
         Self::Packets(datagrams.contents.to_vec(), datagrams.segment.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::Poll;
+
+    use super::*;
+    use crate::outbox::Outbox;
+    use crate::transport::memory::client_address;
+
+    #[test]
+    fn where_media_is_lost_messages_arrive() {
+        const RTP: [u8; 12] = [0x80, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+        const MESSAGE: [u8; 8] = [22; 8];
+        let poll = Poll::new().unwrap();
+        let (postbox, mail) = Postbox::new(&Bell::new(&poll).unwrap());
+        let exchange = Exchange::default();
+        exchange.enter(7, postbox);
+        let tuple = FiveTuple {
+            protocol: Protocol::Memory,
+            local: worker_address(Some(0)),
+            remote: client_address(7),
+        };
+        let mut outbox = Outbox::default();
+        for _ in 0..3_000 {
+            outbox.push(tuple, &RTP);
+            outbox.push(tuple, &MESSAGE);
+            outbox.drain(|it| exchange.send_to_client(tuple, Contents::from(&it)));
+        }
+        let (mut media, mut messages) = (0, 0);
+        while let Some(parcel) = mail.take() {
+            match &parcel.contents {
+                Contents::Packets(packets, 8) => messages += packets.len() / 8,
+                _ => media += 1,
+            }
+        }
+        assert_eq!((media, messages), (MOST_MEDIA, 3_000));
+        // Whoever catches up is sent media again.
+        outbox.push(tuple, &RTP);
+        outbox.drain(|it| exchange.send_to_client(tuple, Contents::from(&it)));
+        assert!(mail.take().is_some_and(|it| it.is_media()));
     }
 }

@@ -23,6 +23,12 @@ pub fn classify(datagram: &[u8]) -> Option<Kind> {
     }
 }
 
+/// Whether that is RTP or RTCP, which may be lost.
+#[inline]
+pub fn is_media(datagram: &[u8]) -> bool {
+    matches!(classify(datagram), Some(Kind::Rtp | Kind::Rtcp))
+}
+
 const HEADER: usize = 20;
 const MAGIC: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const BINDING_REQUEST: [u8; 2] = [0, 1];
