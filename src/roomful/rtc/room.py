@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -14,7 +13,7 @@ from livekit.protocol import models, rtc
 from roomful.rtc._background import Background
 from roomful.rtc._connection import Connection, JoinError
 from roomful.rtc._data_tracks import DataTracks
-from roomful.rtc._encryption import Encryption
+from roomful.rtc._encryption import Encryption, encryption_of
 from roomful.rtc._enums import (
     ConnectionState,
     ContinualGatheringPolicy,
@@ -349,7 +348,7 @@ class Room(EventEmitter[EventTypes]):
         token: str,
         options: RoomOptions = RoomOptions(),  # noqa: B008
     ) -> None:
-        """Joins the room that the token names. Cancelled, it leaves nothing behind.
+        """Joins the room that the token names, after leaving any other. Cancelled, it leaves nothing behind.
 
         Instead of a URL, a `roomful.Server` in this process may be given, on this event loop or on another:
         nothing goes over a network then.
@@ -362,12 +361,14 @@ class Room(EventEmitter[EventTypes]):
         loop = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
             raise RuntimeError("the room belongs to another event loop")
+        way = _way(options)
+        encryption = encryption_of(options.encryption, options.e2ee)
+        if self.isconnected():
+            await self.disconnect()
         if self._joining is not None or self.isconnected():
-            raise ConnectError("the room is connected already")
+            raise ConnectError("the room is being connected already")
         self._loop, self._token = loop, token
         self._server_url = url if isinstance(url, str) else None
-        way = _way(options)
-        encryption = Encryption(_encryption(options), packets=options.encryption is not None)
         connection = Connection(url, token, way, self)
         self._sid = loop.create_future()
         self._joining = loop.create_task(connection.join(), name="roomful join")
@@ -433,7 +434,10 @@ class Room(EventEmitter[EventTypes]):
 
         Raises:
             RuntimeError: the room is not connected.
+            ValueError: there is no such fault.
         """
+        if scenario not in SimulateScenarioKind.values():
+            raise ValueError(f"unknown scenario: {scenario}")
         if self._connection is None or not self.isconnected():
             raise RuntimeError("simulate_scenario requires a connected room")
         await self._connection.simulate(scenario)
@@ -776,14 +780,6 @@ def _way(options: RoomOptions) -> Way:
         relay_only=configuration.ice_transport_type == IceTransportType.TRANSPORT_RELAY,
         version=__version__,
     )
-
-
-def _encryption(options: RoomOptions) -> E2EEOptions | None:
-    if options.e2ee is not None:
-        warnings.warn(
-            "options.e2ee is deprecated, use options.encryption instead", DeprecationWarning, stacklevel=3
-        )
-    return options.encryption or options.e2ee
 
 
 __all__ = [
