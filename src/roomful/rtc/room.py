@@ -201,6 +201,7 @@ class Room(EventEmitter[EventTypes]):
         self._dynacast = False
         self._connection: Connection | None = None
         self._joining: asyncio.Task[rtc.JoinResponse] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
         self._sid: asyncio.Future[str] | None = None
         #: Ended with the connection, and seen to their ends after it.
         self._working, self._ending = Background(), Background()
@@ -402,21 +403,21 @@ class Room(EventEmitter[EventTypes]):
     async def disconnect(
         self, *, reason: DisconnectReason.ValueType = DisconnectReason.CLIENT_INITIATED
     ) -> None:
-        """Leaves the room, at any time and any number of times. Returns when nothing of it is left."""
+        """Leaves the room, at any time and any number of times. Returns when nothing of it is left. Where it
+        is cancelled, as handlers of calls are that leave their own room, the room is left all the same."""
         if self._joining is not None:
             self._joining.cancel()
             await asyncio.wait([self._joining])
             return
-        connection = self._connection
-        if connection is None:
+        if self._connection is None:
             return
-        if self.isconnected():
-            await self._rpc.close()
-            self._streams.close()
-            self._publisher.leave()
-        await connection.leave(cast(models.DisconnectReason, reason))
-        while ending := self._ending.tasks:
-            await asyncio.wait(ending)
+        # A task of its own, which outlives whoever asked for it.
+        leaving = asyncio.get_running_loop().create_task(
+            self._leave(self._connection, cast(models.DisconnectReason, reason)), name="roomful leave"
+        )
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        await asyncio.shield(leaving)
 
     async def get_rtc_stats(self) -> RtcStats:
         """Statistics of the connections.
@@ -594,6 +595,15 @@ class Room(EventEmitter[EventTypes]):
         self._ending.start(self._rpc.close(), "the end of calls")
 
     # ---- within
+
+    async def _leave(self, connection: Connection, reason: models.DisconnectReason) -> None:
+        if self.isconnected() and self._connection is connection:
+            await self._rpc.close()
+            self._streams.close()
+            self._publisher.leave()
+        await connection.leave(reason)
+        while ending := self._ending.tasks:
+            await asyncio.wait(ending)
 
     def _set_up(self, options: RoomOptions, encryption: Encryption, join: rtc.JoinResponse) -> None:
         """What lasts for as long as the room is connected."""
