@@ -151,6 +151,8 @@ class Member:
 
         sink = AudioSink(lambda: loop.call_soon_threadsafe(take), rate, 1, 500)
         self.peer.hear(track.target, track.mid, sink)
+        # Asked for twice it is heard once.
+        self.peer.hear(track.target, track.mid, sink)
         await self.until(lambda: len(heard) >= seconds * rate)
         self.peer.stop(track.target, track.mid, sink)
         return heard
@@ -278,3 +280,9 @@ async def test_a_closed_peer_takes_calls_and_does_nothing() -> None:
     peer.negotiate()
     assert not peer.send("reliable", b"late")
     assert peer.take_events() == []
+
+
+def test_a_description_is_shown_without_its_passwords() -> None:
+    event = PeerEvent.Description("publisher", "offer", "a=ice-pwd:secret\r\n", 7)
+    assert event.sdp.startswith("a=ice-pwd")
+    assert "publisher" in repr(event) and "secret" not in repr(event)

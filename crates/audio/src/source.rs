@@ -159,6 +159,8 @@ pub struct Source {
     queue: Arc<Queue>,
     number: u64,
     encoder: Encoder,
+    /// Bits a second that the program asked for.
+    wished: Option<u32>,
     channels: usize,
     resampler: Option<Resampler>,
     /// 48 kHz, interleaved in the channels that are sent.
@@ -228,6 +230,7 @@ impl Source {
             queue,
             number,
             encoder,
+            wished: config.bitrate,
             channels,
             resampler,
             pcm: Vec::new(),
@@ -390,6 +393,18 @@ impl AudioSource for Source {
         })
     }
 
+    fn adapt(&mut self, bits: u64, loss: u8) {
+        let bits = u32::try_from(bits).unwrap_or(u32::MAX);
+        // Without a wish of the program libopus's own is the most.
+        let bitrate = match self.wished {
+            Some(wished) => Some(wished.min(bits)),
+            None => Some(bits).filter(|bits| *bits < libopus_bitrate(self.channels)),
+        };
+        // Refused, the old values stay.
+        let _ = self.encoder.set_bitrate(bitrate);
+        let _ = self.encoder.set_expected_loss(loss);
+    }
+
     fn bitrate(&self) -> Option<u32> {
         self.encoder.bitrate()
     }
@@ -410,6 +425,12 @@ impl Loudness {
         self.energy += self.level * self.level * FRAME.as_secs_f64();
         self.seconds += FRAME.as_secs_f64();
     }
+}
+
+/// What libopus takes for 20 ms frames of so many channels, unless told otherwise: 60 bits a frame, and one a
+/// sample.
+fn libopus_bitrate(channels: usize) -> u32 {
+    60 * 50 + SAMPLE_RATE * channels as u32
 }
 
 impl Drop for Source {
@@ -482,6 +503,29 @@ mod tests {
             assert_eq!(sent.len(), (length as usize).div_ceil(20), "{length} ms");
             assert_eq!(queue.queued(now), Duration::ZERO);
         }
+    }
+
+    #[test]
+    fn frames_become_as_small_as_the_way_takes_and_no_larger_than_wished() {
+        let start = Instant::now();
+        let queue = Queue::new(48_000, 1, 10 * SECOND);
+        let mut source = source(&queue, start, false);
+        let mut now = start;
+        let mut bits = |source: &mut Source| {
+            queue.push(now, &tone(48_000, 1, SECOND)).unwrap();
+            let end = now + SECOND;
+            let sent = run(source, &mut now, end);
+            sent.iter()
+                .map(|(_, it)| it.payload.len() * 8)
+                .sum::<usize>()
+        };
+        let usual = bits(&mut source);
+        source.adapt(16_000, 20);
+        let least = bits(&mut source);
+        assert!(least < 20_000 && least < usual / 2, "{usual}, {least}");
+        source.adapt(510_000, 1);
+        let again = bits(&mut source);
+        assert!(again.abs_diff(usual) < usual / 4, "{usual}, {again}");
     }
 
     #[test]

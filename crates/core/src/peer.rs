@@ -241,7 +241,12 @@ impl From<ClientEvent> for PeerEvent {
 #[pymethods]
 impl PeerEvent {
     fn __repr__(&self) -> String {
-        format!("PeerEvent.{self:?}")
+        let mut shown = self.clone();
+        // It holds the passwords of ICE.
+        if let Self::Description { sdp, .. } = &mut shown {
+            *sdp = format!("{} bytes", sdp.len());
+        }
+        format!("PeerEvent.{shown:?}")
     }
 }
 
@@ -293,6 +298,14 @@ impl Peer {
 
     fn handle(&self) -> MutexGuard<'_, Option<ClientHandle>> {
         self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Self::call`], without letting go of the interpreter: for who holds `hearing`, so that calls are queued in
+    /// the order in which it changes.
+    fn call_at_once(&self, act: impl FnOnce(&mut Client, Instant) + Send + 'static) {
+        if let Some(handle) = &*self.handle() {
+            handle.call(act);
+        }
     }
 
     fn call(&self, py: Python<'_>, act: impl FnOnce(&mut Client, Instant) + Send + 'static) {
@@ -608,32 +621,35 @@ impl Peer {
     }
 
     /// Plays what is received in a section to a sink, beside others that hear it already.
-    fn hear(&self, py: Python<'_>, target: &str, mid: String, sink: &AudioSink) -> PyResult<()> {
+    fn hear(&self, target: &str, mid: String, sink: &AudioSink) -> PyResult<()> {
         let target = parse_target(target)?;
         let notifier = self.handle().as_ref().map(|it| Arc::clone(it.notifier()));
         let Some(notifier) = notifier else {
             return Ok(());
         };
         let listener = sink.listener(notifier)?;
+        let listening = (sink.identity(), Arc::clone(&listener));
         let mut hearing = self.hearing();
         let known = hearing.iter_mut().find(|it| it.is_of(target, &mid));
         if let Some(known) = known {
-            known.audience.add(Arc::clone(&listener));
-            known.listeners.push((sink.identity(), listener));
+            // Once is enough.
+            if known.listeners.iter().all(|(id, _)| *id != listening.0) {
+                known.audience.add(listener);
+                known.listeners.push(listening);
+            }
             return Ok(());
         }
         let audience = Audience::default();
-        audience.add(Arc::clone(&listener));
         let playout = Playout::new(audience.clone(), listener.channels())
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        audience.add(listener);
         hearing.push(Hearing {
             target,
             mid: mid.clone(),
             audience,
-            listeners: vec![(sink.identity(), listener)],
+            listeners: vec![listening],
         });
-        drop(hearing);
-        self.call(py, move |client, now| {
+        self.call_at_once(move |client, now| {
             client.set_sink(now, target, &mid, 0, Box::new(playout));
         });
         Ok(())
@@ -648,17 +664,11 @@ impl Peer {
 
     /// Ends what `hear` or `see` began; without a sink for all of a section's.
     #[pyo3(signature = (target, mid, sink = None))]
-    fn stop(
-        &self,
-        py: Python<'_>,
-        target: &str,
-        mid: String,
-        sink: Option<Sink<'_>>,
-    ) -> PyResult<()> {
+    fn stop(&self, target: &str, mid: String, sink: Option<Sink<'_>>) -> PyResult<()> {
         let target = parse_target(target)?;
+        let mut hearing = self.hearing();
         let id = match &sink {
             Some(Sink::Audio(sink)) => {
-                let mut hearing = self.hearing();
                 if let Some(known) = hearing.iter_mut().find(|it| it.is_of(target, &mid))
                     && known.remove(sink.get().identity())
                 {
@@ -669,8 +679,8 @@ impl Peer {
             Some(Sink::Frames(sink)) => Some(sink.get().identity()),
             None => None,
         };
-        self.hearing().retain(|it| !it.is_of(target, &mid));
-        self.call(py, move |client, now| {
+        hearing.retain(|it| !it.is_of(target, &mid));
+        self.call_at_once(move |client, now| {
             client.remove_sink(now, target, &mid, id);
         });
         Ok(())

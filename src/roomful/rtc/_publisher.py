@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from roomful.rtc.room import Room
 
 Reason = rtc.RequestResponse.Reason
-#: Where a server takes no more tracks for now: attempts, and seconds between two.
-ATTEMPTS, ATTEMPT_EVERY = 6, 1.0
+NEGOTIATION_TIMEOUT = 5.0
 
 
 class Refused(Exception):
@@ -252,7 +251,6 @@ class Publisher:
 
         Raises Refused, Unanswered, Left.
         """
-        attempts = ATTEMPTS
         while True:
             presence = await connection.settled()
             cid = f"TR_{secrets.token_hex(8)}"
@@ -260,10 +258,8 @@ class Publisher:
             try:
                 info = await self._requests.add_track(connection, request)
             except Denied as denied:
-                if denied.reason == Reason.LIMIT_EXCEEDED:
-                    attempts = ATTEMPTS if await self._fewer_pending(presence) else attempts - 1
-                    if attempts:
-                        continue
+                if denied.reason == Reason.LIMIT_EXCEEDED and await self._fewer_pending(presence):
+                    continue
                 raise Refused(f"track publication refused: {denied}") from denied
             except Unanswered as error:
                 raise Unanswered(f"track publication timed out, {error}") from error
@@ -289,11 +285,10 @@ class Publisher:
             return info, sender
 
     async def _fewer_pending(self, presence: Presence) -> bool:
-        """Servers take 20 tracks at a time into a negotiation: whether one has ended. Tracks that were given
-        up before theirs make way after some time."""
+        """Servers take 20 tracks at a time into a negotiation: whether one ends soon."""
         answers = presence.session.answers
         try:
-            await presence.until(lambda: presence.session.answers > answers, ATTEMPT_EVERY)
+            await presence.until(lambda: presence.session.answers > answers, NEGOTIATION_TIMEOUT)
         except TimeoutError:
             return False
         except Interrupted:

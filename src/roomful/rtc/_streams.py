@@ -257,7 +257,7 @@ class Streams:
         compress: bool = True,
     ) -> ByteStreamInfo:
         """Sends complete bytes, in one packet where they fit and all who get them understand that."""
-        content = bytes(memoryview(data))
+        content = bytes(data)
         header = byte_header(
             topic,
             attributes,

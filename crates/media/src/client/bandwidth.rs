@@ -16,6 +16,8 @@ const START: u64 = 1_000_000;
 const MEMORY: u64 = 50_000_000;
 /// Set aside for each audio track.
 const AUDIO: u64 = 50_000;
+/// What a picture needs.
+const LEAST: u64 = 30_000;
 /// Releases may be faster than the estimate, in percent: frames are not all of one size.
 const PACE: u64 = 150;
 /// And at least so fast, so that a first key frame is not held up.
@@ -88,7 +90,7 @@ impl Wanting {
     /// A higher layer that gets less is worse than none. One that is sent is kept a little below that.
     fn least(&self) -> u64 {
         match self.layer {
-            0 => 0,
+            0 => LEAST,
             _ if self.runs() => self.max * 2 / 5,
             _ => self.max / 2,
         }
@@ -173,7 +175,8 @@ impl Client {
             let like_it = wanting.iter().skip(index);
             let like_it = like_it.filter(|of| of.layer == it.layer).count() as u64;
             let mut rate = it.max.min((left / like_it.max(1)).max(it.least()));
-            let fits = rate <= left;
+            // The lowest layer goes on in any case: without video nothing more is heard of the path.
+            let fits = rate <= left || it.layer == 0;
             if it.runs() {
                 if !fits {
                     self.trials.failed(now);
@@ -196,7 +199,7 @@ impl Client {
                     }
                 }
             }
-            left -= rate;
+            left = left.saturating_sub(rate);
             rates.push(rate);
         }
         let pace = (estimator.target() * PACE / 100).max(SLOWEST_PACE);

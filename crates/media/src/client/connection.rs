@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::paths::{Outgoing, Paths};
 use super::receiving::Received;
+use super::reflexive::Reflexive;
 use super::statistics::ConnectionTally;
 use super::{Client, ClientEvent};
 use crate::api::{ConnectionState, Target, TrackId};
@@ -55,6 +56,7 @@ pub(super) struct Connection {
     pub(super) loopback: Vec<LocalCandidate>,
     /// Beside datagrams of our own.
     pub(super) paths: Paths,
+    pub(super) reflexive: Reflexive,
     pub(super) relay_only: bool,
     /// Number of our last offer.
     pub(super) offer_id: u32,
@@ -106,11 +108,15 @@ impl Connection {
             },
             convert::local_transport(&transport, identity, false),
         );
+        let mut receiver = Receiver::new(clock, random.u32().max(1), cname.into());
+        if in_memory.is_none() {
+            receiver.estimate_path(now);
+        }
         Self {
             target,
             transport,
             negotiator,
-            receiver: Receiver::new(clock, random.u32().max(1), cname.into()),
+            receiver,
             queue: SendQueue::new(SendQueueConfig::default(), clock),
             outbox: Outbox::default(),
             estimator: super::bandwidth::estimator(in_memory.is_some()),
@@ -123,6 +129,7 @@ impl Connection {
             early_candidates: Vec::new(),
             loopback: Vec::new(),
             paths: Paths::default(),
+            reflexive: Reflexive::default(),
             relay_only: false,
             offer_id: 0,
             wants_negotiation: false,
@@ -165,6 +172,7 @@ impl Connection {
             self.receiver.deadline(now).filter(|_| leads_somewhere),
             sinks,
             self.paths.deadline(),
+            self.reflexive.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -211,6 +219,7 @@ impl Connection {
             paths.route(datagrams, &mut send);
         });
         self.paths.flush(&mut send);
+        self.reflexive.flush(now, &mut send);
         if self.transport.state() == TransportState::Closed {
             self.close_paths(&mut send);
         }

@@ -54,10 +54,16 @@ impl Backlog {
     /// Makes room for a message that [`Client::send_data`] then gets; `false` when there is none:
     /// [`ClientEvent::BufferLow`] follows. One message always finds room in an empty channel.
     pub fn reserve(&self, bytes: usize) -> bool {
-        let waiting = self.waiting();
-        if waiting > 0 && waiting + bytes as u64 > bounds(self.channel).0 {
-            self.refused.store(true, Ordering::Release);
-            return false;
+        let full = || {
+            let waiting = self.waiting();
+            waiting > 0 && waiting + bytes as u64 > bounds(self.channel).0
+        };
+        if full() {
+            self.refused.store(true, Ordering::SeqCst);
+            // What drained before that was seen is told by nobody.
+            if full() || !self.refused.swap(false, Ordering::SeqCst) {
+                return false;
+            }
         }
         self.taken.fetch_add(bytes as u64, Ordering::AcqRel);
         true

@@ -44,6 +44,9 @@ pub trait AudioSource: Send {
 
     /// Adds what it knows to its `RTCAudioSourceStats`.
     fn describe(&self, _report: &mut Report) {}
+
+    /// How the way is now: bits a second that frames may take, and percent of the packets that get lost.
+    fn adapt(&mut self, _bits: u64, _loss: u8) {}
 }
 
 /// Who takes the packets of a received track.

@@ -127,8 +127,9 @@ impl Client {
                 payload,
                 primary: payload.len(),
             });
-            stream.sequence += 1;
+            // A number that nothing is sent by would look lost.
             if let Some(packet) = packet {
+                stream.sequence += 1;
                 forward.forward(now, &Arc::new(packet), &mut connection.queue);
             }
         }

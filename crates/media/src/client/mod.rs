@@ -15,10 +15,13 @@ mod negotiation;
 mod paths;
 mod plain;
 mod receiving;
+mod reflexive;
 mod sending;
 mod statistics;
+mod voice;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -154,6 +157,7 @@ pub struct Client {
     trials: Trials,
     outlets: [Outlet; 3],
     turn: Vec<TurnServer>,
+    stun: Vec<SocketAddr>,
     events: VecDeque<ClientEvent>,
     ingress: Vec<Ingress>,
     /// To pass as it is to a server in this process.
@@ -197,6 +201,7 @@ impl Client {
             trials: Trials::default(),
             outlets: Outlet::all(),
             turn: Vec::new(),
+            stun: Vec::new(),
             events: VecDeque::new(),
             ingress: Vec::new(),
             passing: plain::Passing::new(),
@@ -239,7 +244,9 @@ impl Client {
         tuple: &FiveTuple,
         datagram: &mut [u8],
     ) {
-        if self.take_relayed(now, target, tuple.remote, datagram) {
+        if self.take_reflexive(index(target), tuple.local, tuple.remote, datagram)
+            || self.take_relayed(now, target, tuple.remote, datagram)
+        {
             return;
         }
         let Some(connection) = self.connection(target) else {

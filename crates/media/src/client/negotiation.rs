@@ -85,9 +85,10 @@ impl Client {
     fn fresh_credentials(&mut self, now: Instant, target: Target) {
         let credentials = IceCredentials::from_random(self.random.bytes());
         let identity = Arc::clone(&self.identity);
-        if let Some(connection) = self.connection(target) {
+        if let Some(connection) = self.connections.get_mut(index(target)) {
             connection.transport.restart_ice(now, credentials);
             connection.restart_paths();
+            connection.ask_reflexive(now, &self.stun, &mut self.random);
             connection.described = false;
             let local = connection.local(&identity);
             connection.negotiator.set_local(local);

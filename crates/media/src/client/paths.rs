@@ -99,7 +99,7 @@ enum Link {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Leg {
+pub(super) enum Leg {
     /// By datagrams of the connection's own sockets.
     Datagrams(SocketAddr),
     Stream(LinkId),
@@ -221,7 +221,7 @@ impl Paths {
 }
 
 impl Leg {
-    fn send(&self, bytes: &[u8], send: &mut impl FnMut(Outgoing<'_>)) {
+    pub(super) fn send(&self, bytes: &[u8], send: &mut impl FnMut(Outgoing<'_>)) {
         match self {
             Self::Stream(link) => send(Outgoing::Stream { link: *link, bytes }),
             Self::Datagrams(server) => {

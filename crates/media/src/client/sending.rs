@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::statistics::StreamTally;
+use super::voice::Voice;
 use super::{AudioSource, Client, ClientEvent, OpusFrame};
 use crate::api::{MediaKind, Target, TrackId, TrackSettings};
 use crate::codec::{CodecKind, red};
@@ -76,9 +77,11 @@ pub(super) struct Sending {
     pub(super) codec: CodecKind,
     pub(super) muted: bool,
     pub(super) source: Option<Box<dyn AudioSource>>,
+    /// What becomes of an audio track on the way.
+    pub(super) voice: Voice,
     pub(super) streams: Vec<Stream>,
     /// The payload type of the Opus frames within RED, where that was negotiated.
-    red: Option<u8>,
+    pub(super) red: Option<u8>,
     /// What RED repeats.
     previous: Option<OpusFrame>,
     pub(super) sealer: Option<Sealer>,
@@ -101,6 +104,7 @@ impl Sending {
             codec,
             muted: false,
             source: None,
+            voice: Voice::default(),
             streams,
             red: None,
             previous: None,
@@ -420,6 +424,7 @@ impl Client {
         if let Some(tally) = self.tally_of(block.ssrc) {
             tally.reported(now, &clock, block);
         }
+        self.adapt_voice(now, block);
     }
 
     fn picture_lost(&mut self, media: u32) {
@@ -483,7 +488,6 @@ impl Sending {
         let stream = self.streams.first_mut()?;
         stream.forward.as_ref()?;
         let sequence = stream.sequence;
-        stream.sequence += 1;
         let mut redundant = Vec::new();
         if let Some(payload_type) = self.red {
             let before = self.previous.as_ref().filter(|_| !frame.begins);
@@ -514,6 +518,8 @@ impl Sending {
             payload,
             primary: frame.payload.len(),
         });
+        // A number that nothing is sent by would look lost.
+        stream.sequence += u64::from(packet.is_some());
         self.previous = Some(frame);
         packet
     }

@@ -131,10 +131,16 @@ impl Estimator {
     /// Whether feedback comes and neither a queue nor much loss showed lately.
     #[must_use]
     pub fn is_calm(&self, now: Instant) -> bool {
-        let within = |at: Option<Instant>, time| {
-            at.is_some_and(|at| now.saturating_duration_since(at) < time)
-        };
-        within(self.updated, CALM) && !within(self.troubled, CALM)
+        let troubled = self.troubled;
+        let lately = troubled.is_some_and(|at| now.saturating_duration_since(at) < CALM);
+        self.is_heard(now) && !lately
+    }
+
+    /// Whether feedback comes.
+    #[must_use]
+    pub fn is_heard(&self, now: Instant) -> bool {
+        let updated = self.updated;
+        updated.is_some_and(|at| now.saturating_duration_since(at) < CALM)
     }
 
     /// The path may take so much, in bits a second: what is sent then shows whether it does.

@@ -3,6 +3,7 @@
 pub mod allowance;
 pub mod estimator;
 pub mod pacer;
+pub mod remote;
 pub mod twcc;
 
 pub use pacer::{Outgoing, Priority, SendExtensions, SendQueue, SendQueueConfig};

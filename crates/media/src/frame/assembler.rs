@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Frame, unite};
+use super::{Frame, begins_sequence, unite};
 use crate::codec::CodecKind;
 use crate::track::packet::MediaPacket;
 
@@ -57,6 +57,8 @@ pub struct Assembler {
     pub(super) bytes: usize,
     /// Number of the first packet that has not been dealt with; `None` before the first key frame.
     next: Option<u64>,
+    /// The number after the last frame that was dealt with.
+    dealt: Option<u64>,
     /// Since when something is missing.
     missing: Option<Instant>,
     wished: Option<Instant>,
@@ -72,6 +74,7 @@ impl Assembler {
             parts: BTreeMap::new(),
             bytes: 0,
             next: None,
+            dealt: None,
             missing: None,
             wished: None,
             dropped: 0,
@@ -240,12 +243,26 @@ impl Assembler {
                 start -= 1;
             }
             seen = start;
-            if let Some(end) = self.end_of_frame(start) {
+            if self.begins_frame(start)
+                && let Some(end) = self.end_of_frame(start)
+            {
                 return Some((start, end));
             }
             incomplete = Some(part.timestamp);
         }
         None
+    }
+
+    /// Whether nothing of its frame lies before that packet, as far as can be told.
+    fn begins_frame(&self, sequence: u64) -> bool {
+        let Some(part) = self.parts.get(&sequence) else {
+            return false;
+        };
+        let before = sequence.checked_sub(1).and_then(|it| self.parts.get(&it));
+        part.start
+            || self.dealt == Some(sequence)
+            || begins_sequence(self.codec, &part.payload)
+            || before.is_some_and(|it| it.timestamp != part.timestamp || it.payload.is_empty())
     }
 
     fn take(&mut self, start: u64, end: u64) -> Option<Frame> {
@@ -257,6 +274,7 @@ impl Assembler {
             .collect();
         self.bytes = self.parts.values().map(|part| part.payload.len()).sum();
         self.next = Some(end + 1);
+        self.dealt = self.next;
         let payloads = parts
             .iter()
             .map(|part| part.payload.as_ref())

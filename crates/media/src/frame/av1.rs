@@ -10,6 +10,11 @@ const PADDING: u8 = 15;
 const HAS_EXTENSION: u8 = 0x04;
 const HAS_SIZE: u8 = 0x02;
 
+/// Whether the aggregation header says that a coded video sequence begins, and not within an OBU.
+pub(super) fn begins_sequence(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|header| header & 0x88 == 0x08)
+}
+
 fn kind(header: u8) -> u8 {
     header >> 3 & 0x0F
 }

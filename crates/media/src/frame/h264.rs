@@ -7,6 +7,7 @@ use crate::codec::CodecError;
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
+const SEQUENCE: u8 = 7;
 const DELIMITER: u8 = 9;
 
 /// The NAL units of an Annex B byte stream.
@@ -110,6 +111,16 @@ fn fragment(unit: &[u8], size: usize, payloads: &mut Vec<Bytes>) {
         payload.extend_from_slice(chunk);
         payloads.push(payload.into());
     }
+}
+
+/// Whether a payload begins with a sequence parameter set or a delimiter, before which nothing is.
+pub(super) fn begins_sequence(payload: &[u8]) -> bool {
+    let first = match kind(payload) {
+        // After the size of the first unit.
+        STAP_A => payload.get(3..).map_or(0, kind),
+        other => other,
+    };
+    matches!(first, SEQUENCE | DELIMITER)
 }
 
 /// An Annex B byte stream of the payloads of one access unit. Unknown kinds of payload are left out.

@@ -39,6 +39,15 @@ pub(crate) fn normalised_h264(frame: &[u8]) -> Vec<u8> {
     h264::normalised(frame)
 }
 
+/// Whether a payload is certainly the first of a frame that needs none before it.
+fn begins_sequence(codec: CodecKind, payload: &[u8]) -> bool {
+    match codec {
+        CodecKind::H264 => h264::begins_sequence(payload),
+        CodecKind::Av1 => av1::begins_sequence(payload),
+        _ => false,
+    }
+}
+
 /// Puts the payloads of one frame together.
 fn unite<'a>(
     codec: CodecKind,

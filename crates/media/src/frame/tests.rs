@@ -230,6 +230,35 @@ fn a_whole_key_frame_behind_a_hole_ends_the_wait() {
 }
 
 #[test]
+fn a_key_frame_without_its_beginning_is_not_taken_for_whole() {
+    let now = Instant::now();
+    let frames: Vec<_> = [true, false, true, false]
+        .map(|key| (key, encoded(CodecKind::H264, key, &[9; 2_500])))
+        .into();
+    let all = parts(CodecKind::H264, &frames, 1_200);
+    let starts = |timestamp| all.iter().position(|it| it.timestamp == timestamp).unwrap();
+    for cut in [1, 2] {
+        // The parameter sets are lost, and perhaps more; what is left says that it is of a key frame.
+        let mut lossy = all.clone();
+        let second = starts(6_000);
+        for part in &mut lossy[second..] {
+            part.key = part.timestamp == 6_000;
+        }
+        lossy.drain(second..second + cut);
+        lossy.drain(..starts(6_000) - 1);
+        let mut assembler = Assembler::new(CodecKind::H264);
+        lossy.into_iter().for_each(|part| assembler.insert(part));
+        assert!(poll_all(&mut assembler, now).is_empty(), "{cut}");
+        assert!(assembler.wants_key(now));
+        // Sent again, they make it whole.
+        let missing = all[second..second + cut].iter().cloned();
+        missing.for_each(|part| assembler.insert(part));
+        let out = poll_all(&mut assembler, now);
+        assert_eq!(out.iter().map(|it| it.0).collect::<Vec<_>>(), [2, 3]);
+    }
+}
+
+#[test]
 fn a_flood_without_end_of_frame_takes_bounded_space_and_time() {
     let now = Instant::now();
     let mut assembler = Assembler::new(CodecKind::Vp8);

@@ -17,6 +17,7 @@ use super::section::ReceiveSection;
 use super::stream::{Order, Stream};
 use crate::api::MediaKind;
 use crate::codec::CodecKind;
+use crate::congestion::remote::RemoteEstimate;
 use crate::congestion::twcc::ArrivalLedger;
 use crate::rtp::{ExtensionKind, RtpHeader, extension};
 
@@ -109,6 +110,9 @@ pub struct Receiver {
     /// Id of the transport-wide number, one for the whole transport.
     transport_cc: Option<u8>,
     remb: bool,
+    /// Told by REMB.
+    estimate: Option<RemoteEstimate>,
+    abs_send_time: Option<u8>,
     next_epoch: u32,
     report_due: Option<Instant>,
     /// Streams with missing packets or wishes for key frames.
@@ -137,6 +141,8 @@ impl Receiver {
             arrivals: ArrivalLedger::default(),
             transport_cc: None,
             remb: false,
+            estimate: None,
+            abs_send_time: None,
             next_epoch: 1,
             report_due: None,
             asking: Vec::new(),
@@ -144,6 +150,12 @@ impl Receiver {
             packets: Vec::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// From now on estimates what the path takes, for senders that want to be told (REMB); without this they are told
+    /// that it takes everything.
+    pub fn estimate_path(&mut self, now: Instant) {
+        self.estimate = Some(RemoteEstimate::new(now));
     }
 
     /// Adds a section, or changes the one with its mid. Packets that waited for it go to `out`.
@@ -214,10 +226,14 @@ impl Receiver {
         let used = descriptions()
             .flat_map(|section| &section.payloads)
             .any(|payload| payload.transport_cc);
-        self.transport_cc = descriptions()
-            .flat_map(|section| &section.extensions)
-            .find(|(_, kind)| used && *kind == ExtensionKind::TransportCc)
-            .map(|(id, _)| *id);
+        let id = |wanted| {
+            let mut extensions = descriptions().flat_map(|section| &section.extensions);
+            extensions
+                .find(|(_, kind)| *kind == wanted)
+                .map(|(id, _)| *id)
+        };
+        self.transport_cc = id(ExtensionKind::TransportCc).filter(|_| used);
+        self.abs_send_time = id(ExtensionKind::AbsSendTime);
         let remb = descriptions()
             .flat_map(|section| &section.payloads)
             .any(|payload| payload.remb);
@@ -330,6 +346,17 @@ impl Receiver {
             && let Some(sequence) = extension::parse_transport_sequence(value)
         {
             self.arrivals.arrived(now, self.clock.micros(now), sequence);
+        }
+        if self.remb
+            && let (Some(estimate), Some(id)) = (&mut self.estimate, self.abs_send_time)
+            && let Some((_, value)) = header.extensions(packet).find(|(known, _)| *known == id)
+            && let Some(sent) = extension::AbsSendTime::parse(value)
+        {
+            let size = u16::try_from(packet.len()).unwrap_or(u16::MAX);
+            estimate.arrived(now, self.clock.micros(now), sent, size);
+            if estimate.has_fallen() && self.report_due.is_some() {
+                self.report_due = Some(now);
+            }
         }
         let source = match self.by_ssrc.get(&header.ssrc) {
             Some(source) => *source,

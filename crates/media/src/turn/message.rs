@@ -8,43 +8,43 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 
-pub(super) const HEADER: usize = 20;
+pub(crate) const HEADER: usize = 20;
 const COOKIE: u32 = 0x2112_a442;
 const INTEGRITY: usize = 20;
 
 /// Methods (RFC 8489 §18.2, RFC 8656 §17).
-pub(super) mod method {
-    pub(in super::super) const BINDING: u16 = 0x001;
-    pub(in super::super) const ALLOCATE: u16 = 0x003;
-    pub(in super::super) const REFRESH: u16 = 0x004;
-    pub(in super::super) const SEND: u16 = 0x006;
-    pub(in super::super) const DATA: u16 = 0x007;
-    pub(in super::super) const CREATE_PERMISSION: u16 = 0x008;
-    pub(in super::super) const CHANNEL_BIND: u16 = 0x009;
+pub(crate) mod method {
+    pub(crate) const BINDING: u16 = 0x001;
+    pub(crate) const ALLOCATE: u16 = 0x003;
+    pub(crate) const REFRESH: u16 = 0x004;
+    pub(crate) const SEND: u16 = 0x006;
+    pub(crate) const DATA: u16 = 0x007;
+    pub(crate) const CREATE_PERMISSION: u16 = 0x008;
+    pub(crate) const CHANNEL_BIND: u16 = 0x009;
 }
 
 /// Attribute types (RFC 8489 §18.3, RFC 8656 §18).
-pub(super) mod attribute {
-    pub(in super::super) const USERNAME: u16 = 0x0006;
-    pub(in super::super) const MESSAGE_INTEGRITY: u16 = 0x0008;
-    pub(in super::super) const ERROR_CODE: u16 = 0x0009;
-    pub(in super::super) const UNKNOWN_ATTRIBUTES: u16 = 0x000a;
-    pub(in super::super) const CHANNEL_NUMBER: u16 = 0x000c;
-    pub(in super::super) const LIFETIME: u16 = 0x000d;
-    pub(in super::super) const XOR_PEER_ADDRESS: u16 = 0x0012;
-    pub(in super::super) const DATA: u16 = 0x0013;
-    pub(in super::super) const REALM: u16 = 0x0014;
-    pub(in super::super) const NONCE: u16 = 0x0015;
-    pub(in super::super) const XOR_RELAYED_ADDRESS: u16 = 0x0016;
-    pub(in super::super) const REQUESTED_ADDRESS_FAMILY: u16 = 0x0017;
-    pub(in super::super) const EVEN_PORT: u16 = 0x0018;
-    pub(in super::super) const REQUESTED_TRANSPORT: u16 = 0x0019;
-    pub(in super::super) const DONT_FRAGMENT: u16 = 0x001a;
-    pub(in super::super) const MESSAGE_INTEGRITY_SHA256: u16 = 0x001c;
-    pub(in super::super) const XOR_MAPPED_ADDRESS: u16 = 0x0020;
-    pub(in super::super) const RESERVATION_TOKEN: u16 = 0x0022;
+pub(crate) mod attribute {
+    pub(crate) const USERNAME: u16 = 0x0006;
+    pub(crate) const MESSAGE_INTEGRITY: u16 = 0x0008;
+    pub(crate) const ERROR_CODE: u16 = 0x0009;
+    pub(crate) const UNKNOWN_ATTRIBUTES: u16 = 0x000a;
+    pub(crate) const CHANNEL_NUMBER: u16 = 0x000c;
+    pub(crate) const LIFETIME: u16 = 0x000d;
+    pub(crate) const XOR_PEER_ADDRESS: u16 = 0x0012;
+    pub(crate) const DATA: u16 = 0x0013;
+    pub(crate) const REALM: u16 = 0x0014;
+    pub(crate) const NONCE: u16 = 0x0015;
+    pub(crate) const XOR_RELAYED_ADDRESS: u16 = 0x0016;
+    pub(crate) const REQUESTED_ADDRESS_FAMILY: u16 = 0x0017;
+    pub(crate) const EVEN_PORT: u16 = 0x0018;
+    pub(crate) const REQUESTED_TRANSPORT: u16 = 0x0019;
+    pub(crate) const DONT_FRAGMENT: u16 = 0x001a;
+    pub(crate) const MESSAGE_INTEGRITY_SHA256: u16 = 0x001c;
+    pub(crate) const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+    pub(crate) const RESERVATION_TOKEN: u16 = 0x0022;
     /// What a server here understands, or may pass over: DONT-FRAGMENT, as no relayed datagram is on a network.
-    pub(in super::super) const KNOWN: [u16; 14] = [
+    pub(crate) const KNOWN: [u16; 14] = [
         USERNAME,
         MESSAGE_INTEGRITY,
         CHANNEL_NUMBER,
@@ -61,14 +61,14 @@ pub(super) mod attribute {
         RESERVATION_TOKEN,
     ];
     /// Types from here on may be ignored by who does not know them.
-    pub(in super::super) const COMPREHENSION_OPTIONAL: u16 = 0x8000;
+    pub(crate) const COMPREHENSION_OPTIONAL: u16 = 0x8000;
 }
 
-pub(super) const FAMILY_IPV4: u8 = 1;
-pub(super) const FAMILY_IPV6: u8 = 2;
+pub(crate) const FAMILY_IPV4: u8 = 1;
+pub(crate) const FAMILY_IPV6: u8 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     Request,
     Indication,
     Success,
@@ -76,15 +76,15 @@ pub(super) enum Class {
 }
 
 /// Ties a response to its request.
-pub(super) type Transaction = [u8; 12];
+pub(crate) type Transaction = [u8; 12];
 
 /// A message whose attributes are all whole. Those behind MESSAGE-INTEGRITY are not seen, as nobody vouches
 /// for them (RFC 8489 §14.5).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'a> {
-    pub(super) class: Class,
-    pub(super) method: u16,
-    pub(super) transaction: Transaction,
+pub(crate) struct Message<'a> {
+    pub(crate) class: Class,
+    pub(crate) method: u16,
+    pub(crate) transaction: Transaction,
     /// The whole message.
     bytes: &'a [u8],
     /// Attributes before MESSAGE-INTEGRITY, or all.
@@ -94,7 +94,7 @@ pub(super) struct Message<'a> {
 
 impl<'a> Message<'a> {
     /// `None` for what is no STUN message from its first byte to its last.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (header, attributes) = bytes.split_first_chunk::<HEADER>()?;
         let [kind_high, kind_low, length_high, length_low, cookie @ ..] = *header;
         let kind = u16::from_be_bytes([kind_high, kind_low]);
@@ -132,12 +132,12 @@ impl<'a> Message<'a> {
     }
 
     /// Bytes of the whole message.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// The attributes in their order.
-    pub(super) fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         let mut rest = self.attributes;
         std::iter::from_fn(move || {
             let (kind, value, behind) = split(rest)?;
@@ -147,12 +147,12 @@ impl<'a> Message<'a> {
     }
 
     /// The first attribute of a type: the one that counts (RFC 8489 §14).
-    pub(super) fn get(&self, kind: u16) -> Option<&'a [u8]> {
+    pub(crate) fn get(&self, kind: u16) -> Option<&'a [u8]> {
         self.attributes()
             .find_map(|(it, value)| (it == kind).then_some(value))
     }
 
-    pub(super) fn text(&self, kind: u16) -> Option<&'a str> {
+    pub(crate) fn text(&self, kind: u16) -> Option<&'a str> {
         std::str::from_utf8(self.get(kind)?).ok()
     }
 
@@ -163,27 +163,27 @@ impl<'a> Message<'a> {
     }
 
     /// REQUESTED-TRANSPORT or REQUESTED-ADDRESS-FAMILY.
-    pub(super) fn u8(&self, kind: u16) -> Option<u8> {
+    pub(crate) fn u8(&self, kind: u16) -> Option<u8> {
         self.four(kind).map(u8::from_be_bytes)
     }
 
     /// CHANNEL-NUMBER.
-    pub(super) fn u16(&self, kind: u16) -> Option<u16> {
+    pub(crate) fn u16(&self, kind: u16) -> Option<u16> {
         self.four(kind).map(u16::from_be_bytes)
     }
 
     /// LIFETIME.
-    pub(super) fn u32(&self, kind: u16) -> Option<u32> {
+    pub(crate) fn u32(&self, kind: u16) -> Option<u32> {
         self.four(kind).map(u32::from_be_bytes)
     }
 
     /// The first XOR-…-ADDRESS of a type.
-    pub(super) fn address(&self, kind: u16) -> Option<SocketAddr> {
+    pub(crate) fn address(&self, kind: u16) -> Option<SocketAddr> {
         unmask(self.get(kind)?, &self.transaction)
     }
 
     /// All addresses of a type; `None` in place of one that is malformed.
-    pub(super) fn addresses(
+    pub(crate) fn addresses(
         &self,
         kind: u16,
     ) -> impl Iterator<Item = Option<SocketAddr>> + use<'a> {
@@ -194,7 +194,7 @@ impl<'a> Message<'a> {
     }
 
     /// Code and reason of an error response.
-    pub(super) fn error(&self) -> Option<(u16, &'a str)> {
+    pub(crate) fn error(&self) -> Option<(u16, &'a str)> {
         let ([_, _, class, number], reason) =
             self.get(attribute::ERROR_CODE)?.split_first_chunk()?;
         let code = u16::from(class & 0x07) * 100 + u16::from(*number);
@@ -202,12 +202,12 @@ impl<'a> Message<'a> {
     }
 
     /// Whether there is a MESSAGE-INTEGRITY to check.
-    pub(super) fn is_signed(&self) -> bool {
+    pub(crate) fn is_signed(&self) -> bool {
         self.integrity.is_some()
     }
 
     /// Whether MESSAGE-INTEGRITY was made with this key, in constant time.
-    pub(super) fn is_signed_by(&self, key: &hmac::Key) -> bool {
+    pub(crate) fn is_signed_by(&self, key: &hmac::Key) -> bool {
         let covered = self.bytes.get(..HEADER + self.attributes.len());
         match (self.integrity, covered) {
             (Some(integrity), Some(covered)) => sign(key, covered)
@@ -269,14 +269,14 @@ fn unmask(value: &[u8], transaction: &Transaction) -> Option<SocketAddr> {
 
 /// Writes one message.
 #[derive(Debug)]
-pub(super) struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     bytes: &'a mut Vec<u8>,
     transaction: Transaction,
 }
 
 impl<'a> Writer<'a> {
     /// Begins a message in an emptied buffer.
-    pub(super) fn new(
+    pub(crate) fn new(
         bytes: &'a mut Vec<u8>,
         class: Class,
         method: u16,
@@ -298,7 +298,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Adds an attribute. `value` is shorter than 64 KiB: all here are ours or of a datagram.
-    pub(super) fn put(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+    pub(crate) fn put(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         self.bytes.extend_from_slice(&kind.to_be_bytes());
         self.bytes
             .extend_from_slice(&(value.len() as u16).to_be_bytes());
@@ -311,7 +311,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    pub(super) fn put_address(&mut self, kind: u16, address: SocketAddr) -> &mut Self {
+    pub(crate) fn put_address(&mut self, kind: u16, address: SocketAddr) -> &mut Self {
         let [high, low] = xor(address.port().to_be_bytes(), &self.transaction);
         let mut value = [0, FAMILY_IPV4, high, low].to_vec();
         match address.ip() {
@@ -324,14 +324,14 @@ impl<'a> Writer<'a> {
         self.put(kind, &value)
     }
 
-    pub(super) fn put_error(&mut self, code: u16, reason: &str) -> &mut Self {
+    pub(crate) fn put_error(&mut self, code: u16, reason: &str) -> &mut Self {
         let mut value = vec![0, 0, (code / 100) as u8, (code % 100) as u8];
         value.extend_from_slice(reason.as_bytes());
         self.put(attribute::ERROR_CODE, &value)
     }
 
     /// Adds MESSAGE-INTEGRITY; nothing may follow.
-    pub(super) fn sign(&mut self, key: &hmac::Key) {
+    pub(crate) fn sign(&mut self, key: &hmac::Key) {
         if let Some(tag) = sign(key, self.bytes) {
             self.put(attribute::MESSAGE_INTEGRITY, tag.as_ref());
         }

@@ -20,7 +20,7 @@ mod channel;
 mod client;
 mod credentials;
 mod framing;
-mod message;
+pub(crate) mod message;
 pub(crate) mod relay;
 mod server;
 #[cfg(test)]

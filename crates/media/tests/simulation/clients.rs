@@ -264,6 +264,33 @@ fn a_layer_that_does_not_fit_from_the_beginning_is_told_so() {
 }
 
 #[test]
+fn who_receives_over_a_narrow_path_is_sent_what_fits() {
+    for single in [true, false] {
+        let mut meeting = Meeting::new(9);
+        let alice = meeting.join(single, LinkConfig::default());
+        let bob = meeting.join(single, LinkConfig::default());
+        meeting.run_for(SECOND);
+        let camera = meeting.publish_video(alice, &CAMERA);
+        meeting.run_for(8 * SECOND);
+        let last = |meeting: &Meeting| numbers(meeting, bob, camera).last().map(|it| it.1);
+        assert_eq!(last(&meeting), Some(5_000));
+        meeting.set_links(bob, limited(Some(700_000)));
+        let fits = |meeting: &Meeting| last(meeting).is_some_and(|size| size <= 1_500);
+        assert!(meeting.run_until(8 * SECOND, fits), "single {single}");
+        if !single {
+            return;
+        }
+        let begun = numbers(&meeting, bob, camera).len();
+        meeting.run_for(4 * SECOND);
+        let seen = numbers(&meeting, bob, camera).len() - begun;
+        assert!(seen > 90, "single {single}: {seen}");
+        meeting.set_links(bob, LinkConfig::default());
+        let best = |meeting: &Meeting| last(meeting) == Some(5_000);
+        assert!(meeting.run_until(30 * SECOND, best), "single {single}");
+    }
+}
+
+#[test]
 fn what_nobody_takes_gets_no_share() {
     let mut meeting = Meeting::new(8);
     let alice = meeting.join(true, limited(Some(1_500_000)));

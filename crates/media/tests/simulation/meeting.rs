@@ -119,6 +119,8 @@ pub struct Guest {
     pub obedient: bool,
     /// Only the relay can be reached.
     pub walled: bool,
+    /// Where others see it, behind a NAT.
+    pub outside: Option<SocketAddr>,
 }
 
 type Seen = Arc<Mutex<Vec<ReceivedFrame>>>;
@@ -326,6 +328,7 @@ impl Meeting {
             cameras: Vec::new(),
             obedient: false,
             walled: false,
+            outside: None,
         };
         let targets: Vec<Target> = guest.client.targets().collect();
         for target in targets {
@@ -592,10 +595,15 @@ impl Meeting {
     fn send_down(&mut self, datagram: &Datagram) {
         let targets = [Target::Publisher, Target::Subscriber];
         let to = self.guests.iter().enumerate().find_map(|(index, guest)| {
-            let is = |target: &Target| guest.address(*target) == datagram.destination;
+            let seen = |target| guest.outside.unwrap_or_else(|| guest.address(target));
+            let is = |target: &Target| seen(*target) == datagram.destination;
             Some((index, targets.into_iter().find(is)?))
         });
         let Some((index, target)) = to else { return };
+        let datagram = &Datagram {
+            destination: self.guests[index].address(target),
+            ..datagram.clone()
+        };
         if self.guests[index].walled && datagram.source != Relay::address() {
             return;
         }
@@ -617,6 +625,7 @@ impl Meeting {
             let own = addresses[usize::from(target == Target::Subscriber)];
             let named = batch.tuple.local;
             let source = if named.port() == 0 { own } else { named };
+            let source = guest.outside.filter(|_| source == own).unwrap_or(source);
             for contents in batch.contents.chunks(batch.segment.max(1)) {
                 datagrams.push(Datagram {
                     source,

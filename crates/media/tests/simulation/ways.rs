@@ -9,7 +9,7 @@ use roomful_media::transport::Way;
 
 use crate::link::LinkConfig;
 use crate::meeting::Meeting;
-use crate::relay::SOON;
+use crate::relay::{Relay, SOON};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -112,6 +112,33 @@ fn relays_alone_are_used_as_soon_as_that_is_said() {
     let before = meeting.guests[bob].heard(microphone).len();
     meeting.run_for(SECOND);
     assert!(meeting.guests[bob].heard(microphone).len() > before + 40);
+}
+
+#[test]
+fn an_address_that_others_see_is_told_once() {
+    let mut meeting = Meeting::new(14);
+    let alice = meeting.join(true, LinkConfig::default());
+    let outside = SocketAddr::from(([203, 0, 113, 9], 61_000));
+    meeting.guests[alice].outside = Some(outside);
+    let servers = vec![Relay::address(), SocketAddr::from(([192, 0, 2, 99], 3_478))];
+    meeting.act(alice, |client, now| client.set_stun_servers(now, servers));
+    meeting.run_for(20 * SECOND);
+    let told = |event: &ClientEvent| match event {
+        ClientEvent::Candidate { candidate, .. } => Some(candidate.clone()),
+        _ => None,
+    };
+    let events = meeting.guests[alice].events.iter();
+    let told: Vec<String> = events.filter_map(told).collect();
+    assert_eq!(
+        told,
+        [
+            "candidate:srflx1 1 udp 1694498815 203.0.113.9 61000 typ srflx raddr 198.51.100.1 rport 5000"
+        ]
+    );
+    assert_eq!(
+        way(&meeting, alice),
+        Some((ConnectionState::Connected, Some(Way::Udp)))
+    );
 }
 
 fn requests(client: &mut Client) -> Vec<Request> {

@@ -133,20 +133,24 @@ impl Line {
     }
 }
 
-/// A TURN server's URL before its name is resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TurnUrl {
+/// The URL of an ICE server, before its name is resolved.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Url {
     host: String,
     port: u16,
-    transport: TurnTransport,
+    /// `None` for STUN.
+    transport: Option<TurnTransport>,
+    username: String,
+    password: String,
 }
 
-impl TurnUrl {
-    /// `turn:host:port?transport=udp` (RFC 7065); `None` for others, `stun:` among them.
+impl Url {
+    /// `turn:host:port?transport=udp` (RFC 7065) or `stun:host:port` (RFC 7064); `None` for others.
     pub(super) fn parse(url: &str) -> Option<Self> {
         let (scheme, rest) = url.trim().split_once(':')?;
-        let tls = scheme.eq_ignore_ascii_case("turns");
-        if !tls && !scheme.eq_ignore_ascii_case("turn") {
+        let is = |name| scheme.eq_ignore_ascii_case(name);
+        let tls = is("turns");
+        if !tls && !is("turn") && !is("stun") {
             return None;
         }
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -163,46 +167,78 @@ impl TurnUrl {
         };
         let port = port.map_or(Some(default), |port| port.parse().ok())?;
         let tcp = query.eq_ignore_ascii_case("transport=tcp");
-        let transport = match (tls, tcp) {
-            (true, _) => TurnTransport::Tls(host.to_owned()),
-            (false, true) => TurnTransport::Tcp,
-            (false, false) => TurnTransport::Udp,
+        let transport = match (is("stun"), tls, tcp) {
+            (true, ..) => None,
+            (_, true, _) => Some(TurnTransport::Tls(host.to_owned())),
+            (_, _, true) => Some(TurnTransport::Tcp),
+            _ => Some(TurnTransport::Udp),
         };
         (!host.is_empty()).then(|| Self {
             host: host.to_owned(),
             port,
             transport,
+            username: String::new(),
+            password: String::new(),
         })
     }
 
     /// Asks the system for the addresses; may take seconds.
-    fn resolve(&self, username: &str, password: &str) -> Vec<TurnServer> {
+    fn resolve(&self) -> Vec<SocketAddr> {
         let place = (self.host.as_str(), self.port);
         let addresses = place.to_socket_addrs().map_err(|error| {
-            log::warn!("TURN server {}: {error}", self.host);
+            log::warn!("ICE server {}: {error}", self.host);
         });
-        let addresses = addresses.into_iter().flatten().take(ADDRESSES);
-        addresses
-            .map(|address| TurnServer {
-                address,
-                transport: self.transport.clone(),
-                username: username.to_owned(),
-                password: password.to_owned(),
-            })
-            .collect()
+        let addresses = addresses.into_iter().flatten();
+        addresses.take(ADDRESSES).collect()
     }
 }
 
 /// URLs of a server, with username and password.
 pub type IceServer = (Vec<String>, String, String);
 
-/// The TURN servers among these, by address. Asks the system for names, which may take seconds.
-pub(super) fn resolve(servers: &[IceServer]) -> Vec<TurnServer> {
+/// What there is to ask for: the first servers, however many there are.
+pub(super) fn urls(servers: &[IceServer]) -> Vec<Url> {
     let urls = servers.iter().flat_map(|(urls, username, password)| {
-        let urls = urls.iter().filter_map(|url| TurnUrl::parse(url));
-        urls.flat_map(move |url| url.resolve(username, password))
+        let urls = urls.iter().filter_map(|url| Url::parse(url));
+        urls.map(move |url| Url {
+            username: username.clone(),
+            password: password.clone(),
+            ..url
+        })
     });
     urls.take(SERVERS).collect()
+}
+
+/// ICE servers by address.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) turn: Vec<TurnServer>,
+    pub(super) stun: Vec<SocketAddr>,
+}
+
+impl Found {
+    pub(super) fn is_empty(&self) -> bool {
+        self.turn.is_empty() && self.stun.is_empty()
+    }
+}
+
+/// Asks the system for names, which may take seconds.
+pub(super) fn resolve(urls: &[Url]) -> Found {
+    let mut found = Found::default();
+    for url in urls {
+        for address in url.resolve() {
+            match &url.transport {
+                Some(transport) => found.turn.push(TurnServer {
+                    address,
+                    transport: transport.clone(),
+                    username: url.username.clone(),
+                    password: url.password.clone(),
+                }),
+                None => found.stun.push(address),
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -210,17 +246,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_of_turn_servers_are_read_and_others_left() {
+    fn urls_of_ice_servers_are_read_and_others_left() {
         let url = |text: &str| {
-            let url = TurnUrl::parse(text)?;
+            let url = Url::parse(text)?;
             Some((url.host, url.port, url.transport))
         };
-        let tls = TurnTransport::Tls("turn.example".into());
+        let tls = Some(TurnTransport::Tls("turn.example".into()));
+        let (udp, tcp) = (Some(TurnTransport::Udp), Some(TurnTransport::Tcp));
         for (text, expected) in [
-            ("turn:192.0.2.1", ("192.0.2.1", 3478, TurnTransport::Udp)),
+            ("turn:192.0.2.1", ("192.0.2.1", 3478, udp.clone())),
+            ("stun:stun.example:19302", ("stun.example", 19_302, None)),
+            ("stun:192.0.2.1", ("192.0.2.1", 3478, None)),
             (
                 "turn:turn.example:80?transport=tcp",
-                ("turn.example", 80, TurnTransport::Tcp),
+                ("turn.example", 80, tcp),
             ),
             (
                 "turns:turn.example:443?transport=tcp",
@@ -229,14 +268,14 @@ mod tests {
             ("turns:turn.example", ("turn.example", 5349, tls)),
             (
                 "turn:[2001:db8::1]:3479?transport=udp",
-                ("2001:db8::1", 3479, TurnTransport::Udp),
+                ("2001:db8::1", 3479, udp),
             ),
         ] {
             let (host, port, transport) = expected;
             assert_eq!(url(text), Some((host.into(), port, transport)), "{text}");
         }
         for text in [
-            "stun:stun.example:3478",
+            "stuns:stun.example:3478",
             "turn:",
             "turn:host:port",
             "http://x",
@@ -244,5 +283,15 @@ mod tests {
         ] {
             assert_eq!(url(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_flood_of_servers_is_cut_before_their_names_are_asked_for() {
+        let url = |number: usize| format!("turn:host-{number}.example");
+        let many: Vec<String> = (0..1_000).map(url).collect();
+        let servers = vec![(many, "user".into(), "secret".into()); 50];
+        let urls = urls(&servers);
+        assert_eq!(urls.len(), SERVERS);
+        assert!(urls.iter().all(|url| url.username == "user"));
     }
 }

@@ -5,6 +5,7 @@
 
 mod inbox;
 mod lines;
+mod resolver;
 mod turns;
 mod untaken;
 
@@ -21,6 +22,7 @@ use mio::Poll;
 
 pub use self::inbox::{Inbox, Notifier};
 pub use self::lines::IceServer;
+use self::resolver::Resolver;
 use self::turns::{Turns, Visitor};
 use super::bell::Bell;
 use super::exchange::{Exchange, Postbox};
@@ -53,6 +55,7 @@ struct Hub {
     commands: Mutex<Option<Sender<Message>>>,
     bell: Bell,
     notifier: Arc<Notifier>,
+    resolver: Arc<Resolver>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     postbox: Postbox,
 }
@@ -87,6 +90,7 @@ impl Hub {
             commands: Mutex::new(Some(commands)),
             bell,
             notifier,
+            resolver: Arc::default(),
             threads: Mutex::new(vec![media, waking]),
             postbox,
         })
@@ -95,6 +99,13 @@ impl Hub {
     /// Not inherited by a fork: its threads are not there.
     fn is_ours(&self) -> bool {
         self.process == std::process::id()
+    }
+
+    /// Whether this is one of its own threads: an owner may be collected in a wake-up.
+    fn is_own_thread(&self) -> bool {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = std::thread::current().id();
+        threads.iter().any(|it| it.thread().id() == current)
     }
 
     fn send(&self, message: Message) {
@@ -123,8 +134,12 @@ impl Drop for Hub {
         *commands.unwrap_or_else(PoisonError::into_inner) = None;
         self.bell.ring();
         self.notifier.close();
+        // One of the threads itself may be the last to hold it.
+        let current = std::thread::current().id();
         for thread in threads {
-            let _ = thread.join();
+            if thread.thread().id() != current {
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -303,16 +318,16 @@ impl ClientHandle {
             return;
         }
         self.call(move |client, now| client.set_turn_servers(now, Vec::new(), relay_only));
-        let caller = self.caller();
-        let resolve = move || {
-            let turn = lines::resolve(&servers);
-            if !turn.is_empty() {
-                caller.call(move |client, now| client.set_turn_servers(now, turn, relay_only));
-            }
-        };
-        let thread = std::thread::Builder::new().name("roomful-rtc-dns".into());
-        if let Err(error) = thread.spawn(resolve) {
-            log::warn!("cannot ask for TURN servers' addresses: {error}");
+        let urls = lines::urls(&servers);
+        if !urls.is_empty() {
+            let caller = self.caller();
+            let answer = move |found: lines::Found| {
+                caller.call(move |client, now| {
+                    client.set_turn_servers(now, found.turn, relay_only);
+                    client.set_stun_servers(now, found.stun);
+                });
+            };
+            self.hub.resolver.ask(self.id, urls, Box::new(answer));
         }
     }
 
@@ -374,8 +389,10 @@ impl Drop for ClientHandle {
         if self.hub.is_ours() {
             let (closed, done) = channel();
             self.hub.send(Message::Close(self.id, closed));
-            // Fails when the thread gave up.
-            let _ = done.recv();
+            if !self.hub.is_own_thread() {
+                // Fails when the thread gave up.
+                let _ = done.recv();
+            }
         }
         if let Some(exchange) = &self.exchange {
             for number in numbers(self.id) {

@@ -43,4 +43,34 @@ fn clients_share_their_threads_and_the_last_takes_them_along() {
     assert_eq!(threads(), 0);
     drop(open());
     assert_eq!(threads(), 0);
+    the_last_may_go_in_its_own_wake_up();
+}
+
+/// Part of the other test, as it counts threads too.
+fn the_last_may_go_in_its_own_wake_up() {
+    let (gone, done) = mpsc::channel();
+    let last: Arc<Mutex<Option<ClientHandle>>> = Arc::default();
+    let setup = ClientSetup {
+        single: true,
+        exchange: None,
+    };
+    let of_wake = Arc::clone(&last);
+    let handle = ClientHandle::open(&setup, move || {
+        let last = of_wake.lock().unwrap().take();
+        drop(last);
+        let _ = gone.send(());
+    });
+    let mut kept = last.lock().unwrap();
+    let handle = kept.insert(handle.unwrap());
+    handle.call(|client, now| {
+        client.open_channels(now);
+        client.negotiate();
+    });
+    drop(kept);
+    done.recv_timeout(SOON).unwrap();
+    let end = Instant::now() + SOON;
+    while threads() > 0 {
+        assert!(Instant::now() < end);
+        std::thread::yield_now();
+    }
 }

@@ -212,8 +212,11 @@ impl Negotiator {
 
     fn receive_formats(&self, kind: MediaKind) -> Vec<PayloadFormat> {
         let mut payloads = formats::own(&self.config, kind);
-        for format in &mut payloads {
-            format.feedback = formats::receive_feedback(kind, format.feedback, true);
+        // The sender chooses who of us estimates.
+        if kind == MediaKind::Audio {
+            for format in &mut payloads {
+                format.feedback = formats::receive_feedback(kind, format.feedback, true);
+            }
         }
         payloads
     }

@@ -168,8 +168,12 @@ impl Receiver {
         self.report_due = heard.then_some(now + REPORT_INTERVAL);
         if self.remb && heard {
             let ssrcs: Vec<u32> = self.video_ssrcs().collect();
-            if !ssrcs.is_empty() {
-                write_remb(out, self.ssrc, REMB_BITRATE, &ssrcs);
+            let estimate = match &mut self.estimate {
+                Some(estimate) => estimate.tell(),
+                None => Some(REMB_BITRATE),
+            };
+            if let Some(bits) = estimate.filter(|_| !ssrcs.is_empty()) {
+                write_remb(out, self.ssrc, bits, &ssrcs);
             }
         }
     }
