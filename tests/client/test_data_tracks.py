@@ -204,6 +204,12 @@ def test_a_track_is_published_pushed_to_and_unpublished() -> None:
         assert {(packet.handle, packet.extensions.user_timestamp) for packet in packets} == {(1, 9)}
         assert [response.info.sid for response in end.tracks.published()] == ["DTR_1"]
 
+        for frame in (DataTrackFrame(5), DataTrackFrame("x")):  # type: ignore[arg-type]
+            with pytest.raises(TypeError):
+                track.try_push(frame)
+        for timestamp in (-1, 2**64):
+            with pytest.raises(ValueError, match="out of range"):
+                track.try_push(DataTrackFrame(b"x", timestamp))
         end.full = True
         with pytest.raises(PushFrameError, match="queue full"):
             track.try_push(DataTrackFrame(b"x"))

@@ -17,6 +17,7 @@ import pytest
 
 import roomful
 from roomful import rtc
+from roomful.server import publications
 from roomful.testing import ThreadedServer
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
@@ -144,6 +145,78 @@ async def test_cancelled_joins_leave_nothing() -> None:
             while witness.remote_participants or asyncio.all_tasks() != before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await witness.disconnect()
+
+
+async def with_a_call(server: roomful.Server, answer: Callable[[rtc.Room], Any]) -> tuple[rtc.Room, rtc.Room]:
+    """Of whom ben calls ada's method."""
+    ada, ben = rtc.Room(), rtc.Room()
+    await ada.connect(server, server.token(identity="ada", room="demo"))
+    await ben.connect(server, server.token(identity="ben", room="demo"))
+    ada.local_participant.register_rpc_method("method", lambda _: answer(ada))
+    return ada, ben
+
+
+async def test_the_handler_of_a_call_may_leave_the_room() -> None:
+    async with roomful.Server(listen=False) as server:
+        ada, ben = await with_a_call(server, rtc.Room.disconnect)
+        left, gone = await seen(ada, "disconnected"), await seen(ben, "participant_disconnected")
+        with pytest.raises(rtc.RpcError) as raised:
+            await ben.local_participant.perform_rpc(
+                destination_identity="ada", method="method", payload="", response_timeout=10
+            )
+        assert raised.value.code == rtc.RpcError.ErrorCode.RECIPIENT_DISCONNECTED
+        async with asyncio.timeout(10):
+            await asyncio.gather(left, gone)
+        assert not ada.isconnected()
+        await asyncio.gather(ada.disconnect(), ben.disconnect())
+
+
+async def test_a_disconnect_that_is_cancelled_leaves_all_the_same() -> None:
+    async with roomful.Server(listen=False) as server:
+        called = asyncio.Event()
+
+        async def answer_slowly(_: rtc.Room) -> str:
+            called.set()
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.3)
+            return ""
+
+        ada, ben = await with_a_call(server, answer_slowly)
+        left = await seen(ada, "disconnected")
+        call = asyncio.create_task(
+            ben.local_participant.perform_rpc(destination_identity="ada", method="method", payload="")
+        )
+        async with asyncio.timeout(10):
+            await called.wait()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(ada.disconnect(), 0.01)
+            assert not left.done()
+            await left
+            await asyncio.gather(call, return_exceptions=True)
+        await asyncio.gather(ada.disconnect(), ben.disconnect())
+
+
+async def test_publishes_that_were_cancelled_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publications, "PENDING_FOR", 0.5)
+    async with roomful.Server(listen=False) as server:
+        room = rtc.Room()
+        await room.connect(server, server.token(identity="ada", room="demo"))
+        source = rtc.AudioSource(48_000, 1)
+        for number in range(25):
+            track = rtc.LocalAudioTrack.create_audio_track(f"t{number}", source)
+            publishing = asyncio.create_task(room.local_participant.publish_track(track))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            publishing.cancel()
+            await asyncio.wait([publishing])
+        assert not room.local_participant.track_publications
+        track = rtc.LocalAudioTrack.create_audio_track("real", source)
+        async with asyncio.timeout(20):
+            publication = await room.local_participant.publish_track(track)
+        assert list(room.local_participant.track_publications) == [publication.sid]
+        await room.disconnect()
 
 
 async def test_a_forgotten_room_leaves_with_its_loop() -> None:

@@ -107,6 +107,21 @@ async def turns(count: int = 5) -> None:
 # ---- joining
 
 
+async def test_whoever_connects_again_leaves_first(script: ScriptedServer) -> None:
+    room, log = await connected(script)
+    await room.connect(script.url, "token")
+    await script.seats[0].hears("leave")
+    await turns(1)
+    assert log.events == [
+        ("connection_state_changed", ConnectionState.CONN_CONNECTED),
+        ("connection_state_changed", ConnectionState.CONN_DISCONNECTED),
+        ("disconnected", DisconnectReason.CLIENT_INITIATED),
+        ("connection_state_changed", ConnectionState.CONN_CONNECTED),
+    ]
+    assert (room.isconnected(), PaperPeer.made[0].closed, PaperPeer.made[1].closed) == (True, True, False)
+    await room.disconnect()
+
+
 async def test_whoever_cannot_be_set_up_is_out_of_the_room_again(script: ScriptedServer) -> None:
     room = Room()
     with pytest.raises(AttributeError):
@@ -519,6 +534,29 @@ async def test_reliable_data_is_numbered_and_waits_for_room(script: ScriptedServ
     assert (first.participant_identity, list(first.destination_identities)) == ("ada", ["bob"])
     with pytest.raises(PublishDataError, match="64000"):
         await room.local_participant.publish_data(b"x" * 64_000)
+    await room.disconnect()
+
+
+async def test_what_is_none_is_refused_where_it_is_given(script: ScriptedServer) -> None:
+    room, _ = await connected(script)
+    me: Any = room.local_participant
+    for call in (
+        lambda: me.publish_data(5),
+        lambda: me.publish_data([1, 2]),
+        lambda: me.publish_data(b"x", topic=None),
+        lambda: me.send_bytes(5),
+        lambda: me.send_text("x", topic=None),
+        lambda: me.stream_bytes("x", topic=None),
+        lambda: me.set_metadata(None),
+        lambda: me.set_name(None),
+        lambda: me.set_attributes(None),
+    ):
+        with pytest.raises(TypeError):
+            await call()
+    with pytest.raises(ValueError, match="99"):
+        await room.simulate_scenario(99)  # type: ignore[arg-type]
+    assert PaperPeer.made[0].packets() == []
+    assert not {"update_metadata", "simulate"} & set(script.seat.kinds())
     await room.disconnect()
 
 

@@ -101,6 +101,16 @@ def test_for_want_of_room_it_gives_up_what_it_may(
     assert (size, round(rate)) == (width, frames)
 
 
+def test_a_layer_that_loses_its_room_while_it_is_due_comes_back_with_it() -> None:
+    layer = _Layer(Encoding(640, 360, 1_000_000, 30), "vp8", DegradationPreference.BALANCED)
+    frame = rtc.VideoFrame(640, 360, rtc.VideoBufferType.I420, bytes(640 * 360 * 3 // 2))
+    assert layer.encode(frame, (640, 360), 0)
+    layer.bitrate = 0
+    assert layer.encode(frame, (640, 360), CLOCK) == []
+    layer.bitrate = 1_000_000
+    assert layer.encode(frame, (640, 360), 2 * CLOCK)
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_damaged_frames_are_refused_and_harm_nothing(codec: str) -> None:
     encoder = Encoder(codec, WIDTH, HEIGHT, bitrate=500_000, frames=30)

@@ -311,7 +311,9 @@ class Publication:
             raise PushFrameError("Failed to publish frame: track unpublished")
         if self.republishing:
             raise PushFrameError("Failed to publish frame: queue full")
-        payload, encryption = bytes(frame.payload), None
+        payload, encryption, timestamp = bytes(memoryview(frame.payload)), None, frame.user_timestamp
+        if timestamp is not None and not 0 <= timestamp < 2**64:
+            raise ValueError(f"user_timestamp is out of range: {timestamp}")
         if (cipher := self._tracks.cipher) is not None:
             try:
                 key_index, iv, payload = cipher.encrypt(payload)
@@ -319,7 +321,7 @@ class Publication:
                 raise PushFrameError(f"Failed to publish frame: {error}") from error
             encryption = (key_index, iv)
         try:
-            packets = self._packetizer.packets(payload, Extensions(frame.user_timestamp, encryption))
+            packets = self._packetizer.packets(payload, Extensions(timestamp, encryption))
         except ValueError as error:
             raise PushFrameError(f"Failed to publish frame: {error}") from error
         for packet in packets:

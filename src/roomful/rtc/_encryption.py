@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from livekit.protocol import models, rtc
@@ -57,3 +58,12 @@ class Encryption:
         if not encrypted and self.media is not None and self.manager.enabled:
             return "the track is not encrypted from end to end, and this room is"
         return None
+
+
+def encryption_of(everything: E2EEOptions | None, media: E2EEOptions | None) -> Encryption:
+    """Of media and data, or of media alone; called by what programs call. Raises TypeError, ValueError."""
+    if media is not None:
+        warnings.warn(
+            "options.e2ee is deprecated, use options.encryption instead", DeprecationWarning, stacklevel=3
+        )
+    return Encryption(everything or media, packets=everything is not None)

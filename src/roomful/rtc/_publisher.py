@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from roomful.rtc.room import Room
 
 Reason = rtc.RequestResponse.Reason
-NEGOTIATION_TIMEOUT = 5.0
+#: Where a server takes no more tracks for now: attempts, and seconds between two.
+ATTEMPTS, ATTEMPT_EVERY = 6, 1.0
 
 
 class Refused(Exception):
@@ -251,6 +252,7 @@ class Publisher:
 
         Raises Refused, Unanswered, Left.
         """
+        attempts = ATTEMPTS
         while True:
             presence = await connection.settled()
             cid = f"TR_{secrets.token_hex(8)}"
@@ -258,8 +260,10 @@ class Publisher:
             try:
                 info = await self._requests.add_track(connection, request)
             except Denied as denied:
-                if denied.reason == Reason.LIMIT_EXCEEDED and await self._fewer_pending(presence):
-                    continue
+                if denied.reason == Reason.LIMIT_EXCEEDED:
+                    attempts = ATTEMPTS if await self._fewer_pending(presence) else attempts - 1
+                    if attempts:
+                        continue
                 raise Refused(f"track publication refused: {denied}") from denied
             except Unanswered as error:
                 raise Unanswered(f"track publication timed out, {error}") from error
@@ -285,10 +289,11 @@ class Publisher:
             return info, sender
 
     async def _fewer_pending(self, presence: Presence) -> bool:
-        """Servers take 20 tracks at a time into a negotiation: whether one ends soon."""
+        """Servers take 20 tracks at a time into a negotiation: whether one has ended. Tracks that were given
+        up before theirs make way after some time."""
         answers = presence.session.answers
         try:
-            await presence.until(lambda: presence.session.answers > answers, NEGOTIATION_TIMEOUT)
+            await presence.until(lambda: presence.session.answers > answers, ATTEMPT_EVERY)
         except TimeoutError:
             return False
         except Interrupted:

@@ -257,7 +257,7 @@ class Streams:
         compress: bool = True,
     ) -> ByteStreamInfo:
         """Sends complete bytes, in one packet where they fit and all who get them understand that."""
-        content = bytes(data)
+        content = bytes(memoryview(data))
         header = byte_header(
             topic,
             attributes,

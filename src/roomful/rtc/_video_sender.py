@@ -62,9 +62,11 @@ class _Layer:
 
     def encode(self, frame: VideoFrame, whole: tuple[int, int], timestamp: int) -> list[Encoded]:
         """`frame` is I420; `whole` is what the largest layer is made for."""
+        bitrate = min(self.bitrate, self._encoding.bitrate)
+        if bitrate <= 0:  # There was room for it when it was due.
+            return []
         self._last = timestamp
         size = self._fitting(frame, whole)
-        bitrate = min(self.bitrate, self._encoding.bitrate)
         if self._encoder is None or size != self.size:
             self._encoder = Encoder(self._codec, *size, bitrate=bitrate, frames=self._encoding.frames)
             self.size = size

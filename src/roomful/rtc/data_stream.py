@@ -444,15 +444,16 @@ def text_header(
     stream_id: str | None = None,
     total_length: int | None = None,
 ) -> models.DataStream.Header:
-    return models.DataStream.Header(
+    header = models.DataStream.Header(
         stream_id=_new_id(stream_id),
         timestamp=_now(),
-        topic=topic,
         mime_type="text/plain",
         total_length=total_length,
         attributes=attributes,
         text_header=models.DataStream.TextHeader(reply_to_stream_id=reply_to_id),
     )
+    header.topic = topic
+    return header
 
 
 def byte_header(
@@ -464,15 +465,16 @@ def byte_header(
     stream_id: str | None = None,
     total_length: int | None = None,
 ) -> models.DataStream.Header:
-    return models.DataStream.Header(
+    header = models.DataStream.Header(
         stream_id=_new_id(stream_id),
         timestamp=_now(),
-        topic=topic,
         mime_type=mime_type,
         total_length=total_length,
         attributes=attributes,
         byte_header=models.DataStream.ByteHeader(name=name),
     )
+    header.topic = topic
+    return header
 
 
 def text_chunks(text: bytes) -> Iterator[bytes]:

@@ -79,6 +79,7 @@ class LocalDataTrack:
 
         Raises:
             PushFrameError: it isn't sent, or only in part.
+            ValueError: its timestamp has more than 64 bits, or a sign.
         """
         self._publication.push(frame)
 

@@ -239,15 +239,21 @@ class LocalParticipant(Participant):
     async def set_metadata(self, metadata: str) -> None:
         """Changes one's metadata, which takes the right `can_update_own_metadata`; returns when the server
         has answered. What it refuses is logged."""
-        await self._update("metadata", rtc.UpdateParticipantMetadata(metadata=metadata))
+        request = rtc.UpdateParticipantMetadata()
+        request.metadata = metadata  # None is a TypeError here, and nothing at all as an argument above.
+        await self._update("metadata", request)
 
     async def set_name(self, name: str) -> None:
         """As `set_metadata`."""
-        await self._update("name", rtc.UpdateParticipantMetadata(name=name))
+        request = rtc.UpdateParticipantMetadata()
+        request.name = name
+        await self._update("name", request)
 
     async def set_attributes(self, attributes: dict[str, str]) -> None:
         """Changes the attributes that are given, and removes those given as empty. As `set_metadata`."""
-        await self._update("attributes", rtc.UpdateParticipantMetadata(attributes=attributes))
+        request = rtc.UpdateParticipantMetadata()
+        request.attributes.update(attributes)
+        await self._update("attributes", request)
 
     async def _update(self, what: str, request: rtc.UpdateParticipantMetadata) -> None:
         try:
@@ -272,8 +278,9 @@ class LocalParticipant(Participant):
         Raises:
             PublishDataError: it is over 64,000 bytes, or there is no connection.
         """
-        content = payload.encode() if isinstance(payload, str) else bytes(payload)
-        packet = models.DataPacket(user=models.UserPacket(payload=content, topic=topic))
+        packet = models.DataPacket()
+        packet.user.payload = payload.encode() if isinstance(payload, str) else bytes(memoryview(payload))
+        packet.user.topic = topic
         packet.destination_identities.extend(destination_identities)
         await self._send_packet(packet, reliable=reliable)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -14,7 +13,7 @@ from livekit.protocol import models, rtc
 from roomful.rtc._background import Background
 from roomful.rtc._connection import Connection, JoinError
 from roomful.rtc._data_tracks import DataTracks
-from roomful.rtc._encryption import Encryption
+from roomful.rtc._encryption import Encryption, encryption_of
 from roomful.rtc._enums import (
     ConnectionState,
     ContinualGatheringPolicy,
@@ -202,6 +201,7 @@ class Room(EventEmitter[EventTypes]):
         self._dynacast = False
         self._connection: Connection | None = None
         self._joining: asyncio.Task[rtc.JoinResponse] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
         self._sid: asyncio.Future[str] | None = None
         #: Ended with the connection, and seen to their ends after it.
         self._working, self._ending = Background(), Background()
@@ -349,7 +349,7 @@ class Room(EventEmitter[EventTypes]):
         token: str,
         options: RoomOptions = RoomOptions(),  # noqa: B008
     ) -> None:
-        """Joins the room that the token names. Cancelled, it leaves nothing behind.
+        """Joins the room that the token names, after leaving any other. Cancelled, it leaves nothing behind.
 
         Instead of a URL, a `roomful.Server` in this process may be given, on this event loop or on another:
         nothing goes over a network then.
@@ -362,12 +362,14 @@ class Room(EventEmitter[EventTypes]):
         loop = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
             raise RuntimeError("the room belongs to another event loop")
+        way = _way(options)
+        encryption = encryption_of(options.encryption, options.e2ee)
+        if self.isconnected():
+            await self.disconnect()
         if self._joining is not None or self.isconnected():
-            raise ConnectError("the room is connected already")
+            raise ConnectError("the room is being connected already")
         self._loop, self._token = loop, token
         self._server_url = url if isinstance(url, str) else None
-        way = _way(options)
-        encryption = Encryption(_encryption(options), packets=options.encryption is not None)
         connection = Connection(url, token, way, self)
         self._sid = loop.create_future()
         self._joining = loop.create_task(connection.join(), name="roomful join")
@@ -401,21 +403,21 @@ class Room(EventEmitter[EventTypes]):
     async def disconnect(
         self, *, reason: DisconnectReason.ValueType = DisconnectReason.CLIENT_INITIATED
     ) -> None:
-        """Leaves the room, at any time and any number of times. Returns when nothing of it is left."""
+        """Leaves the room, at any time and any number of times. Returns when nothing of it is left. Where it
+        is cancelled, as handlers of calls are that leave their own room, the room is left all the same."""
         if self._joining is not None:
             self._joining.cancel()
             await asyncio.wait([self._joining])
             return
-        connection = self._connection
-        if connection is None:
+        if self._connection is None:
             return
-        if self.isconnected():
-            await self._rpc.close()
-            self._streams.close()
-            self._publisher.leave()
-        await connection.leave(cast(models.DisconnectReason, reason))
-        while ending := self._ending.tasks:
-            await asyncio.wait(ending)
+        # A task of its own, which outlives whoever asked for it.
+        leaving = asyncio.get_running_loop().create_task(
+            self._leave(self._connection, cast(models.DisconnectReason, reason)), name="roomful leave"
+        )
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        await asyncio.shield(leaving)
 
     async def get_rtc_stats(self) -> RtcStats:
         """Statistics of the connections.
@@ -433,7 +435,10 @@ class Room(EventEmitter[EventTypes]):
 
         Raises:
             RuntimeError: the room is not connected.
+            ValueError: there is no such fault.
         """
+        if scenario not in SimulateScenarioKind.values():
+            raise ValueError(f"unknown scenario: {scenario}")
         if self._connection is None or not self.isconnected():
             raise RuntimeError("simulate_scenario requires a connected room")
         await self._connection.simulate(scenario)
@@ -590,6 +595,15 @@ class Room(EventEmitter[EventTypes]):
         self._ending.start(self._rpc.close(), "the end of calls")
 
     # ---- within
+
+    async def _leave(self, connection: Connection, reason: models.DisconnectReason) -> None:
+        if self.isconnected() and self._connection is connection:
+            await self._rpc.close()
+            self._streams.close()
+            self._publisher.leave()
+        await connection.leave(reason)
+        while ending := self._ending.tasks:
+            await asyncio.wait(ending)
 
     def _set_up(self, options: RoomOptions, encryption: Encryption, join: rtc.JoinResponse) -> None:
         """What lasts for as long as the room is connected."""
@@ -776,14 +790,6 @@ def _way(options: RoomOptions) -> Way:
         relay_only=configuration.ice_transport_type == IceTransportType.TRANSPORT_RELAY,
         version=__version__,
     )
-
-
-def _encryption(options: RoomOptions) -> E2EEOptions | None:
-    if options.e2ee is not None:
-        warnings.warn(
-            "options.e2ee is deprecated, use options.encryption instead", DeprecationWarning, stacklevel=3
-        )
-    return options.encryption or options.e2ee
 
 
 __all__ = [

@@ -19,6 +19,8 @@ Feature = models.AudioTrackFeature
 Reason = rtc.RequestResponse.Reason
 
 MAX_PENDING = 20
+#: Seconds after which one that is in no offer was given up, and makes way for another.
+PENDING_FOR = 4.0
 #: Publishes of a cid that wait for an earlier track with it to end.
 MAX_QUEUED = 3
 #: Tracks of one participant, and bytes that describe one of them: others are told of all of it.
@@ -65,6 +67,8 @@ class Publication:
         self.cid = cid
         self.info = info
         self.bound = False
+        #: When its publisher was told of it, on the node's clock.
+        self.answered = 0.0
         #: Numbers of those it is forwarded to.
         self.subscribers: set[int] = set()
         #: The publisher was told that somebody listens.
@@ -345,8 +349,8 @@ class Publications:
 
     def _start(self, request: rtc.AddTrackRequest) -> None:
         owner = self._owner
-        pending = sum(not publication.bound for publication in self._by_sid.values())
-        if pending >= MAX_PENDING:
+        pending = [publication for publication in self if not publication.bound]
+        if len(pending) >= MAX_PENDING and not self._make_way(pending):
             self._refuse(request, Reason.LIMIT_EXCEEDED, f"at most {MAX_PENDING} tracks may be pending")
             return
         if len(self._by_sid) >= MAX_TRACKS:
@@ -363,6 +367,14 @@ class Publications:
         self._expect(publication, request.cid, list(info.codecs))
         owner.room.track_expected(publication)
         self._answer(request.cid, publication)
+
+    def _make_way(self, pending: list[Publication]) -> bool:
+        """For one more track. An offer on its way may have any of them."""
+        oldest = min(pending, key=lambda publication: publication.answered)
+        if self._offers_in_flight or self._owner.node.clock() - oldest.answered < PENDING_FOR:
+            return False
+        self.remove(oldest, tell_publisher=True)
+        return True
 
     def _add_codec(self, request: rtc.AddTrackRequest) -> None:
         """The backup codec of a track that is there already."""
@@ -384,6 +396,7 @@ class Publications:
         self._answer(request.cid, publication)
 
     def _answer(self, cid: str, publication: Publication) -> None:
+        publication.answered = self._owner.node.clock()
         self._owner.send(
             rtc.SignalResponse(track_published=rtc.TrackPublishedResponse(cid=cid, track=publication.info))
         )

@@ -214,6 +214,26 @@ def test_at_most_twenty_tracks_are_pending(world: World) -> None:
     assert client.got("request_response")[0].reason == Reason.LIMIT_EXCEEDED
 
 
+def test_pending_tracks_that_were_given_up_make_way(world: World) -> None:
+    """As of publishes that were cancelled once the server had answered."""
+    client = world.join("ada")
+    first, *_ = [client.add(f"t{number}") for number in range(20)]
+    world.pass_time(3)
+    client.send(add_track=add_track("soon"))
+    assert client.got("request_response")[0].reason == Reason.LIMIT_EXCEEDED
+    offer(client, 1)
+    world.pass_time(2)
+    client.send(add_track=add_track("during an offer"))
+    assert client.got("request_response")[0].reason == Reason.LIMIT_EXCEEDED
+    world.events(answer(world, client, 1))
+    removed = world.track(first.sid)
+    client.send(add_track=add_track("real"))
+    unpublished, published = (it for it in client.read() if it.WhichOneof("message").startswith("track_"))
+    assert unpublished.track_unpublished.track_sid == first.sid
+    assert published.track_published.cid == "real"
+    assert world.media.named("remove_track") == [{"track": removed}]
+
+
 def test_ten_thousand_tracks_are_bounded(world: World) -> None:
     client = world.join("ada")
     for number in range(10_000):
