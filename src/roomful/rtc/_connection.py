@@ -23,9 +23,9 @@ NO_MEDIA = f"no connection to the server's media within {MEDIA_TIMEOUT:g} s"
 ATTEMPTS = 10
 #: Seconds before the second attempt, doubled before each further, up to the limit; up to half less by chance.
 FIRST_DELAY, LONGEST_DELAY = 0.3, 7.0
-#: Seconds after which a connection counts as sound. If it breaks before, and again, each next one is made
-#: after a longer delay.
-SOUND_AFTER = 10.0
+#: Seconds after which a connection counts as sound. Of those that broke before, so many in a row are made
+#: again at once, and each next one after a longer delay.
+SOUND_AFTER, AT_ONCE = 10.0, 5
 #: Seconds in which a server that cannot be reached is still asked to resume: it keeps a session no longer.
 RESUME_WITHIN = 15.0
 
@@ -215,7 +215,7 @@ class Connection:
                 relapses = relapses + 1 if loop.time() - began < SOUND_AFTER else 0
                 self._settled.clear()
                 presence.on_change = self._watch_media
-                await self._recover(ended, _delay(relapses - 1) if relapses > 1 else 0.0)
+                await self._recover(ended, _delay(relapses - AT_ONCE) if relapses > AT_ONCE else 0.0)
                 presence.on_change = lambda: None
                 self._settled.set()
         except Left as left:
