@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from roomful import as_livekit
 
 PROGRAM = """
 import multiprocessing, os, subprocess, sys
@@ -25,7 +28,7 @@ def say(where):
 if __name__ == "__main__":
     assert livekit.rtc.room is roomful.rtc.room and rtc.Room is roomful.rtc.Room
     assert sys.next == "found"
-    print(sys.argv[1:], flush=True)
+    print(sys.argv[1:], sys.flags.dev_mode, sys.warnoptions, sys._xoptions, sys.stdout.write_through)
     for method in multiprocessing.get_all_start_methods():
         process = multiprocessing.get_context(method).Process(target=say, args=(method,))
         process.start()
@@ -42,14 +45,17 @@ def test_a_program_and_all_that_it_starts_have_it(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.next = 'found'")
-    path = os.pathsep.join([str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    command = [sys.executable, "-m", "roomful.as_livekit", "-X", "dev", str(program), "one", "two"]
+    another = tmp_path / "as_livekit" / "startup"  # As of another installation.
+    shutil.copytree(as_livekit.STARTUP, another)
+    path = os.pathsep.join([str(another), str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    options = ["-u", "-W", "ignore::UserWarning", "-X", "no_debug_ranges"]
+    command = [sys.executable, *options, "-m", "roomful.as_livekit", "-X", "dev", str(program), "one", "two"]
     done = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60
     )
     ours = "roomful.rtc roomful.rtc"
     assert done.stdout.splitlines() == [
-        "['one', 'two']",
+        "['one', 'two'] True ['default', 'ignore::UserWarning'] {'no_debug_ranges': True, 'dev': True} True",
         *(f"{method} {ours}" for method in ("fork", "spawn", "forkserver")),
         "run roomful.rtc",
         "roomful.rtc stands in for livekit.rtc here, and has no roomful.rtc._ffi_client",
@@ -58,8 +64,6 @@ def test_a_program_and_all_that_it_starts_have_it(tmp_path: Path) -> None:
 
 def test_it_is_too_late_once_theirs_is_imported() -> None:
     import livekit.rtc  # noqa: F401
-
-    from roomful import as_livekit
 
     with pytest.raises(ImportError, match=r"livekit\.rtc is imported already"):
         as_livekit.install()

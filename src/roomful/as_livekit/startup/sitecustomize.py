@@ -13,8 +13,10 @@ with suppress(ModuleNotFoundError):  # An interpreter of another environment.
 
     install()
 
-# The one that this one hides.
-_here = Path(__file__).parent
-_next = PathFinder.find_spec(__name__, [place for place in sys.path if Path(place) != _here])
+# The one that this one hides. Others of this package, as of another installation, would look for it again.
+_ours = Path("as_livekit", "startup")
+_next = PathFinder.find_spec(
+    __name__, [place for place in sys.path if Path(*Path(place).resolve().parts[-2:]) != _ours]
+)
 if _next is not None and _next.loader is not None:
     _next.loader.exec_module(module_from_spec(_next))
