@@ -8,6 +8,8 @@ import contextlib
 import gc
 import math
 import os
+import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +21,8 @@ import roomful
 from roomful import rtc
 from roomful.server import publications
 from roomful.testing import ThreadedServer
+
+RELAYS = rtc.RtcConfiguration(ice_transport_type=rtc.IceTransportType.TRANSPORT_RELAY)
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
@@ -112,6 +116,64 @@ async def test_a_server_that_closes_says_goodbye() -> None:
     async with asyncio.timeout(10):
         assert await left == rtc.DisconnectReason.SERVER_SHUTDOWN
     assert not room.isconnected()
+
+
+async def test_a_server_that_is_gone_with_its_loop_is_not_tried_again() -> None:
+    server, serving = roomful.Server(listen=False), asyncio.new_event_loop()
+    thread = threading.Thread(target=serving.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(server.start(), serving).result(10)
+    room = rtc.Room()
+    left = await seen(room, "disconnected")
+    await room.connect(server, server.token(identity="ada", room="demo"))
+    serving.call_soon_threadsafe(serving.stop)
+    thread.join()
+    serving.close()
+    began = time.monotonic()
+    await room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_SIGNAL_RECONNECT)
+    async with asyncio.timeout(10):
+        assert await left == rtc.DisconnectReason.SERVER_SHUTDOWN
+        with pytest.raises(rtc.ConnectError, match="the server's event loop is closed"):
+            await rtc.Room().connect(server, server.token(identity="ada", room="demo"))
+    assert time.monotonic() - began < 0.5
+
+
+async def test_of_threads_that_connect_first_one_starts_the_server() -> None:
+    server, ready = roomful.Server(listen=False), threading.Barrier(2, timeout=10)
+    failures: list[object] = []
+
+    async def visit(name: str) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        room = rtc.Room()
+        await asyncio.to_thread(ready.wait)
+        await room.connect(server, server.token(identity=name, room="demo"))
+        await asyncio.to_thread(ready.wait)
+        await room.disconnect()
+        await asyncio.to_thread(ready.wait)
+        if server.loop is asyncio.get_running_loop():
+            await server.close()
+
+    await asyncio.gather(*(asyncio.to_thread(asyncio.run, visit(name)) for name in ("ada", "ben")))
+    assert not failures
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (rtc.RoomOptions(rtc_config=RELAYS), "without ICE"),
+        (
+            rtc.RoomOptions(rtc_config=rtc.RtcConfiguration(ice_servers=[rtc.IceServer()])),
+            "without ICE",
+        ),
+        (rtc.RoomOptions(connect_timeout=0), "connect_timeout"),
+        (rtc.RoomOptions(connect_timeout=-1), "connect_timeout"),
+    ],
+)
+async def test_options_that_would_do_nothing_are_refused(options: rtc.RoomOptions, why: str) -> None:
+    server = roomful.Server(listen=False)
+    with pytest.raises(rtc.ConnectError, match=why):
+        await rtc.Room().connect(server, server.token(identity="ada", room="demo"), options)
+    assert server.loop is None
 
 
 async def test_a_lost_signal_is_found_again() -> None:

@@ -13,7 +13,7 @@ from roomful.rtc._enums import SimulateScenarioKind, known
 from roomful.rtc._local import LocalServer
 from roomful.rtc._presence import HASTE, MEDIA_TIMEOUT, Interrupted, Presence, Way
 from roomful.rtc._session import Action, Channel, DisconnectReason, Ended, News
-from roomful.rtc._signal import NoSinglePath, SignalError
+from roomful.rtc._signal import NoSinglePath, ServerGone, SignalError
 from roomful.rtc.log import logger
 
 #: Of a first join, beside the first attempt; and the seconds before each.
@@ -268,6 +268,8 @@ class Connection:
                 why: Exception = error
                 if error.leave is not None and error.leave.action == Action.DISCONNECT:
                     raise Left(error.leave.reason) from error
+                if isinstance(error, ServerGone):
+                    raise Left(DisconnectReason.SERVER_SHUTDOWN) from error
                 if error.is_forbidden:
                     raise Left(DisconnectReason.JOIN_FAILURE) from error
                 # Who was not reached may know the session still.

@@ -27,9 +27,8 @@ T = TypeVar("T")
 class LocalServer(Protocol):
     """A `roomful.Server`."""
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop that it runs on; none before it has started."""
+    def claim(self) -> asyncio.AbstractEventLoop:
+        """The event loop that it runs on; if it has not started, the running one from now on."""
         ...
 
     @property
@@ -52,6 +51,13 @@ class Refused(Exception):
 
 class Closed(ConnectionError):
     """The other side has ended it."""
+
+
+class Gone(Closed):
+    """It is gone with its event loop, and does not come back."""
+
+    def __init__(self) -> None:
+        super().__init__("the server's event loop is closed")
 
 
 class _Pipe(Generic[T]):
@@ -100,9 +106,9 @@ class LocalSocket:
 
     def __init__(self, server: LocalServer) -> None:
         self._loop = asyncio.get_running_loop()
-        self._server_loop = server.loop or self._loop
+        self._server_loop = server.claim()
         if self._server_loop.is_closed():
-            raise Closed("the server's event loop is closed")
+            raise Gone
         self._app = server.asgi
         self._to_server: _Pipe[Message] = _Pipe(self._loop, self._server_loop)
         self._to_client: _Pipe[Message] = _Pipe(self._server_loop, self._loop)
@@ -117,7 +123,7 @@ class LocalSocket:
 
     @classmethod
     async def open(cls, server: LocalServer, path: str, query: str, token: str) -> LocalSocket:
-        """Raises Refused, Closed."""
+        """Raises Refused, Closed, Gone."""
         socket = cls(server)
         try:
             socket._begin(path, query, token)
@@ -179,7 +185,10 @@ class LocalSocket:
         if self._server_loop is self._loop:
             self._run(scope)
         else:
-            self._server_loop.call_soon_threadsafe(self._run, scope)
+            try:
+                self._server_loop.call_soon_threadsafe(self._run, scope)
+            except RuntimeError:  # It closed in this very moment.
+                raise Gone from None
 
     def _run(self, scope: Message) -> None:
         """On the server's loop."""
@@ -191,11 +200,13 @@ class LocalSocket:
         self._task.add_done_callback(self._served)
 
     def _served(self, task: asyncio.Task[None]) -> None:
+        reason = "the server closed signalling"
         if not task.cancelled() and (error := task.exception()) is not None:
+            reason = f"signalling failed: {error!r}"
             task.get_loop().call_exception_handler(
                 {"message": "signalling failed", "exception": error, "task": task}
             )
-        self._to_client.put_now({"type": "websocket.close", "reason": "the server closed signalling"})
+        self._to_client.put_now({"type": "websocket.close", "reason": reason})
         _tell(self._loop, self._ended)
 
     async def _accepted(self) -> None:

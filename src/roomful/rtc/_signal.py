@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
-from roomful.rtc._local import Closed, LocalServer, LocalSocket, Refused
+from roomful.rtc._local import Closed, Gone, LocalServer, LocalSocket, Refused
 from roomful.rtc.log import logger
 
 if TYPE_CHECKING:
@@ -87,6 +87,14 @@ class SignalError(Exception):
     def is_forbidden(self) -> bool:
         """Whether the server said that this token does not open this room."""
         return self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+class ServerGone(SignalError):
+    """The server was in this process, and is gone for good."""
+
+    @property
+    def is_final(self) -> bool:
+        return True
 
 
 class NoSinglePath(SignalError):
@@ -310,6 +318,8 @@ async def _connect_here(server: LocalServer, token: str, join: Join, within: flo
         raise SignalError("server", f"it does not answer within {within:g} s") from None
     except Refused as refused:
         raise _refused(refused.status, refused.text, token) from None
+    except Gone as gone:
+        raise ServerGone("server", str(gone)) from None
     except Closed as closed:
         raise SignalError("server", str(closed)) from None
 

@@ -100,13 +100,15 @@ class RtcConfiguration:
     """How media finds its way."""
 
     ice_transport_type: IceTransportType.ValueType = IceTransportType.TRANSPORT_ALL
-    """All ways, or those through relays only. TRANSPORT_NOHOST is not offered."""
+    """All ways, or those through relays only, which a server in this process has none of. TRANSPORT_NOHOST is
+    not offered."""
     continual_gathering_policy: ContinualGatheringPolicy.ValueType = (
         ContinualGatheringPolicy.GATHER_CONTINUALLY
     )
-    """Addresses are gathered as a connection is made or made again."""
+    """Makes no difference: addresses are gathered once for each connection that is made or made again."""
     ice_servers: list[IceServer] = field(default_factory=list)
-    """STUN and TURN servers, instead of those that the server names."""
+    """STUN and TURN servers, instead of those that the server names. A server in this process needs none, and
+    takes none."""
 
 
 @dataclass
@@ -131,7 +133,7 @@ class RoomOptions:
     """Encrypt media and data from end to end."""
     rtc_config: RtcConfiguration | None = None
     connect_timeout: float | None = None
-    """Seconds for each attempt at signalling; 5 if None."""
+    """Seconds for each attempt at signalling, more than 0; 5 if None."""
     single_peer_connection: bool | None = None
     """One connection for both ways, where the server can; True if None."""
     data_stream: DataStreamOptions | None = None
@@ -362,7 +364,7 @@ class Room(EventEmitter[EventTypes]):
         loop = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
             raise RuntimeError("the room belongs to another event loop")
-        way = _way(options)
+        way = _way(url, options)
         encryption = encryption_of(options.encryption, options.e2ee)
         if self.isconnected():
             await self.disconnect()
@@ -775,19 +777,25 @@ class Room(EventEmitter[EventTypes]):
         )
 
 
-def _way(options: RoomOptions) -> Way:
+def _way(url: str | LocalServer, options: RoomOptions) -> Way:
     """Raises ConnectError for what is not offered."""
     from roomful.rtc.version import __version__  # Looks into the installed packages, which takes time.
 
     configuration = options.rtc_config or RtcConfiguration()
     if configuration.ice_transport_type == IceTransportType.TRANSPORT_NOHOST:
         raise ConnectError("ice_transport_type TRANSPORT_NOHOST is not offered: all ways, or relays only")
+    relay_only = configuration.ice_transport_type == IceTransportType.TRANSPORT_RELAY
+    if not isinstance(url, str) and (relay_only or configuration.ice_servers):
+        raise ConnectError("a server in this process is reached without ICE, by no relays or ice_servers")
+    timeout = 5.0 if options.connect_timeout is None else options.connect_timeout
+    if not timeout > 0:
+        raise ConnectError(f"connect_timeout is not more than no time: {timeout}")
     return Way(
         auto_subscribe=options.auto_subscribe,
         single=options.single_peer_connection is not False,
-        signal_timeout=options.connect_timeout or 5.0,
+        signal_timeout=timeout,
         ice_servers=configuration.ice_servers,
-        relay_only=configuration.ice_transport_type == IceTransportType.TRANSPORT_RELAY,
+        relay_only=relay_only,
         version=__version__,
     )
 

@@ -80,6 +80,10 @@ class Server:
         """The event loop that it runs on; none before it has started."""
         return self._runtime.loop
 
+    def claim(self) -> asyncio.AbstractEventLoop:
+        """That loop, for a room that connects from any thread; the running one, where it has none."""
+        return self._runtime.claim()
+
     @property
     def exchange(self) -> Exchange:
         """How rooms of this process reach the server's media."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import secrets
+import threading
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -43,6 +44,7 @@ class Runtime:
         #: Nobody comes by a network: no sockets are opened.
         self._offline = offline
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._claiming = threading.Lock()
         self._control: ControlPlane | None = None
         self._media: Media | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -55,8 +57,16 @@ class Runtime:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The one that it runs on, once it has started."""
+        """The one that it runs on, once it has started or is about to."""
         return self._loop
+
+    def claim(self) -> asyncio.AbstractEventLoop:
+        """The loop that it runs on. Of callers in several threads, the first one's, unless that closed
+        before the start."""
+        with self._claiming:
+            if self._loop is None or (self._control is None and self._loop.is_closed()):
+                self._loop = asyncio.get_running_loop()
+            return self._loop
 
     @cached_property
     def exchange(self) -> Exchange:
@@ -79,10 +89,7 @@ class Runtime:
         """The control plane. Two first calls start one."""
         if self._closed:
             raise Refusal(503, "the server is shutting down")
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif loop is not self._loop:
+        if self.claim() is not asyncio.get_running_loop():
             raise RuntimeError("a roomful server belongs to one event loop: it was started on another")
         if self._control is None:
             async with self._starting:
