@@ -47,11 +47,10 @@ OTHERWISE: dict[str, tuple[str, list[list[Event]]]] = {
 
 #: Without a network, on one connection.
 HERE = "here"
-#: Too much for one loop; one whose people leave before the last event has to come; pictures pass as they are,
-#: whatever layer is asked for; and where frames pass so, a muted track is still instead of silent.
+#: Too much for one loop; one whose people leave before the last event has to come; and pictures pass as they
+#: are, whatever layer is asked for.
 NOT_HERE = {
     "a_thousand_each_way_while_signals_break",
-    "mute_and_unmute",
     "simulcast_layers_as_asked",
     "subscriptions_for_some_only",
 }

@@ -18,6 +18,8 @@ use crate::source::Samples;
 const STEP: Duration = Duration::from_millis(10);
 /// A thread that was held up for longer does not make up for it.
 const LONGEST_DELAY: Duration = Duration::from_millis(200);
+/// So long after the last frame that passed as it was there is silence.
+const REST: Duration = Duration::from_millis(200);
 
 /// Somebody who listens, with rate, channels and frame length of their own.
 pub struct Listener {
@@ -153,6 +155,8 @@ pub struct Playout {
     channels: usize,
     /// When the next block is; `None` before the first packet.
     due: Option<Instant>,
+    /// Rate and channels, while frames pass as they are.
+    passed: Option<(u32, usize)>,
     pcm: Vec<i16>,
 }
 
@@ -172,6 +176,7 @@ impl Playout {
             buffer: JitterBuffer::new(config)?,
             channels,
             due: None,
+            passed: None,
             pcm: Vec::with_capacity(BLOCK * channels),
         })
     }
@@ -193,15 +198,17 @@ impl PacketSink for Playout {
                 red,
             },
         );
+        self.passed = None;
         self.due.get_or_insert(now);
     }
 
-    fn plain(&mut self, _: Instant, frame: &Content) {
+    fn plain(&mut self, now: Instant, frame: &Content) {
         let Some(samples) = frame.get::<Samples>() else {
             return;
         };
         // It comes in time, and needs no buffer.
-        self.due = None;
+        self.due = Some(now + REST);
+        self.passed = Some((samples.rate, samples.channels));
         let listeners = self.audience.lock().clone();
         for listener in &listeners {
             listener.hear(samples.rate, &samples.pcm, samples.channels);
@@ -216,6 +223,14 @@ impl PacketSink for Playout {
         while let Some(due) = self.due.filter(|due| *due <= now) {
             let late = now.saturating_duration_since(due) > LONGEST_DELAY;
             self.due = Some(if late { now + STEP } else { due + STEP });
+            if let Some((rate, channels)) = self.passed {
+                let silence = vec![0; rate as usize / 100 * channels];
+                let listeners = self.audience.lock().clone();
+                for listener in &listeners {
+                    listener.hear(rate, &silence, channels);
+                }
+                continue;
+            }
             self.pcm.clear();
             if self.buffer.pull(now, &mut self.pcm) == Heard::Nothing {
                 continue;
@@ -284,8 +299,14 @@ mod tests {
             channels: 1,
             pcm: pcm.clone(),
         });
-        playout.plain(Instant::now(), &frame);
-        assert_eq!(playout.poll_timeout(), None);
+        let now = Instant::now();
+        playout.plain(now, &frame);
         assert_eq!(frames.lock().unwrap().concat(), pcm);
+        assert_eq!(playout.poll_timeout(), Some(now + REST));
+        playout.handle_timeout(now + REST);
+        assert_eq!(
+            frames.lock().unwrap().concat(),
+            [&pcm[..], &[0; 240]].concat()
+        );
     }
 }
