@@ -602,8 +602,20 @@ class EncryptionKeys:
         `iv`: 12 random bytes.
         """
 
-    def open(self, identity: str, index: int, iv: bytes, sealed: bytes) -> bytes | None:
-        """The message that a participant has encrypted; None if our key is another."""
+    def forget(self, identity: str) -> None:
+        """Forgets how a participant has ratcheted the keys of everybody: it has left."""
+
+    def open(self, identity: str, key_index: int, iv: bytes, sealed: bytes) -> bytes | None:
+        """The message that a participant has encrypted; None if none of the keys that there are fits."""
+
+    def open_waiting(self, identity: str, key_index: int, iv: bytes, sealed: bytes) -> bytes | None:
+        """As `open`, but ratchets our key as often as it may be, which takes some time."""
+
+    def open_lossy(self, identity: str, key_index: int, iv: bytes, sealed: bytes) -> bytes | None:
+        """As `open`, but our key is ratcheted meanwhile, for the messages that follow."""
+
+    def may_ratchet(self, identity: str, key_index: int) -> bool:
+        """Whether a key may have been ratcheted to one that has not been tried yet."""
 
 Channel: TypeAlias = Literal["reliable", "lossy", "data_track", "unlabelled"]
 

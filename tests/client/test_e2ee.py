@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +10,7 @@ from livekit.protocol import models
 
 from roomful.rtc import E2EEManager, E2EEOptions, KeyDerivationFunction, KeyProvider, KeyProviderOptions
 from roomful.rtc._data_cipher import DataCipher
+from roomful.rtc._encryption import Encryption
 from roomful.rtc._media_cipher import keys_of
 
 SHARED = KeyProviderOptions(shared_key=b"secret")
@@ -146,14 +149,33 @@ def test_packets_are_sealed_and_opened() -> None:
         assert ben.open(packet(encrypted_packet=faulty)) is None
 
 
-def test_packets_are_opened_when_their_sender_has_ratcheted() -> None:
+@pytest.mark.asyncio
+async def test_packets_of_who_has_ratcheted_keep_their_order_and_no_stranger_costs_a_key() -> None:
     hkdf = replace(SHARED, key_derivation_function=KeyDerivationFunction.HKDF)
     keys = KeyProvider(hkdf)
-    ada, ben = cipher(keys, "ada"), cipher(KeyProvider(hkdf), "ben")
-    keys.ratchet_shared_key(0)
-    plain = packet(user=models.UserPacket(payload=b"hidden"))
-    for _ in range(2):
-        assert ben.open(ada.seal(plain)) == plain
+    ada = cipher(keys, "ada")
+    ben = Encryption(E2EEOptions(hkdf), packets=True)
+    plain = [packet(user=models.UserPacket(payload=bytes([number]))) for number in range(3)]
+    before = ada.seal(plain[0])
+    for _ in range(3):
+        keys.ratchet_shared_key(0)
+    taken: list[models.DataPacket | None] = []
+    async with asyncio.TaskGroup() as tasks:
+
+        def start(task: Coroutine[Any, Any, None], _name: str) -> None:
+            tasks.create_task(task)
+
+        # By the first key each is opened at once, by another only of those who are known.
+        ben.open(before, taken.append, known=False, start=start)
+        ben.open(ada.seal(plain[1]), taken.append, known=False, start=start)
+        assert taken == [plain[0], None]
+        for one in (ada.seal(plain[1]), ada.seal(plain[2]), before):
+            ben.open(one, taken.append, known=True, start=start)
+        ben.left("ada")
+        assert len(taken) == 2
+    assert taken[2:] == [plain[1], plain[2], None]
+    ben.open(before, taken.append, known=True, start=start)
+    assert taken[-1] == plain[0]
 
 
 def test_each_encrypts_with_its_newest_own_key() -> None:

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use roomful_media::encryption::{Derivation, KeyOptions, Keys, State, Task};
+use roomful_media::encryption::{Derivation, KeyOptions, Keys, SealedMessage, State, Task};
 
 use crate::media::unknown;
 
@@ -57,17 +57,68 @@ impl EncryptionKeys {
         sealed.map(|sealed| PyBytes::new(py, &sealed))
     }
 
-    /// The message that a participant has encrypted; None if our key is another.
+    /// Forgets how a participant has ratcheted the keys of everybody: it has left.
+    fn forget(&self, identity: &str) {
+        self.0.forget(identity);
+    }
+
+    /// The message that a participant has encrypted; None if none of the keys that there are fits.
     fn open<'py>(
         &self,
         py: Python<'py>,
         identity: &str,
-        index: u8,
+        key_index: u8,
         iv: [u8; 12],
         sealed: &[u8],
     ) -> Option<Bound<'py, PyBytes>> {
-        let opened = py.detach(|| self.0.open_message(identity, index, iv, sealed));
+        let sealed = SealedMessage {
+            key_index,
+            iv,
+            message: sealed,
+        };
+        let opened = py.detach(|| self.0.open_message(identity, &sealed));
         opened.map(|message| PyBytes::new(py, &message))
+    }
+
+    /// As `open`, but ratchets our key as often as it may be, which takes tens of milliseconds each time.
+    fn open_waiting<'py>(
+        &self,
+        py: Python<'py>,
+        identity: &str,
+        key_index: u8,
+        iv: [u8; 12],
+        sealed: &[u8],
+    ) -> Option<Bound<'py, PyBytes>> {
+        let sealed = SealedMessage {
+            key_index,
+            iv,
+            message: sealed,
+        };
+        let opened = py.detach(|| self.0.open_message_waiting(identity, &sealed));
+        opened.map(|message| PyBytes::new(py, &message))
+    }
+
+    /// As `open`, but our key is ratcheted meanwhile, for the messages that follow.
+    fn open_lossy<'py>(
+        &self,
+        py: Python<'py>,
+        identity: &str,
+        key_index: u8,
+        iv: [u8; 12],
+        sealed: &[u8],
+    ) -> Option<Bound<'py, PyBytes>> {
+        let sealed = SealedMessage {
+            key_index,
+            iv,
+            message: sealed,
+        };
+        let opened = py.detach(|| self.0.open_lossy_message(identity, &sealed));
+        opened.map(|message| PyBytes::new(py, &message))
+    }
+
+    /// Whether a key may have been ratcheted to one that has not been tried yet.
+    fn may_ratchet(&self, identity: &str, key_index: u8) -> bool {
+        self.0.may_ratchet(identity, key_index)
     }
 }
 

@@ -60,8 +60,32 @@ class DataCipher:
         kind = packet.WhichOneof("value")
         if kind != "encrypted_packet":
             return None if self._packets and kind in ENCRYPTED_KINDS else packet
+        return self._opened(packet, self._keys.open)
+
+    def may_ratchet(self, packet: models.DataPacket) -> bool:
+        """Whether a packet that is not opened may be by a key that follows from ours."""
+        if packet.WhichOneof("value") != "encrypted_packet":
+            return False
         sealed = packet.encrypted_packet
-        plain = self.decrypt(packet.participant_identity, sealed.key_index, sealed.iv, sealed.encrypted_value)
+        return _is_whole(sealed.key_index, sealed.iv) and self._keys.may_ratchet(
+            packet.participant_identity, sealed.key_index
+        )
+
+    def open_waiting(self, packet: models.DataPacket) -> models.DataPacket | None:
+        """As `open` of an encrypted one, by keys that follow from ours too; each takes some time."""
+        return self._opened(packet, self._keys.open_waiting)
+
+    def forget(self, identity: str) -> None:
+        """Which keys of a participant follow from ours: it has left."""
+        self._keys.forget(identity)
+
+    def _opened(
+        self, packet: models.DataPacket, decrypt: Callable[[str, int, bytes, bytes], bytes | None]
+    ) -> models.DataPacket | None:
+        sealed = packet.encrypted_packet
+        if not _is_whole(sealed.key_index, sealed.iv):
+            return None
+        plain = decrypt(packet.participant_identity, sealed.key_index, sealed.iv, sealed.encrypted_value)
         if plain is None:
             return None
         payload = models.EncryptedPacketPayload()
@@ -92,7 +116,11 @@ class DataCipher:
         return index, iv, sealed
 
     def decrypt(self, identity: str, key_index: int, iv: bytes, payload: bytes) -> bytes | None:
-        """What `identity` has encrypted; None if our key is another."""
-        if key_index >= MAX_KEY_RING_SIZE or len(iv) != _IV_SIZE:
+        """What `identity` has encrypted and may be lost; None if our key is another."""
+        if not _is_whole(key_index, iv):
             return None
-        return self._keys.open(identity, key_index, iv, payload)
+        return self._keys.open_lossy(identity, key_index, iv, payload)
+
+
+def _is_whole(key_index: int, iv: bytes) -> bool:
+    return key_index < MAX_KEY_RING_SIZE and len(iv) == _IV_SIZE

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, cast
 
 from livekit.protocol import models, rtc
@@ -516,16 +517,24 @@ class Room(EventEmitter[EventTypes]):
         self._roster.departed(target, mid)
 
     def packet(self, packet: models.DataPacket, reliable: bool) -> None:
-        kind, who = packet.WhichOneof("value"), packet.participant_identity
+        if self._encryption is not None:
+            take = partial(self._opened, packet, reliable)
+            known = self._sender(packet) is not None
+            self._encryption.open(packet, take, known=known, start=self._working.start)
+
+    def _opened(self, packet: models.DataPacket, reliable: bool, opened: models.DataPacket | None) -> None:
+        kind, sender = packet.WhichOneof("value"), self._sender(packet)
         encrypted = kind == "encrypted_packet"
-        opened = self._encryption.open(packet) if self._encryption is not None else None
-        sender = self._roster.by_identity(who) or self._roster.by_sid(packet.participant_sid)
         if sender is not None and (opened is not None or not encrypted):
             self._roster.data_came(sender, kind)
         if opened is not None:
             self._take(opened, reliable, encrypted, sender)
         else:
-            logger.debug("a packet of %s is not encrypted, or by another key", who)
+            logger.debug("a packet of %s is not encrypted, or by another key", packet.participant_identity)
+
+    def _sender(self, packet: models.DataPacket) -> Participant | None:
+        sender = self._roster.by_identity(packet.participant_identity)
+        return sender or self._roster.by_sid(packet.participant_sid)
 
     def track_packet(self, packet: bytes) -> None:
         self._data_tracks.handle(packet)
@@ -671,6 +680,8 @@ class Room(EventEmitter[EventTypes]):
     def _other_left(self, participant: RemoteParticipant) -> None:
         self._streams.participant_left(participant.identity, participant.sid)
         self._rpc.participant_left(participant.identity)
+        if self._encryption is not None:
+            self._encryption.left(participant.identity)
         if not self._restarting:  # Subscriptions to data tracks outlive a full reconnect.
             self._data_tracks.participant_left(participant.identity)
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::aead::{AES_128_GCM, LessSafeKey, UnboundKey};
@@ -114,6 +115,8 @@ pub type Task = Box<dyn FnOnce() + Send>;
 pub struct Keys {
     options: Arc<KeyOptions>,
     rings: Arc<Mutex<Rings>>,
+    /// A key is being ratcheted on trial, for frames: one at a time.
+    ratchets: Arc<AtomicBool>,
     spawn: Box<dyn Fn(Task) + Send + Sync>,
 }
 
@@ -121,18 +124,86 @@ pub struct Keys {
 struct Rings {
     shared: Option<Ring>,
     own: BTreeMap<String, Ring>,
-    /// A key is being ratcheted on trial, one at a time.
-    ratchets: bool,
+    /// The shared keys, ratcheted by one participant alone.
+    copies: BTreeMap<String, Ring>,
 }
 
 impl Rings {
-    /// Whoever has no keys has the shared ones, and from then on ratchets them alone.
+    /// The keys of a participant: its own, or else the shared ones.
     fn of(&mut self, identity: &str) -> Option<&mut Ring> {
-        if !self.own.contains_key(identity) {
-            let ring = self.shared.clone()?;
-            self.own.insert(identity.to_owned(), ring);
+        let own = self.own.get_mut(identity);
+        own.or_else(|| self.copies.get_mut(identity))
+            .or(self.shared.as_mut())
+    }
+
+    /// As [`Rings::of`], where the shared ones must stay as they are for everybody else.
+    fn apart(&mut self, identity: &str) -> Option<&mut Ring> {
+        if !self.own.contains_key(identity) && !self.copies.contains_key(identity) {
+            let copy = self.shared.clone()?;
+            self.copies.insert(identity.to_owned(), copy);
         }
-        self.own.get_mut(identity)
+        self.of(identity)
+    }
+
+    /// Tries a key and what it may have been ratcheted to; `None` if none of these fits.
+    fn open<T>(
+        &mut self,
+        identity: &str,
+        index: u8,
+        tolerance: Option<u32>,
+        open: impl Fn(&LessSafeKey) -> Option<T>,
+    ) -> Option<Opened<T>> {
+        let Some(ring) = self.of(identity) else {
+            return Some(Opened::MissingKey);
+        };
+        if tolerance.is_some_and(|most| ring.failures > most) {
+            return Some(Opened::Failed);
+        }
+        let Some(entry) = ring.entries.get_mut(&index) else {
+            return Some(Opened::MissingKey);
+        };
+        let by = |entry: &Entry| entry.key.as_deref().and_then(&open);
+        let (steps, opened) = (0_usize..)
+            .zip(entry.chain())
+            .find_map(|(steps, it)| by(it).map(|opened| (steps, opened)))?;
+        (ring.failures, ring.pause) = (0, 0);
+        for _ in 0..steps {
+            if let Some(next) = entry.next.take() {
+                *entry = *next;
+            }
+        }
+        Some(match steps {
+            0 => Opened::By(opened),
+            _ => Opened::ByRatcheted(opened),
+        })
+    }
+
+    /// Puts behind the last key on trial what follows from it, if it still is the last.
+    fn append(&mut self, identity: &str, index: u8, material: &[u8], next: Entry) {
+        let ring = self.own.get_mut(identity);
+        let ring = ring.or_else(|| self.copies.get_mut(identity));
+        if let Some(entry) = ring.and_then(|ring| ring.entries.get_mut(&index)) {
+            let last = entry.last();
+            if last.material == material {
+                last.next = Some(Box::new(next));
+            }
+        }
+    }
+}
+
+/// That a key is being ratcheted, until it is dropped: with the task's end, or with a task that never runs.
+struct Ratcheting(Arc<AtomicBool>);
+
+impl Ratcheting {
+    /// `None` while another is.
+    fn begin(flag: &Arc<AtomicBool>) -> Option<Self> {
+        (!flag.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(flag)))
+    }
+}
+
+impl Drop for Ratcheting {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -145,13 +216,6 @@ pub(super) enum Opened<T> {
     ByRatcheted(T),
 }
 
-/// What comes of trying the keys that there are.
-enum Tried<T> {
-    Done(Opened<T>),
-    /// No key fits; the next may.
-    Ratchet(Task),
-}
-
 impl Keys {
     /// `spawn` takes work that must not hold up frames.
     #[must_use]
@@ -159,6 +223,7 @@ impl Keys {
         Self {
             options: Arc::new(options),
             rings: Arc::default(),
+            ratchets: Arc::default(),
             spawn: Box::new(spawn),
         }
     }
@@ -169,18 +234,28 @@ impl Keys {
         let size = self.options.ring_size.clamp(1, 256);
         let index = (index as usize % size) as u8;
         let entry = Entry::new(material.to_vec(), &self.options);
-        let mut rings = lock(&self.rings);
+        let mut guard = lock(&self.rings);
+        let rings = &mut *guard;
         let set = |ring: &mut Ring| {
             ring.entries.insert(index, entry.clone());
             (ring.failures, ring.pause) = (0, 0);
         };
         match identity {
-            Some(identity) => set(rings.own.entry(identity.to_owned()).or_default()),
+            Some(identity) => {
+                rings.copies.remove(identity);
+                set(rings.own.entry(identity.to_owned()).or_default());
+            }
             None => {
                 set(rings.shared.get_or_insert_default());
-                rings.own.values_mut().for_each(set);
+                let rings = rings.own.values_mut().chain(rings.copies.values_mut());
+                rings.for_each(set);
             }
         }
+    }
+
+    /// Forgets how a participant has ratcheted the shared keys: it has left.
+    pub fn forget(&self, identity: &str) {
+        lock(&self.rings).copies.remove(identity);
     }
 
     pub(super) fn key(&self, identity: &str, index: u8) -> Option<Arc<LessSafeKey>> {
@@ -195,93 +270,86 @@ impl Keys {
         index: u8,
         open: impl Fn(&LessSafeKey) -> Option<T>,
     ) -> Opened<T> {
-        match self.try_keys(identity, index, open) {
-            Tried::Done(opened) => opened,
-            Tried::Ratchet(task) => {
-                (self.spawn)(task);
-                Opened::Failed
-            }
+        let mut rings = lock(&self.rings);
+        let tolerance = self.options.failure_tolerance;
+        if let Some(opened) = rings.open(identity, index, tolerance, open) {
+            return opened;
         }
+        let Some(ring) = rings.apart(identity) else {
+            return Opened::MissingKey;
+        };
+        let Some(entry) = ring.entries.get_mut(&index) else {
+            return Opened::MissingKey;
+        };
+        let complete = entry.chain().count() > self.options.ratchet_window;
+        let paused = ring.pause > 0;
+        let turn = (!complete && !paused).then(|| Ratcheting::begin(&self.ratchets));
+        let Some(turn) = turn.flatten() else {
+            ring.failures = ring.failures.saturating_add(u32::from(complete));
+            ring.pause = ring.pause.saturating_sub(1);
+            return Opened::Failed;
+        };
+        ring.pause = PAUSE;
+        let material = entry.last().material.clone();
+        drop(rings);
+        (self.spawn)(self.ratchet(identity.to_owned(), index, material, turn));
+        Opened::Failed
     }
 
-    /// As [`Keys::open`], for what does not come again: waits for the next key to try.
+    /// Tries the keys that there are, for what does not come again; `None` if none of them fits.
+    pub(super) fn open_at_once<T>(
+        &self,
+        identity: &str,
+        index: u8,
+        open: impl Fn(&LessSafeKey) -> Option<T>,
+    ) -> Option<Opened<T>> {
+        let tolerance = self.options.failure_tolerance;
+        lock(&self.rings).open(identity, index, tolerance, open)
+    }
+
+    /// As [`Keys::open_at_once`], and then makes and tries the next keys to the window's end: with PBKDF2 each
+    /// takes tens of milliseconds, but none is made twice.
     pub(super) fn open_waiting<T>(
         &self,
         identity: &str,
         index: u8,
         open: impl Fn(&LessSafeKey) -> Option<T>,
     ) -> Opened<T> {
-        match self.try_keys(identity, index, &open) {
-            Tried::Done(opened) => opened,
-            Tried::Ratchet(task) => {
-                task();
-                self.open(identity, index, open)
+        for _ in 0..=self.options.ratchet_window {
+            if let Some(opened) = self.open_at_once(identity, index, &open) {
+                return opened;
             }
-        }
-    }
-
-    fn try_keys<T>(
-        &self,
-        identity: &str,
-        index: u8,
-        open: impl Fn(&LessSafeKey) -> Option<T>,
-    ) -> Tried<T> {
-        let mut guard = lock(&self.rings);
-        let rings = &mut *guard;
-        let busy = rings.ratchets;
-        let Some(ring) = rings.of(identity) else {
-            return Tried::Done(Opened::MissingKey);
-        };
-        let tolerance = self.options.failure_tolerance;
-        if tolerance.is_some_and(|most| ring.failures > most) {
-            return Tried::Done(Opened::Failed);
-        }
-        let Some(entry) = ring.entries.get_mut(&index) else {
-            return Tried::Done(Opened::MissingKey);
-        };
-        let by = |entry: &Entry| entry.key.as_deref().and_then(&open);
-        let fits = (0_usize..)
-            .zip(entry.chain())
-            .find_map(|(steps, it)| by(it).map(|opened| (steps, opened)));
-        if let Some((steps, opened)) = fits {
-            (ring.failures, ring.pause) = (0, 0);
-            for _ in 0..steps {
-                if let Some(next) = entry.next.take() {
-                    *entry = *next;
-                }
-            }
-            let opened = match steps {
-                0 => Opened::By(opened),
-                _ => Opened::ByRatcheted(opened),
+            let Some(material) = self.next_to_ratchet(identity, index) else {
+                break;
             };
-            return Tried::Done(opened);
+            let next = Entry::ratcheted(&material, &self.options);
+            lock(&self.rings).append(identity, index, &material, next);
         }
-        let complete = entry.chain().count() > self.options.ratchet_window;
-        if complete || busy || ring.pause > 0 {
-            ring.failures = ring.failures.saturating_add(u32::from(complete));
-            ring.pause = ring.pause.saturating_sub(1);
-            return Tried::Done(Opened::Failed);
-        }
-        ring.pause = PAUSE;
-        let material = entry.last().material.clone();
-        rings.ratchets = true;
-        Tried::Ratchet(self.ratchet(identity.to_owned(), index, material))
+        self.open_at_once(identity, index, open)
+            .unwrap_or(Opened::Failed)
     }
 
-    /// Puts behind the last key on trial what follows from it, if it still is the last.
-    fn ratchet(&self, identity: String, index: u8, material: Vec<u8>) -> Task {
+    fn next_to_ratchet(&self, identity: &str, index: u8) -> Option<Vec<u8>> {
+        let mut rings = lock(&self.rings);
+        let entry = rings.apart(identity)?.entries.get_mut(&index)?;
+        let complete = entry.chain().count() > self.options.ratchet_window;
+        (!complete).then(|| entry.last().material.clone())
+    }
+
+    /// Whether a key may have been ratcheted to one that has not been tried yet.
+    #[must_use]
+    pub fn may_ratchet(&self, identity: &str, index: u8) -> bool {
+        let mut rings = lock(&self.rings);
+        let entry = rings.of(identity).and_then(|it| it.entries.get(&index));
+        entry.is_some_and(|entry| entry.chain().count() <= self.options.ratchet_window)
+    }
+
+    fn ratchet(&self, identity: String, index: u8, material: Vec<u8>, turn: Ratcheting) -> Task {
         let (options, rings) = (Arc::clone(&self.options), Arc::clone(&self.rings));
         Box::new(move || {
+            let _turn = turn;
             let next = Entry::ratcheted(&material, &options);
-            let mut rings = lock(&rings);
-            rings.ratchets = false;
-            let ring = rings.own.get_mut(&identity);
-            if let Some(entry) = ring.and_then(|ring| ring.entries.get_mut(&index)) {
-                let last = entry.last();
-                if last.material == material {
-                    last.next = Some(Box::new(next));
-                }
-            }
+            lock(&rings).append(&identity, index, &material, next);
         })
     }
 }
@@ -316,5 +384,63 @@ mod tests {
             let short: [u8; KEY_LEN] = options(derivation).derive(b"secret");
             assert_eq!(key[..KEY_LEN], short);
         }
+    }
+
+    fn copies(keys: &Keys) -> usize {
+        lock(&keys.rings).copies.len()
+    }
+
+    #[test]
+    fn only_who_ratchets_the_shared_keys_has_a_copy_until_it_leaves() {
+        let keys = Keys::new(options(Derivation::Hkdf), |task| task());
+        keys.set(None, 0, b"secret");
+        for name in 0..9 {
+            let name = name.to_string();
+            assert!(matches!(keys.open(&name, 0, |_| Some(())), Opened::By(())));
+            assert!(keys.open_at_once(&name, 0, |_| None::<()>).is_none());
+            assert!(keys.key(&name, 0).is_some() && keys.may_ratchet(&name, 0));
+        }
+        assert_eq!(copies(&keys), 0);
+        assert!(matches!(
+            keys.open_waiting("ada", 0, |_| None::<()>),
+            Opened::Failed
+        ));
+        assert_eq!(copies(&keys), 1);
+        assert!(!keys.may_ratchet("ada", 0));
+        keys.forget("ada");
+        assert_eq!(copies(&keys), 0);
+        assert!(keys.may_ratchet("ada", 0));
+    }
+
+    #[test]
+    fn what_waits_tries_the_whole_window_while_another_key_is_ratcheted() {
+        let keys = Keys::new(options(Derivation::Hkdf), |_| {});
+        keys.set(None, 0, b"secret");
+        let _another = Ratcheting::begin(&keys.ratchets);
+        let tries = std::cell::Cell::new(0);
+        // The first key is tried once, then with one more behind it, and so on: the last is the tenth try.
+        let last = |_: &LessSafeKey| {
+            tries.set(tries.get() + 1);
+            (tries.get() == 10).then_some(())
+        };
+        assert!(matches!(
+            keys.open_waiting("ada", 0, last),
+            Opened::ByRatcheted(())
+        ));
+    }
+
+    #[test]
+    fn a_task_that_never_runs_does_not_end_ratcheting() {
+        let spawned = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = Arc::clone(&spawned);
+        let keys = Keys::new(options(Derivation::Hkdf), move |task| {
+            count.fetch_add(1, Ordering::Relaxed);
+            drop(task);
+        });
+        keys.set(None, 0, b"secret");
+        for _ in 0..=PAUSE + 1 {
+            let _ = keys.open("ada", 0, |_| None::<()>);
+        }
+        assert_eq!(spawned.load(Ordering::Relaxed), 2);
     }
 }

@@ -11,6 +11,7 @@ use aws_lc_rs::aead::NONCE_LEN;
 pub use form::Form;
 use keys::Opened;
 pub use keys::{Derivation, KeyOptions, Keys, Task};
+pub use message::SealedMessage;
 
 /// What a silent server sends in a track, unencrypted: Opus silence and the smallest VP8 picture.
 const OPUS_SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];

@@ -10,6 +10,12 @@ const ONCE: [u8; 32] = [
     0xa5, 0xc6, 0x96, 0x2c, 0x0e, 0x6c, 0x92, 0xcf, 0xe0, 0xb1, 0x7f, 0x03, 0x56, 0xfe, 0xb5, 0xc6,
 ];
 
+/// And once more.
+const TWICE: [u8; 32] = [
+    0xe9, 0xa0, 0x64, 0xcf, 0x14, 0xd3, 0x82, 0x2f, 0x99, 0xa5, 0xe0, 0x23, 0x5b, 0x52, 0xca, 0xf8,
+    0x91, 0xe3, 0xe8, 0xc6, 0x04, 0xe0, 0x22, 0x9f, 0x4b, 0x37, 0xaa, 0xe7, 0xe8, 0xe2, 0xe8, 0xf4,
+];
+
 fn keys(window: usize) -> Arc<Keys> {
     let options = KeyOptions {
         derivation: Derivation::Hkdf,
@@ -190,15 +196,32 @@ fn garbage_is_not_opened() {
 }
 
 #[test]
-fn a_message_is_opened_at_once_though_its_sender_has_ratcheted() {
-    let (theirs, mine) = (shared(&ONCE), shared(b"secret"));
-    let sealed = theirs.seal_message("ada", 0, IV, b"message").unwrap();
+fn a_message_is_opened_however_often_its_sender_has_ratcheted() {
+    let theirs = [shared(b"secret"), shared(&ONCE), shared(&TWICE)];
+    let sealed = theirs.map(|keys| keys.seal_message("ada", 0, IV, b"message").unwrap());
+    let message = |key_index, message| SealedMessage {
+        key_index,
+        iv: IV,
+        message,
+    };
+    let [now, once, twice] = &sealed;
+    let mine = shared(b"secret");
+    assert_eq!(mine.open_message("ada", &message(0, twice)), None);
+    assert!(mine.may_ratchet("ada", 0) && !mine.may_ratchet("ada", 1));
+    let opened = mine.open_message_waiting("ada", &message(0, twice));
+    assert_eq!(opened.unwrap(), b"message");
+    assert_eq!(mine.open_message("ada", &message(0, now)), None);
+    mine.forget("ada");
+    assert!(mine.open_message("ada", &message(0, now)).is_some());
+    // What may be lost is, until the key to try has been made.
+    assert_eq!(mine.open_lossy_message("ada", &message(0, once)), None);
+    assert!(mine.open_lossy_message("ada", &message(0, once)).is_some());
+    assert_eq!(mine.open_message_waiting("ada", &message(1, once)), None);
     assert_eq!(
-        mine.open_message("ada", 0, IV, &sealed).unwrap(),
-        b"message"
+        mine.open_message_waiting("ada", &message(0, b"short")),
+        None
     );
-    assert_eq!(mine.open_message("ada", 1, IV, &sealed), None);
-    assert_eq!(mine.open_message("ada", 0, IV, b"short"), None);
+    assert!(!mine.may_ratchet("ada", 0));
 }
 
 #[test]
