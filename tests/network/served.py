@@ -54,8 +54,8 @@ class Served:
             await self.kill()
             self.log.close()
 
-    def token(self, identity: str) -> str:
-        grants = {"room_join": True, "room": "matrix", "can_update_own_metadata": True}
+    def token(self, identity: str, room: str = "matrix") -> str:
+        grants = {"room_join": True, "room": room, "can_update_own_metadata": True}
         return AccessToken(KEY, SECRET).with_identity(identity).with_grants(**grants).to_jwt()
 
     async def start(self) -> None:

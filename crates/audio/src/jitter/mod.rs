@@ -287,8 +287,13 @@ impl JitterBuffer {
             return;
         };
         let timestamp = stream.timestamps.extend(arrival.timestamp);
+        let overtaken = stream.numbers.highest();
         let number = stream.numbers.extend(arrival.sequence);
-        stream.delay.arrived(now, timestamp);
+        // What was asked for again is not waited for where the packet after it holds a copy.
+        let spare = overtaken.is_some_and(|highest| number < highest) && stream.copies >= COPIES;
+        if !spare {
+            stream.delay.arrived(now, timestamp);
+        }
         if red.is_some_and(|red| red.redundant().next().is_some()) || fec_samples(payload).is_some()
         {
             stream.copies = 1.0;
@@ -314,7 +319,9 @@ impl JitterBuffer {
             }
         }
         if stream.next.is_some_and(|next| timestamp < next) {
-            stream.losses = (stream.losses - 1.0).max(0.0);
+            if !spare {
+                stream.losses = (stream.losses - 1.0).max(0.0);
+            }
             self.stats.late_packets += 1;
             self.stats.packets_discarded += 1;
             return;

@@ -35,6 +35,8 @@ struct Path {
     loss: f32,
     /// Up to so many ms later than the fastest, each by itself, so that they overtake each other.
     jitter: f32,
+    /// What is lost comes again so many ms later.
+    again: Option<f32>,
     /// Every so many packets the path stands still for 150 ms.
     stalls: Option<u64>,
     seed: u64,
@@ -122,7 +124,8 @@ fn carry(sent: &Sent, seconds: usize, sender: Sender, path: &Path) -> Outcome {
         // A frame is sent when its last sample is captured.
         let captured = timestamp.wrapping_sub(FIRST_TIMESTAMP) as f32 / 48.0;
         let sent = ms(captured + 20.0);
-        if random.f32() < path.loss {
+        let lost = random.f32() < path.loss;
+        if lost && path.again.is_none() {
             continue;
         }
         if path
@@ -131,7 +134,8 @@ fn carry(sent: &Sent, seconds: usize, sender: Sender, path: &Path) -> Outcome {
         {
             stall = sent + ms(150.0);
         }
-        let arrives = (sent + ms(random.f32() * path.jitter)).max(stall);
+        let late = if lost { path.again.unwrap_or(0.0) } else { 0.0 };
+        let arrives = (sent + ms(late + random.f32() * path.jitter)).max(stall);
         let sequence = FIRST_SEQUENCE.wrapping_add(n as u16);
         flights.push((arrives, sequence, *timestamp, payload));
     }
@@ -181,6 +185,7 @@ fn path(loss: f32, jitter: f32) -> Path {
     Path {
         loss,
         jitter,
+        again: None,
         stalls: None,
         seed: 7,
     }
@@ -232,6 +237,22 @@ fn copies_are_used_before_anything_is_made_up() {
     let twice = Sender { red: 2, ..PLAIN };
     let outcome = call(20, twice, &path(0.10, 0.0));
     assert!(outcome.concealed < 0.015, "{}", outcome.concealed);
+}
+
+#[test]
+fn what_comes_again_is_not_waited_for_where_there_are_copies() {
+    let red = Sender { red: 1, ..PLAIN };
+    let lost = call(30, red, &path(0.1, 10.0));
+    let again = Path {
+        again: Some(90.0),
+        ..path(0.1, 10.0)
+    };
+    let repeated = call(30, red, &again);
+    assert!(repeated.delay < lost.delay + 10.0, "{repeated:?}");
+    assert!(repeated.concealed < lost.concealed + 0.01, "{repeated:?}");
+    // Without copies it is all that there is.
+    let plain = call(30, PLAIN, &again);
+    assert!(plain.delay > 90.0 && plain.concealed < 0.03, "{plain:?}");
 }
 
 #[test]
