@@ -10,7 +10,7 @@ MATRIX := PYTHONPATH=tests/interop:tests/network $(BIN)/python tests/network
 FUZZ ?= $(basename $(notdir $(wildcard crates/fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run setup test interop compare matrix table lint format docs proto fuzz bench bench-client wheel clean
+.PHONY: help run setup test interop compare matrix table lint format docs proto fuzz bench bench-client bench-hearing wheel clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -75,6 +75,9 @@ bench: $(VENV)/.dev ## Speed and memory beside livekit-server, half an hour on a
 
 bench-client: $(VENV)/.dev ## roomful.rtc beside PyPI's livekit, ten minutes on a quiet machine
 	PYTHONPATH=tests/interop $(BIN)/python bench/client.py $(BENCH)
+
+bench-hearing: $(VENV)/.dev ## Sound over bad networks beside PyPI's livekit, ten minutes, as root
+	PYTHONPATH=tests/interop:tests/network $(BIN)/python bench/hearing.py $(BENCH)
 
 # zig links against an old glibc, or against musl: TARGET=x86_64-unknown-linux-musl GLIBC=musllinux_1_2
 TARGET ?= $(shell uname -m)-unknown-linux-gnu

@@ -115,8 +115,8 @@ def page(results: dict[str, Any]) -> str:
         "# Sound over bad networks",
         "",
         f"On {results['when']}, {results['machine']}.",
-        "All listeners at the same time, from one speaker of each SDK; of several turns the one in which least",
-        "was heard late. Heard: from `capture_frame` to the frame of an `AudioStream`, median of a tone a second.",
+        "All listeners at the same time, from one speaker of each SDK; of several turns that in which least",
+        "was late. Heard: from `capture_frame` to the frame of an `AudioStream`, median of a tone a second.",
         "Concealed: of the time that was heard, by each SDK's own statistics.",
         "",
         "| lost | jitter | speaker | heard by livekit.rtc | by roomful.rtc | concealed by livekit.rtc "

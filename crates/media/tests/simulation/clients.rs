@@ -6,6 +6,7 @@ use bytes::Bytes;
 use roomful_media::api::{ConnectionState, Target, TrackId};
 use roomful_media::client::{Client, ClientEvent, ReceivedFrame};
 use roomful_media::data::Channel;
+use roomful_media::statistics::{Report, Value};
 
 use crate::link::LinkConfig;
 use crate::meeting::Meeting;
@@ -86,6 +87,58 @@ fn redundancy_and_repeats_mend_what_is_lost() {
             heard.len()
         );
     }
+}
+
+#[test]
+fn statistics_tell_of_loss_and_of_what_came_again() {
+    let mut meeting = Meeting::new(2);
+    let alice = meeting.join(true, LinkConfig::default());
+    let lossy = LinkConfig {
+        loss: 0.1,
+        ..LinkConfig::default()
+    };
+    let bob = meeting.join(true, lossy);
+    meeting.run_for(SECOND);
+    meeting.publish(alice, true);
+    meeting.publish_video(alice, &[("", 5_000, 1_700_000)]);
+    meeting.run_for(10 * SECOND);
+    let mut reports = |guest| {
+        meeting.act(guest, |client, now| {
+            client.statistics(now, Target::Publisher)
+        })
+    };
+    let number = |report: &Report, name| match report.get(name) {
+        Some(Value::Count(count)) => *count as f64,
+        Some(Value::Whole(whole)) => *whole as f64,
+        Some(Value::Number(number) | Value::Total(number)) => *number,
+        other => panic!("{name} of {} is {other:?}", report.id),
+    };
+    let received = reports(bob);
+    let inbound: Vec<&Report> = received
+        .iter()
+        .filter(|it| it.kind == "inbound-rtp")
+        .collect();
+    assert_eq!(inbound.len(), 2);
+    for report in inbound {
+        let lost = number(report, "packetsLost");
+        let all = number(report, "packetsReceived") + lost;
+        assert!((0.05..0.2).contains(&(lost / all)), "{lost} of {all}");
+        // Sound has copies in the packets that follow.
+        let repeated = report.get("kind") == Some(&"video".into());
+        for name in ["nackCount", "retransmittedPacketsReceived"] {
+            assert_eq!(number(report, name) > 5.0, repeated, "{report:?}");
+        }
+    }
+    let sent = reports(alice);
+    for report in sent.iter().filter(|it| it.kind == "remote-inbound-rtp") {
+        // Between her and the server nothing is lost.
+        assert_eq!(number(report, "fractionLost"), 0.0);
+        assert!((0.0..0.2).contains(&number(report, "roundTripTime")));
+    }
+    assert_eq!(
+        sent.iter().filter(|it| it.kind == "outbound-rtp").count(),
+        2
+    );
 }
 
 #[test]
