@@ -24,7 +24,7 @@ import faults
 from namespace import Side, open_link
 from relay import relayed
 from report import machine
-from served import OURS, UDP_PORT, Served
+from served import OURS, TCP_PORT, UDP_PORT, Served
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PROGRAM = Path(__file__).resolve().parent / "hearing_program.py"
@@ -54,6 +54,8 @@ async def measure(condition: Condition, seconds: float) -> dict[str, dict[str, F
         if condition.jitter:
             # It goes both ways; nobody speaks upward.
             await stack.enter_async_context(relayed(link, UDP_PORT, jitter_ms=condition.jitter))
+        # Over TCP nothing is lost.
+        stack.enter_context(faults.block_tcp(link, TCP_PORT))
         if condition.loss:
             some = f"meta l4proto udp numgen random mod 1000 < {condition.loss * 10}"
             stack.enter_context(faults.drop(link, downward=some, upward="meta l4proto 254"))
