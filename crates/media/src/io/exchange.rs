@@ -8,7 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::bell::Bell;
 use crate::outbox::Datagrams;
 use crate::plain::Plain;
-use crate::transport::memory::{client_number, worker_address, worker_index};
+use crate::transport::memory::{
+    client_address, client_number, goodbye, worker_address, worker_index,
+};
 use crate::transport::{FiveTuple, Protocol, demux};
 
 /// Batches of RTP, and frames, that may wait for a thread; above it they are lost, as in a network. What else waits is
@@ -108,15 +110,30 @@ impl Exchange {
         *self.workers.write().unwrap_or_else(PoisonError::into_inner) = workers;
     }
 
-    /// The connection with that number is of the thread that has the mail.
-    pub(super) fn enter(&self, number: u64, postbox: Postbox) {
+    /// The connections with these numbers are of the thread that has the mail.
+    pub(super) fn enter(self: &Arc<Self>, numbers: [u64; 2], postbox: &Postbox) -> Seat {
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        clients.insert(number, postbox);
+        for number in numbers {
+            clients.insert(number, postbox.clone());
+        }
+        Seat {
+            exchange: Arc::clone(self),
+            numbers,
+        }
     }
 
-    pub(super) fn leave(&self, number: u64) {
-        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        clients.remove(&number);
+    /// A worker's thread has ended, for whatever reason.
+    pub(super) fn worker_gone(&self, index: u16) {
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        for (number, postbox) in &*clients {
+            let tuple = FiveTuple {
+                protocol: Protocol::Memory,
+                local: client_address(*number),
+                remote: worker_address(Some(index)),
+            };
+            let contents = Contents::one(goodbye());
+            postbox.put(Parcel { tuple, contents });
+        }
     }
 
     /// What a client's connection sends.
@@ -151,6 +168,45 @@ impl Exchange {
     }
 }
 
+/// A client's place at the exchange. Whoever gives it up, or is ended with it, says goodbye thereby.
+pub(super) struct Seat {
+    exchange: Arc<Exchange>,
+    numbers: [u64; 2],
+}
+
+impl Seat {
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let exchange = &self.exchange;
+        let clients = exchange.clients.write();
+        let mut clients = clients.unwrap_or_else(PoisonError::into_inner);
+        for number in &self.numbers {
+            clients.remove(number);
+        }
+        drop(clients);
+        for number in self.numbers {
+            let tuple = FiveTuple {
+                protocol: Protocol::Memory,
+                local: client_address(number),
+                remote: worker_address(None),
+            };
+            exchange.send_to_plane(tuple, || Contents::one(goodbye()));
+        }
+    }
+}
+
+impl Contents {
+    fn one(packet: Vec<u8>) -> Self {
+        let size = packet.len().max(1);
+        Self::Packets(packet, size)
+    }
+}
+
 impl From<&Datagrams<'_>> for Contents {
     fn from(datagrams: &Datagrams<'_>) -> Self {
         Self::Packets(datagrams.contents.to_vec(), datagrams.segment.max(1))
@@ -171,8 +227,8 @@ mod tests {
         const MESSAGE: [u8; 8] = [22; 8];
         let poll = Poll::new().unwrap();
         let (postbox, mail) = Postbox::new(&Bell::new(&poll).unwrap());
-        let exchange = Exchange::default();
-        exchange.enter(7, postbox);
+        let exchange = Arc::<Exchange>::default();
+        let _seat = exchange.enter([7, 8], &postbox);
         let tuple = FiveTuple {
             protocol: Protocol::Memory,
             local: worker_address(Some(0)),
@@ -196,5 +252,40 @@ mod tests {
         outbox.push(tuple, &RTP);
         outbox.drain(|it| exchange.send_to_client(tuple, Contents::from(&it)));
         assert!(mail.take().is_some_and(|it| it.is_media()));
+    }
+
+    #[test]
+    fn an_end_that_vanishes_has_said_goodbye() {
+        let postbox = || Postbox::new(&Bell::new(&Poll::new().unwrap()).unwrap());
+        let goodbyes = |mail: &Mail| {
+            let taken = std::iter::from_fn(|| mail.take());
+            let goodbye = |it: Parcel| match it.contents {
+                Contents::Packets(packets, _) if packets == goodbye() => {
+                    (it.tuple.local, it.tuple.remote)
+                }
+                _ => panic!("no goodbye"),
+            };
+            taken.map(goodbye).collect::<Vec<_>>()
+        };
+        let (workers, of_workers): (Vec<_>, Vec<_>) = (0..2).map(|_| postbox()).unzip();
+        let exchange = Arc::<Exchange>::default();
+        exchange.set_workers(workers);
+        let (client, of_client) = postbox();
+        let seat = exchange.enter([6, 7], &client);
+        exchange.worker_gone(1);
+        let mut heard = goodbyes(&of_client);
+        heard.sort();
+        let gone = worker_address(Some(1));
+        assert_eq!(heard, [6, 7].map(|it| (client_address(it), gone)));
+        drop(seat);
+        for (index, mail) in (0..).zip(&of_workers) {
+            let worker = worker_address(Some(index));
+            assert_eq!(
+                goodbyes(mail),
+                [6, 7].map(|it| (worker, client_address(it)))
+            );
+        }
+        exchange.worker_gone(0);
+        assert_eq!(goodbyes(&of_client), []);
     }
 }

@@ -333,6 +333,15 @@ impl Turns {
     }
 }
 
+impl Drop for Turns {
+    /// Clients of this process have no other sign that nobody is there any more.
+    fn drop(&mut self) {
+        if let (Some(exchange), Ok(index)) = (&self.exchange, u16::try_from(self.index)) {
+            exchange.worker_gone(index);
+        }
+    }
+}
+
 /// The path of what came in from the network. Where there is a gate, nobody else speaks for a relayed address.
 fn path(local: SocketAddr, remote: SocketAddr, gate: bool) -> Option<FiveTuple> {
     (!gate || !is_relayed(remote)).then_some(FiveTuple {

@@ -2,10 +2,12 @@
 //!
 //! Packets are told apart as everywhere (RFC 7983): RTP and RTCP are as they are, and what stands in DTLS's
 //! place begins with one byte of those below. Whoever carries them delivers in order, and loses none but RTP
-//! and RTCP. The client calls, by the username fragment of the server's description; the server answers.
+//! and RTCP. The client calls, by the username fragment of the server's description; the server answers. There
+//! is no sign of life: whoever carries them says goodbye for an end that vanishes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -22,6 +24,9 @@ const TAKEN: u8 = 23;
 /// A stream that is closed (2).
 const RESET: u8 = 24;
 const GOODBYE: u8 = 25;
+
+/// From the peer's description to its call or its answer, as for ICE.
+const FAILED_AFTER: Duration = Duration::from_secs(15);
 
 /// The address of a client's connection, by its number in the process.
 #[must_use]
@@ -54,6 +59,11 @@ pub(crate) fn worker_index(address: SocketAddr) -> Option<u16> {
     address.port().checked_sub(1)
 }
 
+/// For an end that is not there to say it.
+pub(crate) fn goodbye() -> Vec<u8> {
+    vec![GOODBYE]
+}
+
 /// Whom a call is for.
 pub(crate) fn called(packet: &[u8]) -> Option<&str> {
     match packet.split_first()? {
@@ -67,6 +77,8 @@ pub(super) struct Memory {
     /// Of the end that calls.
     address: Option<SocketAddr>,
     path: Option<FiveTuple>,
+    /// Until when there has to be one.
+    deadline: Option<Instant>,
     outbox: VecDeque<Transmit>,
     pub(super) events: VecDeque<SctpEvent>,
     /// Bytes of a stream that the peer has not taken yet, and that we took and have not told of.
@@ -80,6 +92,7 @@ impl Memory {
         Self {
             address,
             path: None,
+            deadline: None,
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             in_flight: BTreeMap::new(),
@@ -91,16 +104,31 @@ impl Memory {
         self.path
     }
 
+    /// The path to all of the plane's workers.
+    fn everywhere(&self) -> Option<FiveTuple> {
+        Some(FiveTuple {
+            protocol: Protocol::Memory,
+            local: self.address?,
+            remote: worker_address(None),
+        })
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether the peer has not come in time.
+    pub(super) fn is_overdue(&mut self, now: Instant) -> bool {
+        self.deadline.take_if(|due| *due <= now).is_some()
+    }
+
     /// The peer has described itself.
-    pub(super) fn described(&mut self, ufrag: &str) {
-        if self.path.is_none()
-            && let Some(local) = self.address
-        {
-            let tuple = FiveTuple {
-                protocol: Protocol::Memory,
-                local,
-                remote: worker_address(None),
-            };
+    pub(super) fn described(&mut self, now: Instant, ufrag: &str) {
+        if self.path.is_some() {
+            return;
+        }
+        self.deadline = Some(now + FAILED_AFTER);
+        if let Some(tuple) = self.everywhere() {
             let mut contents = vec![CALL];
             contents.extend_from_slice(ufrag.as_bytes());
             self.outbox.push_back(Transmit { tuple, contents });
@@ -113,11 +141,13 @@ impl Memory {
         match *kind {
             CALL if self.address.is_none() => {
                 self.path = Some(*tuple);
+                self.deadline = None;
                 self.push(vec![ANSWER]);
                 return Some(());
             }
             ANSWER if self.address.is_some() => {
                 self.path.get_or_insert(*tuple);
+                self.deadline = None;
                 return Some(());
             }
             _ if self.path != Some(*tuple) => return None,
@@ -161,12 +191,14 @@ impl Memory {
         self.outbox.pop_front()
     }
 
-    /// Says goodbye; nothing else is sent any more.
+    /// Says goodbye, also to whoever is about to answer; nothing else is sent any more.
     pub(super) fn close(&mut self) {
         self.outbox.clear();
         self.events.clear();
         self.taken.clear();
-        self.push(vec![GOODBYE]);
+        self.deadline = None;
+        self.path = self.path.or_else(|| self.everywhere());
+        self.push(goodbye());
         self.path = None;
     }
 
@@ -395,6 +427,43 @@ mod tests {
             _ => None,
         });
         assert!(numbers.eq(0..100));
+    }
+
+    #[test]
+    fn who_closes_before_the_answer_is_gone_for_the_server() {
+        let mut pair = Pair::new();
+        let mut call = pair.client.poll_transmit(pair.now).unwrap();
+        let by = FiveTuple {
+            protocol: Protocol::Memory,
+            local: worker_address(Some(0)),
+            remote: call.tuple.local,
+        };
+        pair.server
+            .handle_datagram(pair.now, &by, &mut call.contents);
+        assert_eq!(pair.server.state(), TransportState::Connected);
+        pair.client.close(pair.now);
+        pair.run();
+        assert_eq!(pair.server.state(), TransportState::Closed);
+    }
+
+    #[test]
+    fn an_end_that_nobody_calls_or_answers_fails_in_time() {
+        let mut pair = Pair::new();
+        for end in [&mut pair.client, &mut pair.server] {
+            let due = end.poll_timeout().unwrap();
+            assert_eq!(due - pair.now, FAILED_AFTER);
+            end.handle_timeout(due - Duration::from_millis(1));
+            assert_eq!(end.state(), TransportState::Connecting);
+            end.handle_timeout(due);
+            assert_eq!(end.state(), TransportState::Failed);
+            assert_eq!(end.poll_timeout(), None);
+        }
+        // Late is not too late.
+        pair.run();
+        for end in [&mut pair.client, &mut pair.server] {
+            assert_eq!(end.state(), TransportState::Connected);
+            assert_eq!(end.poll_timeout(), None);
+        }
     }
 
     #[test]

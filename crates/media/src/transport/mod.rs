@@ -246,7 +246,7 @@ impl Transport {
         let ice = remote.ice.clone();
         self.remote = Some(remote.clone());
         if let Some(memory) = &mut self.memory {
-            memory.described(&ice.ufrag);
+            memory.described(now, &ice.ufrag);
         }
         self.ice.set_remote(now, &ice);
         self.advance(now);
@@ -655,8 +655,11 @@ impl Transport {
 
     /// When [`Self::handle_timeout`] wants to be called; may change with every call that takes `&mut self`.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        if self.state == TransportState::Closed || self.memory.is_some() {
+        if self.state == TransportState::Closed {
             return None;
+        }
+        if let Some(memory) = &self.memory {
+            return memory.deadline();
         }
         let session = self
             .session
@@ -670,7 +673,13 @@ impl Transport {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.state == TransportState::Closed || self.memory.is_some() {
+        if self.state == TransportState::Closed {
+            return;
+        }
+        if let Some(memory) = &mut self.memory {
+            if memory.is_overdue(now) {
+                self.enter(TransportState::Failed);
+            }
             return;
         }
         self.ice.handle_timeout(now);
@@ -844,9 +853,10 @@ impl Transport {
     /// For logs and errors: what was offered, what was tried, what answered. Holds addresses.
     pub fn diagnosis(&self) -> String {
         if self.memory.is_some() {
-            return match &self.closing {
-                Some(reason) => format!("in this process; closed: {reason}"),
-                None => "in this process".into(),
+            return match (&self.closing, self.state) {
+                (Some(reason), _) => format!("in this process; closed: {reason}"),
+                (None, TransportState::Failed) => "in this process; the peer did not come".into(),
+                (None, _) => "in this process".into(),
             };
         }
         let mut out = String::new();

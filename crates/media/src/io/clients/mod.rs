@@ -61,10 +61,10 @@ struct Hub {
 }
 
 impl Hub {
-    /// The hub of this process, started if there is none.
+    /// The hub of this process, started if there is none that runs.
     fn get() -> io::Result<Arc<Self>> {
         let mut known = HUB.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(hub) = known.upgrade().filter(|hub| hub.is_ours()) {
+        if let Some(hub) = known.upgrade().filter(|hub| hub.is_ours() && hub.runs()) {
             return Ok(hub);
         }
         let hub = Arc::new(Self::start()?);
@@ -106,6 +106,12 @@ impl Hub {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let current = std::thread::current().id();
         threads.iter().any(|it| it.thread().id() == current)
+    }
+
+    /// Threads give up when they fault at every turn.
+    fn runs(&self) -> bool {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        !threads.iter().any(JoinHandle::is_finished)
     }
 
     fn send(&self, message: Message) {
@@ -162,8 +168,7 @@ pub struct ClientHandle {
     backlogs: Vec<(Channel, Arc<Backlog>)>,
     /// Its sockets.
     bound: Vec<(Target, SocketAddr)>,
-    /// To leave when it is gone.
-    exchange: Option<Arc<Exchange>>,
+    local: bool,
 }
 
 /// The numbers of a client's connections in memory.
@@ -243,14 +248,11 @@ impl ClientHandle {
         };
         let mut client = Client::new(config, now);
         let sockets = match &setup.exchange {
-            Some(exchange) => {
-                for number in numbers(id) {
-                    exchange.enter(number, hub.postbox.clone());
-                }
-                Vec::new()
-            }
+            Some(_) => Vec::new(),
             None => open_sockets(&mut client, now)?,
         };
+        let enter = |it: &Arc<Exchange>| it.enter(numbers(id), &hub.postbox);
+        let seat = setup.exchange.as_ref().map(enter);
         let bound = sockets.iter().map(|(target, it)| (*target, it.address()));
         let bound: Vec<(Target, SocketAddr)> = bound.collect();
         let channels = [Channel::Reliable, Channel::Lossy, Channel::DataTrack];
@@ -259,8 +261,7 @@ impl ClientHandle {
             .filter_map(|channel| Some((channel, client.backlog(channel)?)));
         let backlogs = backlogs.collect();
         let inbox = Arc::new(Inbox::new(usize::MAX, wake));
-        let exchange = setup.exchange.clone();
-        let visitor = Visitor::new(client, sockets, exchange.clone(), Arc::clone(&inbox));
+        let visitor = Visitor::new(client, sockets, seat, Arc::clone(&inbox));
         hub.send(Message::Open(id, Box::new(visitor)));
         Ok(Self {
             id,
@@ -268,7 +269,7 @@ impl ClientHandle {
             inbox,
             backlogs,
             bound,
-            exchange,
+            local: setup.exchange.is_some(),
         })
     }
 
@@ -281,7 +282,7 @@ impl ClientHandle {
     /// Whether its server is in this process.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.exchange.is_some()
+        self.local
     }
 
     /// Who wakes the owners of its sinks.
@@ -297,7 +298,7 @@ impl ClientHandle {
 
     /// Restarts ICE, by the addresses that the machine has now: it may be in another network.
     pub fn restart_ice(&self, target: Target) {
-        if self.exchange.is_some() {
+        if self.local {
             return self.call(move |client, now| client.restart_ice(now, target));
         }
         let local = own_addresses().unwrap_or_else(|error| {
@@ -314,7 +315,7 @@ impl ClientHandle {
     /// The servers that may relay for it, and whether nothing else is to be used. Names are asked for on a thread
     /// of its own.
     pub fn set_ice_servers(&self, servers: Vec<IceServer>, relay_only: bool) {
-        if self.exchange.is_some() {
+        if self.local {
             return;
         }
         self.call(move |client, now| client.set_turn_servers(now, Vec::new(), relay_only));
@@ -385,19 +386,16 @@ impl Caller {
 
 impl Drop for ClientHandle {
     fn drop(&mut self) {
-        self.inbox.close();
-        if self.hub.is_ours() {
-            let (closed, done) = channel();
-            self.hub.send(Message::Close(self.id, closed));
-            if !self.hub.is_own_thread() {
-                // Fails when the thread gave up.
-                let _ = done.recv();
-            }
+        // A fork has no thread to answer, and what one of its parent's had locked stays so.
+        if !self.hub.is_ours() {
+            return;
         }
-        if let Some(exchange) = &self.exchange {
-            for number in numbers(self.id) {
-                exchange.leave(number);
-            }
+        self.inbox.close();
+        let (closed, done) = channel();
+        self.hub.send(Message::Close(self.id, closed));
+        if !self.hub.is_own_thread() {
+            // Fails when the thread gave up.
+            let _ = done.recv();
         }
     }
 }

@@ -16,7 +16,7 @@ use super::untaken::Untaken;
 use crate::api::Target;
 use crate::client::{Client, ClientEvent, Outgoing, Request};
 use crate::io::bell::{Bell, WAKE};
-use crate::io::exchange::{Contents, Exchange, Mail, Parcel};
+use crate::io::exchange::{Contents, Mail, Parcel, Seat};
 use crate::io::faults::Faults;
 use crate::io::socket::{ReceiveBuffers, UdpSocket};
 use crate::transport::memory::client_number;
@@ -40,7 +40,7 @@ pub(super) struct Visitor {
     /// By the number of their token.
     lines: BTreeMap<usize, Line>,
     /// Where what it sends within this process goes, and what came so.
-    exchange: Option<Arc<Exchange>>,
+    seat: Option<Seat>,
     parcels: Vec<Parcel>,
     inbox: Arc<Inbox<ClientEvent>>,
     untaken: Untaken,
@@ -53,14 +53,14 @@ impl Visitor {
     pub(super) fn new(
         client: Client,
         sockets: Vec<(Target, UdpSocket)>,
-        exchange: Option<Arc<Exchange>>,
+        seat: Option<Seat>,
         inbox: Arc<Inbox<ClientEvent>>,
     ) -> Self {
         Self {
             client,
             sockets,
             lines: BTreeMap::new(),
-            exchange,
+            seat,
             parcels: Vec::new(),
             inbox,
             untaken: Untaken::default(),
@@ -199,7 +199,8 @@ impl Visitor {
 
     /// Sends what is to be sent and tells what happened. `false` when that is the end of it.
     fn settle(&mut self, now: Instant, notifier: &Notifier) -> bool {
-        let (sockets, lines, exchange) = (&self.sockets, &mut self.lines, &self.exchange);
+        let (sockets, lines) = (&self.sockets, &mut self.lines);
+        let exchange = self.seat.as_ref().map(Seat::exchange);
         self.client.drain(now, |target, outgoing| match outgoing {
             Outgoing::Datagrams(datagrams) if datagrams.tuple.protocol == Protocol::Memory => {
                 if let Some(exchange) = exchange {
@@ -269,6 +270,15 @@ impl Turns {
     }
 
     pub(super) fn run(mut self) {
+        self.take_turns();
+        for visitor in self.visitors.values() {
+            let detail = "the thread of the clients' media has ended".into();
+            let fault = ClientEvent::Fault { detail };
+            self.notifier.deliver(&visitor.inbox, [fault]);
+        }
+    }
+
+    fn take_turns(&mut self) {
         let mut ready = Events::with_capacity(256);
         let mut faults = Faults::of("clients' thread", self.bell.clone());
         loop {
