@@ -99,16 +99,16 @@ impl Client {
             return;
         }
         let codec = sending.codec;
-        let (sealed, state) = match &mut sending.sealer {
-            Some(sealer) => sealer.seal(Form::of(codec, key), frame, self.random.bytes()),
-            None => (Some(frame.to_vec()), None),
-        };
         let Some(stream) = sending.streams.get_mut(layer) else {
             return;
         };
         let (Some(packetizer), Some(forward)) = (&mut stream.packetizer, &mut stream.forward)
         else {
             return;
+        };
+        let (sealed, state) = match &mut sending.sealer {
+            Some(sealer) => sealer.seal(Form::of(codec, key), frame, self.random.bytes()),
+            None => (Some(frame.to_vec()), None),
         };
         stream.tally.framed(now, key);
         let timestamp = (i128::from(timestamp_us) * 9 / 100) as u32;

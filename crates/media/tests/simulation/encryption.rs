@@ -119,6 +119,26 @@ fn another_key_gives_nothing_and_says_so() {
 }
 
 #[test]
+fn how_encrypting_fares_is_told_though_nobody_took_the_first_frames() {
+    let mut meeting = Meeting::new(4);
+    let alice = meeting.join(true, LinkConfig::default());
+    meeting.run_for(SECOND);
+    let camera = meeting.publish_video(alice, &[("", 3_000, 900_000)]);
+    let sealer = Sealer::new(keys(b"secret"), "alice", 0);
+    meeting.act(alice, |client, now| {
+        client.encrypt(camera, Some(sealer));
+        client.send_frame(now, camera, 9, &[0; 50], 0, true);
+    });
+    meeting.run_for(SECOND);
+    let told = meeting.guests[alice].events.iter();
+    let told = told.filter_map(|event| match event {
+        ClientEvent::Sealing { track, state } => Some((*track, *state)),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(camera, State::Ok)]);
+}
+
+#[test]
 fn how_it_fares_is_told_of_what_nobody_hears_or_sees() {
     let (meeting, bob, _, _) = meet(3, b"secret", false);
     for kind in [MediaKind::Audio, MediaKind::Video] {
