@@ -15,7 +15,7 @@ impl Decryption {
         Self(Arc::new(Mutex::new((opener, Vec::new()))))
     }
 
-    pub fn open(&self, form: Form, frame: &[u8]) -> Option<Vec<u8>> {
+    pub fn open(&self, form: Option<Form>, frame: &[u8]) -> Option<Vec<u8>> {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (opener, states) = &mut *guard;
         let (opened, mut changes) = opener.open(form, frame);

@@ -279,7 +279,7 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
 
     fn opened(&mut self, mut frame: Frame) -> Option<Frame> {
         if let Some(by) = &self.decryption {
-            let opened = Form::of(frame.codec, frame.key).and_then(|it| by.open(it, &frame.data));
+            let opened = by.open(Form::of(frame.codec, frame.key), &frame.data);
             self.missed |= opened.is_none();
             frame.data = opened?;
             if self.missed && !frame.key {

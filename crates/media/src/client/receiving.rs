@@ -53,8 +53,7 @@ impl Received {
     fn opened(&self, packet: &Arc<MediaPacket>) -> Option<Arc<MediaPacket>> {
         match &self.decryption {
             Some(by) if self.kind == MediaKind::Audio && !packet.is_padding() => {
-                let form = Form::of(packet.codec, true)?;
-                let payload = by.open(form, packet.payload())?;
+                let payload = by.open(Form::of(packet.codec, true), packet.payload())?;
                 Some(Arc::new(packet.with_payload(payload)))
             }
             _ => Some(Arc::clone(packet)),

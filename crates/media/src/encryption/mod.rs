@@ -99,13 +99,19 @@ impl Opener {
         }
     }
 
-    /// The frame decrypted, `None` where it can't be; and the states that it changed to.
-    pub fn open(&mut self, form: Form, frame: &[u8]) -> (Option<Vec<u8>>, Vec<State>) {
+    /// The frame decrypted, `None` where it can't be, as without a `form`; and the states that it changed to.
+    pub fn open(
+        &mut self,
+        form: impl Into<Option<Form>>,
+        frame: &[u8],
+    ) -> (Option<Vec<u8>>, Vec<State>) {
+        let form = form.into();
         if let Some(blank) = self.put_in_by_server(frame) {
-            return (is_blank(form, blank).then(|| blank.to_vec()), Vec::new());
+            let taken = form.is_some_and(|form| is_blank(form, blank));
+            return (taken.then(|| blank.to_vec()), Vec::new());
         }
-        let (frame, metadata) = split_metadata(Some(form), frame);
-        let opened = form.take_apart(frame).map(|sealed| {
+        let (frame, metadata) = split_metadata(form, frame);
+        let opened = form.and_then(|form| form.take_apart(frame)).map(|sealed| {
             self.keys.open(&self.identity, sealed.key_index, |key| {
                 let opened = sealed.open(key).ok()?;
                 Some([&opened, metadata].concat())

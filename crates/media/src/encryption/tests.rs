@@ -103,6 +103,16 @@ fn another_key_opens_nothing_and_a_missing_one_is_told() {
 }
 
 #[test]
+fn what_has_no_form_is_not_opened_and_that_is_told() {
+    let keys = shared(b"secret");
+    let frame = sealed(&keys, Form::Audio, &picture(40));
+    let mut opener = Opener::new(keys, "ada", b"mark");
+    let failed = (None, vec![State::DecryptionFailed]);
+    assert_eq!(opener.open(None, &frame), failed);
+    assert_eq!(opener.open(None, b"marked mark"), (None, vec![]));
+}
+
+#[test]
 fn each_participant_may_have_keys_of_its_own() {
     let keys = shared(b"secret");
     keys.set(Some("ada"), 17, b"hers");
