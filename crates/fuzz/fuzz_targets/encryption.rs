@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let form = FORMS[usize::from(choice % 5)];
-    let Some((iv, frame)) = rest.split_first_chunk() else {
+    let Some((iv, frame)) = rest.split_first_chunk::<12>() else {
         return;
     };
     let mut opener = Opener::new(Arc::clone(&KEYS), "ada", b"");

@@ -13,12 +13,16 @@ impl Random {
         seed.map_or(Self::System, Self::Seeded)
     }
 
+    /// Zeros where the generator fails, before the system has seeded it: not for what must not repeat.
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        self.try_bytes().unwrap_or([0; N])
+    }
+
+    /// `None` where the generator fails.
+    pub(crate) fn try_bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         match self {
-            // The generator fails only before the system has seeded it; a repeated number is then the
-            // least of its problems.
-            Self::System => drop(aws_lc_rs::rand::fill(&mut bytes)),
+            Self::System => aws_lc_rs::rand::fill(&mut bytes).ok()?,
             Self::Seeded(state) => {
                 for chunk in bytes.chunks_mut(8) {
                     let word = split_mix(state).to_le_bytes();
@@ -29,7 +33,7 @@ impl Random {
                 }
             }
         }
-        bytes
+        Some(bytes)
     }
 
     pub(crate) fn u64(&mut self) -> u64 {

@@ -107,7 +107,7 @@ impl Client {
             return;
         };
         let (sealed, state) = match &mut sending.sealer {
-            Some(sealer) => sealer.seal(Form::of(codec, key), frame, self.random.bytes()),
+            Some(sealer) => sealer.seal(Form::of(codec, key), frame, self.random.try_bytes()),
             None => (Some(frame.to_vec()), None),
         };
         stream.tally.framed(now, key);

@@ -453,7 +453,7 @@ impl Sending {
     /// Encrypts a frame where that is wanted. What can't be encrypted is emptied, and so not sent.
     fn seal(&mut self, frame: &mut OpusFrame, random: &mut Random) -> Option<State> {
         let sealer = self.sealer.as_mut().filter(|_| !self.muted)?;
-        let (sealed, state) = sealer.seal(Some(Form::Audio), &frame.payload, random.bytes());
+        let (sealed, state) = sealer.seal(Some(Form::Audio), &frame.payload, random.try_bytes());
         frame.payload = sealed.unwrap_or_default().into();
         // RED would repeat sealed frames as if they were Opus.
         self.red = None;

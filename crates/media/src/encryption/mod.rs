@@ -57,18 +57,21 @@ impl Sealer {
     }
 
     /// The frame encrypted, `None` where it can't be (as with `form`) and so must not be sent; and the state if it changed.
-    /// `iv` must be random.
+    /// `iv` must be random; without one nothing is encrypted.
     pub fn seal(
         &mut self,
         form: Option<Form>,
         frame: &[u8],
-        iv: [u8; NONCE_LEN],
+        iv: impl Into<Option<[u8; NONCE_LEN]>>,
     ) -> (Option<Vec<u8>>, Option<State>) {
         let (sealed, state) = match self.keys.key(&self.identity, self.key_index) {
             None => (None, State::MissingKey),
             Some(key) => {
                 let (picture, metadata) = split_metadata(form, frame);
-                match form.and_then(|form| form.seal(picture, &key, self.key_index, iv)) {
+                let sealed = form
+                    .zip(iv.into())
+                    .and_then(|(form, iv)| form.seal(picture, &key, self.key_index, iv));
+                match sealed {
                     None => (None, State::EncryptionFailed),
                     Some(sealed) => (Some([&sealed, metadata].concat()), State::Ok),
                 }

@@ -113,6 +113,13 @@ fn what_has_no_form_is_not_opened_and_that_is_told() {
 }
 
 #[test]
+fn without_a_random_number_nothing_is_encrypted() {
+    let mut sealer = Sealer::new(shared(b"secret"), "ada", 0);
+    let failed = (None, Some(State::EncryptionFailed));
+    assert_eq!(sealer.seal(Some(Form::Audio), &picture(40), None), failed);
+}
+
+#[test]
 fn each_participant_may_have_keys_of_its_own() {
     let keys = shared(b"secret");
     keys.set(Some("ada"), 17, b"hers");
