@@ -120,7 +120,7 @@ def detour(link: Link, port: int, front: int) -> Iterator[None]:
             }}
             chain past {{
                 type filter hook output priority -300
-                oifname {side.interface} udp sport {port} ip dscp set {PAST}
+                oifname {side.interface} udp sport {port} ip dscp set {PAST} notrack
             }}
         }}
     """
