@@ -11,7 +11,7 @@ use crate::encryption::{Form, Opener, Sealer, State};
 pub struct Decryption(Arc<Mutex<(Opener, Vec<State>)>>);
 
 impl Decryption {
-    fn new(opener: Opener) -> Self {
+    pub(super) fn new(opener: Opener) -> Self {
         Self(Arc::new(Mutex::new((opener, Vec::new()))))
     }
 

@@ -34,18 +34,33 @@ pub(super) struct Received {
 }
 
 impl Received {
-    pub(super) fn decrypt(&mut self, by: Option<Decryption>) {
-        if by.is_some() && self.kind == MediaKind::Video {
-            let unseen = self
-                .unseen
-                .get_or_insert_with(|| FrameReader::new(|_| true));
-            unseen.decrypt(by.clone());
-        } else {
-            self.unseen = None;
+    fn new(mid: String, kind: MediaKind) -> Self {
+        Self {
+            mid,
+            kind,
+            track: String::new(),
+            formats: Vec::new(),
+            before: Report::new("inbound-rtp", String::new()),
+            sink: None,
+            sink_id: 0,
+            decryption: None,
+            unseen: None,
         }
+    }
+
+    /// Opens by this from now on, for its sink, or else to tell whether that can be.
+    pub(super) fn decrypt(&mut self, by: Option<Decryption>) {
         self.decryption = by;
         if let Some(sink) = &mut self.sink {
             sink.decrypt(self.decryption.clone());
+            self.unseen = None;
+        } else if self.decryption.is_some() && self.kind == MediaKind::Video {
+            let unseen = self
+                .unseen
+                .get_or_insert_with(|| FrameReader::new(|_| true));
+            unseen.decrypt(self.decryption.clone());
+        } else {
+            self.unseen = None;
         }
     }
 
@@ -65,7 +80,15 @@ impl Received {
         if let Some(sink) = self.sink.take() {
             sink.describe(now, &mut self.before);
             self.before.keep_sums();
+            self.decrypt(self.decryption.clone());
         }
+    }
+
+    fn set_sink(&mut self, now: Instant, id: usize, sink: Box<dyn PacketSink>) {
+        self.let_go(now);
+        self.sink = Some(sink);
+        self.sink_id = id;
+        self.decrypt(self.decryption.clone());
     }
 
     /// A frame as it was; where keys are asked for there is none.
@@ -94,10 +117,7 @@ impl Client {
         sink: Box<dyn PacketSink>,
     ) {
         if let Some((_, received)) = self.received(target, mid) {
-            received.let_go(now);
-            received.sink = Some(sink);
-            received.sink_id = id;
-            received.decrypt(received.decryption.clone());
+            received.set_sink(now, id, sink);
         }
         self.request_keyframe(target, mid);
     }
@@ -138,20 +158,9 @@ impl Client {
             return;
         };
         let tag = connection.new_tag();
-        connection.received.insert(
-            tag,
-            Received {
-                mid: section.mid.clone(),
-                kind: section.kind,
-                track: String::new(),
-                formats: Vec::new(),
-                before: Report::new("inbound-rtp", String::new()),
-                sink: None,
-                sink_id: 0,
-                decryption: None,
-                unseen: None,
-            },
-        );
+        connection
+            .received
+            .insert(tag, Received::new(section.mid.clone(), section.kind));
         let codecs = || section.payloads.iter().map(|format| format.codec);
         let codec = codecs().find(|codec| *codec != Codec::Red);
         let (stream, track) = section
@@ -245,17 +254,14 @@ impl Client {
                 continue;
             };
             let packet = received.opened(&packet);
-            let sink: Option<&mut dyn PacketSink> = match (&mut received.sink, &mut received.unseen)
-            {
-                (Some(sink), _) => Some(sink.as_mut()),
-                (None, Some(unseen)) => Some(unseen),
-                (None, None) => None,
-            };
-            if let (Some(sink), Some(packet)) = (sink, packet) {
-                sink.packet(now, &packet);
+            if let (Some(sink), Some(packet)) = (&mut received.sink, &packet) {
+                sink.packet(now, packet);
                 if sink.needs_keyframe(now) {
                     connection.receiver.request_keyframe(tag, 0, true);
                 }
+            } else if let (Some(unseen), Some(packet)) = (&mut received.unseen, &packet) {
+                // Of pictures that nobody looks at, any will do.
+                unseen.packet(now, packet);
             }
             let states = received.decryption.iter().flat_map(Decryption::take_states);
             let opening = |state| ClientEvent::Opening {
@@ -281,5 +287,42 @@ impl Client {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encryption::{Derivation, KeyOptions, Keys, Opener};
+
+    struct Silent;
+
+    impl PacketSink for Silent {
+        fn packet(&mut self, _: Instant, _: &Arc<MediaPacket>) {}
+    }
+
+    #[test]
+    fn pictures_are_put_together_for_nobody_only_while_nobody_has_a_sink() {
+        let now = Instant::now();
+        let options = KeyOptions {
+            derivation: Derivation::Hkdf,
+            salt: Vec::new(),
+            ratchet_window: 0,
+            failure_tolerance: None,
+            ring_size: 1,
+        };
+        let keys = Arc::new(Keys::new(options, |_| ()));
+        let by = Decryption::new(Opener::new(keys, "ada", b""));
+        let mut received = Received::new("0".into(), MediaKind::Video);
+        received.decrypt(Some(by.clone()));
+        assert!(received.unseen.is_some());
+        received.set_sink(now, 1, Box::new(Silent));
+        assert!(received.unseen.is_none());
+        received.decrypt(Some(by));
+        assert!(received.unseen.is_none());
+        received.let_go(now);
+        assert!(received.unseen.is_some());
+        received.decrypt(None);
+        assert!(received.unseen.is_none());
     }
 }
