@@ -24,7 +24,7 @@ State = models.ParticipantInfo.State
 #: Media that arrived before its publication was told of.
 MAX_EARLY = 100
 #: Seconds in which a server negotiates what was asked for.
-CHANGED_WITHIN = 1.0
+CHANGED_WITHIN = 3.0
 _ERRORS = {
     models.SubscriptionError.SE_CODEC_UNSUPPORTED: "codec not supported",
     models.SubscriptionError.SE_TRACK_NOTFOUND: "track not found",
