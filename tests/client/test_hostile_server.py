@@ -148,7 +148,7 @@ async def test_who_is_sent_away_at_once_again_and_again_takes_more_and_more_time
     script.answer = answer  # type: ignore[method-assign]
     room = await connected(script)
     await asyncio.sleep(1)
-    assert 1 < len(script.seats) <= _connection.AT_ONCE + 4
+    assert 1 < len(script.seats) <= 3 * _connection.AT_ONCE  # Without pauses they are hundreds.
     await room.disconnect()
 
 
@@ -235,7 +235,7 @@ async def test_nobody_floods_the_log(script: ScriptedServer, caplog: pytest.LogC
     PaperPeer.made[0].emit(*(Data("reliable", b"\xff") for _ in range(200)))
     await script.seat.send(room_update=rtc.RoomUpdate(room=models.Room(metadata="after")))
     await after.wait()
-    assert len(caplog.records) == 2 * log.BURST
+    assert len([one for one in caplog.records if one.name == log.logger.name]) == 2 * log.BURST
     await room.disconnect()
 
 
