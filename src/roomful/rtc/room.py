@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -17,18 +17,15 @@ from roomful.rtc._data_tracks import DataTracks
 from roomful.rtc._encryption import Encryption, encryption_of
 from roomful.rtc._enums import (
     ConnectionState,
-    ContinualGatheringPolicy,
     DataPacketKind,
     DisconnectReason,
     EncryptionState,
-    IceServer,
-    IceTransportType,
     SimulateScenarioKind,
     data_packet_kind,
     moment,
 )
 from roomful.rtc._local import LocalServer
-from roomful.rtc._presence import Way
+from roomful.rtc._options import ConnectError, DataStreamOptions, RoomOptions, RtcConfiguration, way_of
 from roomful.rtc._proto import stats_pb2 as stats
 from roomful.rtc._publisher import Publisher
 from roomful.rtc._reception import Reception
@@ -38,7 +35,7 @@ from roomful.rtc._rpc import Rpc
 from roomful.rtc._session import Arrived, Target
 from roomful.rtc._streams import Streams
 from roomful.rtc.data_stream import ByteStreamHandler, TextStreamHandler
-from roomful.rtc.e2ee import E2EEManager, E2EEOptions
+from roomful.rtc.e2ee import E2EEManager
 from roomful.rtc.event_emitter import EventEmitter
 from roomful.rtc.log import logger
 from roomful.rtc.participant import LocalParticipant, Participant, RemoteParticipant
@@ -97,50 +94,6 @@ _TOLD = (
 
 
 @dataclass
-class RtcConfiguration:
-    """How media finds its way."""
-
-    ice_transport_type: IceTransportType.ValueType = IceTransportType.TRANSPORT_ALL
-    """All ways, or those through relays only, which a server in this process has none of. TRANSPORT_NOHOST is
-    not offered."""
-    continual_gathering_policy: ContinualGatheringPolicy.ValueType = (
-        ContinualGatheringPolicy.GATHER_CONTINUALLY
-    )
-    """Makes no difference: addresses are gathered once for each connection that is made or made again."""
-    ice_servers: list[IceServer] = field(default_factory=list)
-    """STUN and TURN servers, instead of those that the server names. A server in this process needs none, and
-    takes none."""
-
-
-@dataclass
-class DataStreamOptions:
-    """What one takes of streams."""
-
-    max_payload_byte_length: int | None = None
-    """Bytes, unpacked, after which a stream ends with StreamError. None is 5 GB."""
-
-
-@dataclass
-class RoomOptions:
-    """How to connect to a room."""
-
-    auto_subscribe: bool = True
-    """Subscribe to every track as it is published."""
-    dynacast: bool = False
-    """Pause the encodings of one's videos that nobody takes."""
-    e2ee: E2EEOptions | None = None
-    """Deprecated: as `encryption`, for media only."""
-    encryption: E2EEOptions | None = None
-    """Encrypt media and data from end to end."""
-    rtc_config: RtcConfiguration | None = None
-    connect_timeout: float | None = None
-    """Seconds for each attempt at signalling, more than 0; 5 if None."""
-    single_peer_connection: bool | None = None
-    """One connection for both ways, where the server can; True if None."""
-    data_stream: DataStreamOptions | None = None
-
-
-@dataclass
 class DataPacket:
     """Data that somebody sent."""
 
@@ -168,17 +121,6 @@ class RtcStats:
 
     publisher_stats: list[stats.RtcStats]
     subscriber_stats: list[stats.RtcStats]
-
-
-class ConnectError(Exception):
-    """A room could not be connected to; `message` says what failed: the address, TLS, the token, the room,
-    the server, signalling, or ICE."""
-
-    reason = DisconnectReason.JOIN_FAILURE
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 class Room(EventEmitter[EventTypes]):
@@ -365,7 +307,7 @@ class Room(EventEmitter[EventTypes]):
         loop = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
             raise RuntimeError("the room belongs to another event loop")
-        way = _way(url, options)
+        way = way_of(url, options)
         encryption = encryption_of(options.encryption, options.e2ee)
         if self.isconnected():
             await self.disconnect()
@@ -786,29 +728,6 @@ class Room(EventEmitter[EventTypes]):
             f"rtc.Room(sid={self._info.sid or 'unknown'}, name={self.name}, metadata={self.metadata}, "
             f"connection_state={ConnectionState.Name(self._state)})"
         )
-
-
-def _way(url: str | LocalServer, options: RoomOptions) -> Way:
-    """Raises ConnectError for what is not offered."""
-    from roomful.rtc.version import __version__  # Looks into the installed packages, which takes time.
-
-    configuration = options.rtc_config or RtcConfiguration()
-    if configuration.ice_transport_type == IceTransportType.TRANSPORT_NOHOST:
-        raise ConnectError("ice_transport_type TRANSPORT_NOHOST is not offered: all ways, or relays only")
-    relay_only = configuration.ice_transport_type == IceTransportType.TRANSPORT_RELAY
-    if not isinstance(url, str) and (relay_only or configuration.ice_servers):
-        raise ConnectError("a server in this process is reached without ICE, by no relays or ice_servers")
-    timeout = 5.0 if options.connect_timeout is None else options.connect_timeout
-    if not timeout > 0:
-        raise ConnectError(f"connect_timeout is not more than no time: {timeout}")
-    return Way(
-        auto_subscribe=options.auto_subscribe,
-        single=options.single_peer_connection is not False,
-        signal_timeout=timeout,
-        ice_servers=configuration.ice_servers,
-        relay_only=relay_only,
-        version=__version__,
-    )
 
 
 __all__ = [
