@@ -10,7 +10,7 @@ MATRIX := PYTHONPATH=tests/interop:tests/network $(BIN)/python tests/network
 FUZZ ?= $(basename $(notdir $(wildcard crates/fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run setup test interop compare matrix table lint format docs proto fuzz bench bench-client bench-hearing wheel clean
+.PHONY: help run setup test test-rust test-interop test-network peers interop compare matrix table lint format docs proto fuzz bench bench-client bench-hearing wheel clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,29 +41,35 @@ $(VENV)/.dev: $(VENV)/.built
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+TWO := $(MAKE) --no-print-directory --jobs=2 --output-sync
 test: $(VENV)/.dev ## Everything that must pass: Rust, Python, real clients, browsers
-	cargo test --quiet
-	$(BIN)/python tests/interop/setup.py
-	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
+	$(TWO) test-rust peers
 	$(BIN)/pytest tests/unit tests/server tests/client
-	$(BIN)/pytest tests/interop
-	$(BIN)/pytest tests/network
+	$(TWO) test-interop test-network
 
-interop: $(VENV)/.dev ## Every test with official clients and browsers
+test-rust:
+	cargo test --quiet
+	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
+
+# Both wait for other programs most of the time.
+test-interop test-network: test-%:
+	$(BIN)/pytest tests/$*
+
+peers: $(VENV)/.dev # Official SDKs, browsers and livekit-server, for tests and benchmarks
 	$(BIN)/python tests/interop/setup.py
+
+interop: peers ## Every test with official clients and browsers
 	$(BIN)/pytest tests/interop
 
 fuzz: ## Every parser against libFuzzer: FUZZ_SECONDS=60 each, FUZZ="sdp vp8" for these alone
 	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/crates/fuzz/instrument cargo build --quiet --package roomful-fuzz --bins
 	@printf '%s\n' $(FUZZ) | xargs -P "$$(getconf _NPROCESSORS_ONLN)" -I NAME crates/fuzz/run NAME $(FUZZ_SECONDS)
 
-compare: $(VENV)/.dev ## The order of events with livekit-server, recorded anew and compared with ours
-	$(BIN)/python tests/interop/setup.py
+compare: peers ## The order of events with livekit-server, recorded anew and compared with ours
 	$(BIN)/python tests/interop/compare.py
 	$(MATRIX)/matrix.py --server livekit-server $(CELLS)
 
-matrix: $(VENV)/.dev ## What clients notice of each fault of network and server, recorded; CELLS="signal python" for these alone
-	$(BIN)/python tests/interop/setup.py
+matrix: peers ## What clients notice of each fault of network and server, recorded; CELLS="signal python" for these alone
 	$(MATRIX)/matrix.py $(CELLS)
 
 table: $(VENV)/.dev ## The recorded matrix into docs/reconnecting.md
