@@ -101,6 +101,7 @@ lint: $(VENV)/.dev ## Formatting, types and lints of Rust and Python
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/stubtest roomful._core --ignore-disjoint-bases --allowlist crates/core/stub_only.txt
 
 format: $(VENV)/.dev ## Format Rust and Python
 	cargo fmt

@@ -3,6 +3,29 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, final
 
+__all__ = [
+    "AudioProcessor",
+    "AudioQueue",
+    "AudioSink",
+    "Codec",
+    "EncryptionKeys",
+    "Event",
+    "Exchange",
+    "ExternalAddresses",
+    "FrameSink",
+    "Layer",
+    "Media",
+    "OpusDecoder",
+    "OpusEncoder",
+    "Peer",
+    "PeerEvent",
+    "Probe",
+    "Resampler",
+    "convert_video",
+    "mix",
+    "scale_video",
+]
+
 Target: TypeAlias = Literal["publisher", "subscriber"]
 SdpKind: TypeAlias = Literal["offer", "answer"]
 ConnectionState: TypeAlias = Literal["connecting", "connected", "disconnected", "failed", "closed"]
@@ -330,7 +353,7 @@ class Layer:
     """One declared layer of a track (`livekit.VideoLayer`); quality 0 LOW, 1 MEDIUM, 2 HIGH."""
 
     def __new__(
-        cls, *, quality: int, rid: str = "", width: int = 0, height: int = 0, bitrate: int = 0, ssrc: int = 0
+        cls, *, quality: int, rid: str = ..., width: int = 0, height: int = 0, bitrate: int = 0, ssrc: int = 0
     ) -> Layer: ...
 
 @final
@@ -338,7 +361,12 @@ class Codec:
     """One codec variant of a track (`simulcast_codecs`). `mime` in lower case ("video/vp9") or empty."""
 
     def __new__(
-        cls, *, mime: str = "", cid: str = "", layer_mode: LayerMode = "unused", layers: Sequence[Layer] = ()
+        cls,
+        *,
+        mime: str = ...,
+        cid: str = ...,
+        layer_mode: LayerMode = "unused",
+        layers: Sequence[Layer] = ...,
     ) -> Codec: ...
 
 @final
@@ -369,17 +397,17 @@ class Media:
         turn_secret: bytes | None = None,
         turn_port: int | None = None,
         turn_tls_port: int | None = None,
-        turn_bind: Sequence[str] = (),
+        turn_bind: Sequence[str] = ...,
         turn_certificate: tuple[str, str] | None = None,
         turn_allocations: int = 12,
         turn_optional: bool = False,
-        bind: Sequence[str] = (),
-        node_addresses: Sequence[str] = (),
+        bind: Sequence[str] = ...,
+        node_addresses: Sequence[str] = ...,
         allow_loopback: bool = False,
-        interfaces_include: Sequence[str] = (),
-        interfaces_exclude: Sequence[str] = (),
-        networks_include: Sequence[str] = (),
-        networks_exclude: Sequence[str] = (),
+        interfaces_include: Sequence[str] = ...,
+        interfaces_exclude: Sequence[str] = ...,
+        networks_include: Sequence[str] = ...,
+        networks_exclude: Sequence[str] = ...,
         external: ExternalAddresses | None = None,
         seed: int | None = None,
         offline: bool = False,
@@ -444,11 +472,11 @@ class Media:
         auto_subscribe: bool = True,
         adaptive_stream: bool = False,
         ice_lite: bool = False,
-        sdk: str = "",
+        sdk: str = ...,
         protocol: int = 0,
-        browser: str = "",
-        disabled_publish_codecs: Sequence[str] = (),
-        disabled_codecs: Sequence[str] = (),
+        browser: str = ...,
+        disabled_publish_codecs: Sequence[str] = ...,
+        disabled_codecs: Sequence[str] = ...,
         extra_address: str | None = None,
         tcp_only: bool = False,
         in_process: bool = False,
@@ -494,7 +522,7 @@ class Media:
         stream: str,
         kind: MediaKind,
         cid: str,
-        codecs: Sequence[Codec] = (),
+        codecs: Sequence[Codec] = ...,
         microphone: bool = False,
         stereo: bool = False,
         dtx: bool = True,
@@ -527,7 +555,7 @@ class Media:
         """`handle`: the subscriber's own, None unsubscribes."""
 
     def send_data(
-        self, *, room: int, packet: bytes, reliable: bool, destinations: Sequence[int] = ()
+        self, *, room: int, packet: bytes, reliable: bool, destinations: Sequence[int] = ...
     ) -> None:
         """`packet`: a serialised `livekit.DataPacket`; no destinations: everybody in the room."""
 
@@ -942,9 +970,9 @@ class Peer:
         *,
         timestamp_us: int,
         key: bool,
-        size: tuple[int, int] = (0, 0),
+        size: tuple[int, int] = ...,
         seconds: float = 0.0,
-        captured: tuple[int, int, int] = (0, 0, 0),
+        captured: tuple[int, int, int] = ...,
     ) -> None:
         """VP8 and VP9 as they are, H.264 as a byte stream (Annex B), AV1 as OBUs with sizes.
 
@@ -970,7 +998,7 @@ class Peer:
         mid: str,
         keys: EncryptionKeys | None,
         identity: str = "",
-        server_trailer: bytes = b"",
+        server_trailer: bytes = ...,
     ) -> None:
         """Decrypts what is received in a section from now on, or no longer. `server_trailer` marks what the
         server puts in."""
