@@ -10,7 +10,7 @@ use super::{AudioSource, Client, ClientEvent, OpusFrame};
 use crate::api::{MediaKind, Target, TrackId, TrackSettings};
 use crate::codec::{CodecKind, red};
 use crate::congestion::SendQueue;
-use crate::congestion::pacer::SectionId;
+use crate::congestion::outgoing::SectionId;
 use crate::encryption::{Form, Sealer, State};
 use crate::frame::Packetizer;
 use crate::random::Random;

@@ -2,8 +2,10 @@
 
 pub mod allowance;
 pub mod estimator;
+pub mod outgoing;
 pub mod pacer;
 pub mod remote;
 pub mod twcc;
 
-pub use pacer::{Outgoing, Priority, SendExtensions, SendQueue, SendQueueConfig};
+pub use outgoing::{Outgoing, SendExtensions};
+pub use pacer::{Priority, SendQueue, SendQueueConfig};

@@ -8,7 +8,7 @@ use super::Plane;
 use super::publishing::{Source, Variant};
 use super::timers::Armed;
 use crate::api::{Event, MediaKind, ParticipantId, SubscriptionWish, TrackId, TrackSettings};
-use crate::congestion::pacer::SectionId;
+use crate::congestion::outgoing::SectionId;
 use crate::sdp::{Codec, CodecWish, Fmtp, SendSection, SendSpec};
 use crate::subscription::{LayerTable, SendFormat, Subscription, send_extensions};
 use crate::track::dynacast::Wanted;

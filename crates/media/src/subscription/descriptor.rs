@@ -2,7 +2,7 @@
 //! 9628, dependency descriptor: RTP Payload Format for AV1, appendix A).
 
 use crate::codec::{Detail, Meta, vp8, vp9};
-use crate::congestion::pacer::Patch;
+use crate::congestion::outgoing::Patch;
 
 /// Extends the counters of the stream that is forwarded, and what they are shifted by.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,7 +1,7 @@
 //! How a track is sent to a subscriber: its side of the negotiation.
 
 use crate::codec::CodecKind;
-use crate::congestion::pacer::{SectionId, SendExtensions};
+use crate::congestion::outgoing::{SectionId, SendExtensions};
 use crate::sdp;
 use crate::track::negotiated::{codec_kind, extension_kind};
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::congestion::pacer::{Outgoing, Patch, SectionId};
+use crate::congestion::outgoing::{Outgoing, Patch, SectionId};
 use crate::track::packet::MediaPacket;
 
 /// Older packets come too late for any jitter buffer.

@@ -24,7 +24,8 @@ use timeline::Timeline;
 
 use crate::api::{MediaKind, TrackSettings};
 use crate::codec::CodecKind;
-use crate::congestion::pacer::{Outgoing, Patch, Priority, SectionId, SendQueue};
+use crate::congestion::outgoing::{Outgoing, Patch, SectionId};
+use crate::congestion::pacer::{Priority, SendQueue};
 use crate::track::dynacast::Wanted;
 use crate::track::packet::MediaPacket;
 

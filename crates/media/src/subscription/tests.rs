@@ -1,7 +1,8 @@
 use super::*;
 use crate::api::LayerSpec;
 use crate::codec::{Detail, Meta};
-use crate::congestion::pacer::{SendExtensions, SendQueueConfig};
+use crate::congestion::outgoing::SendExtensions;
+use crate::congestion::pacer::SendQueueConfig;
 use crate::rtp::RtpHeader;
 use crate::rtp::rtcp::report::write_sender_report;
 use crate::rtp::rtcp::{SenderInfo, parse_compound};

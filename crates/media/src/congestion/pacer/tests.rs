@@ -1,5 +1,8 @@
+use std::sync::Arc;
+
+use super::super::outgoing::Patch;
 use super::*;
-use crate::rtp::RtpHeader;
+use crate::rtp::{ExtensionKind, RtpHeader};
 use crate::track::testing::*;
 
 struct Link {
