@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::io::gate::framing::{Unframer, frame};
 use crate::sdp::{Description, Setup};
+use crate::transport::framing::{Unframer, frame};
 use crate::transport::{
     DtlsRole, Fingerprint, FiveTuple, IceCredentials, IceRole, Identity, Limits, LocalCandidate,
     OutgoingCandidate, Protocol, RemoteParameters, Transmit, Transport, TransportConfig,

@@ -12,8 +12,8 @@ use super::Client;
 use super::connection::Connection;
 use super::statistics::ConnectionTally;
 use crate::api::Target;
-use crate::io::gate::framing::{Unframer, frame};
 use crate::outbox::Datagrams;
+use crate::transport::framing::{Unframer, frame};
 use crate::transport::{
     FiveTuple, OutgoingCandidate, Protocol, Transport, parse_candidate, parse_passive,
 };

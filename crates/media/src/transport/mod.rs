@@ -11,10 +11,13 @@
 
 mod candidate;
 mod channel;
+mod data;
 mod dcep;
 pub mod demux;
 mod dtls;
+pub(crate) mod framing;
 mod ice;
+mod media;
 pub(crate) mod memory;
 mod sctp;
 pub(crate) mod statistics;
@@ -28,13 +31,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use crate::srtp::{self, SrtpProfile, SrtpReceiver, SrtpSender};
 use channel::Channels;
+use data::max_send_message;
 use demux::Kind;
 use dtls::Session;
 use ice::{Health, Ice, IceEvent, earliest};
+use media::Srtp;
 use memory::Memory;
 use sctp::{Sctp, SctpEvent};
 
@@ -44,28 +46,8 @@ pub use dtls::{Fingerprint, Identity};
 pub use tuple::{FiveTuple, Protocol, Transmit};
 pub use types::*;
 
-/// The largest message we send, whatever the peer says it takes.
-const MAX_SEND_MESSAGE: u32 = 1 << 20;
-/// What a peer takes that does not say (RFC 8841 §6.1).
-const DEFAULT_MAX_MESSAGE: u32 = 65_536;
 /// From the first ICE path to keys.
 const DTLS_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// SRTP contexts of both directions, boxed: a transport that only waits does not pay for them.
-struct Srtp {
-    profile: SrtpProfile,
-    sender: SrtpSender,
-    receiver: SrtpReceiver,
-}
-
-/// The largest message that peer takes of us.
-fn max_send_message(remote: &RemoteParameters) -> u32 {
-    match remote.max_message_size {
-        None => DEFAULT_MAX_MESSAGE,
-        Some(0) => MAX_SEND_MESSAGE,
-        Some(size) => size.min(MAX_SEND_MESSAGE),
-    }
-}
 
 /// One peer connection's transport.
 pub struct Transport {
@@ -343,39 +325,6 @@ impl Transport {
         Ok(())
     }
 
-    #[inline]
-    fn handle_srtp(
-        &mut self,
-        now: Instant,
-        tuple: &FiveTuple,
-        datagram: &mut [u8],
-        control: bool,
-    ) -> Received {
-        let Some(index) = self.ice.find(tuple) else {
-            return Received::Dropped(DropReason::NotValidated);
-        };
-        let Some(srtp) = &mut self.srtp else {
-            return Received::Dropped(DropReason::NoKeys);
-        };
-        let opened = if control {
-            srtp.receiver.unprotect_rtcp(datagram)
-        } else {
-            srtp.receiver.unprotect_rtp(datagram)
-        };
-        let Ok(length) = opened else {
-            return Received::Dropped(DropReason::Srtp);
-        };
-        self.ice.media(now, index);
-        if self.state == TransportState::Disconnected {
-            self.advance(now);
-        }
-        if control {
-            Received::Rtcp(0..length)
-        } else {
-            Received::Rtp(0..length)
-        }
-    }
-
     fn handle_stun(&mut self, now: Instant, tuple: &FiveTuple, datagram: &[u8]) -> Received {
         if self.state == TransportState::Closed {
             return Received::Dropped(DropReason::Closed);
@@ -449,14 +398,7 @@ impl Transport {
         }
         if let Some(keys) = session.take_keys() {
             let client = session.role() == DtlsRole::Client;
-            let (sender, receiver) =
-                srtp::from_keying_material(keys.profile, &keys.material, client)
-                    .map_err(|error| format!("SRTP keys: {error}"))?;
-            self.srtp = Some(Box::new(Srtp {
-                profile: keys.profile,
-                sender,
-                receiver,
-            }));
+            self.srtp = Some(Box::new(Srtp::new(&keys, client)?));
         }
         // A peer without use_srtp has data channels only.
         self.secured = true;
@@ -513,52 +455,6 @@ impl Transport {
         };
         if remote.dtls == DtlsRole::Client && self.ice.latest().is_some() {
             self.session = Some(Session::new(&self.identity, DtlsRole::Client, now)?);
-        }
-        Ok(())
-    }
-
-    /// Moves data: DTLS to SCTP to channels, and back.
-    fn run_data(&mut self, now: Instant) -> Result<(), String> {
-        let (Some(session), Some(remote), true) = (&mut self.session, &self.remote, self.secured)
-        else {
-            return Ok(());
-        };
-        if self.sctp.is_none() {
-            let wanted = match session.role() {
-                DtlsRole::Client => remote.data || !self.channels.is_empty(),
-                DtlsRole::Server => !session.inbox.is_empty(),
-            };
-            if !wanted {
-                return Ok(());
-            }
-            let max_send = max_send_message(remote);
-            let max_receive = u32::try_from(self.limits.receive_message).unwrap_or(u32::MAX);
-            self.sctp = Some(Sctp::new(session.role(), max_send, max_receive)?);
-        }
-        let Some(sctp) = &mut self.sctp else {
-            return Ok(());
-        };
-        while let Some(packet) = session.inbox.pop_front() {
-            sctp.handle_packet(now, packet);
-        }
-        while let Some(event) = sctp.poll_event() {
-            match event {
-                SctpEvent::Connected => self.channels.connected(session.role()),
-                SctpEvent::Message { stream, ppid, data } => {
-                    self.channels
-                        .receive(sctp.as_mut(), stream, ppid, data, &mut self.events)?;
-                }
-                SctpEvent::StreamClosed(stream) => {
-                    self.channels.stream_closed(stream, &mut self.events)
-                }
-                SctpEvent::Lost(reason) => return Err(reason),
-            }
-        }
-        self.channels.pump(sctp.as_mut());
-        while let Some(packets) = sctp.poll_packets(now) {
-            for packet in packets {
-                session.send(&packet)?;
-            }
         }
         Ok(())
     }
@@ -720,129 +616,6 @@ impl Transport {
     /// Round trip of the last consent check (full agents only).
     pub fn round_trip(&self) -> Option<Duration> {
         self.ice.round_trip()
-    }
-
-    /// Encrypts the RTP packet that begins at `start` and ends the buffer, and appends its tag. What lies
-    /// before it (earlier packets of a batch) is left alone. `header_len` includes extensions. On an error
-    /// the packet is cut off.
-    #[inline]
-    pub fn seal_rtp_at(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        start: usize,
-        header_len: usize,
-    ) -> Result<(), SealError> {
-        self.seal(buffer, start, |sender, buffer| {
-            sender.protect_rtp_at(buffer, start, header_len)
-        })
-    }
-
-    /// [`Self::seal_rtp_at`] for a packet that was sealed before with the same number and is the same to the
-    /// last byte.
-    pub fn seal_rtp_again_at(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        start: usize,
-        header_len: usize,
-    ) -> Result<(), SealError> {
-        self.seal(buffer, start, |sender, buffer| {
-            sender.protect_rtp_again_at(buffer, start, header_len)
-        })
-    }
-
-    /// Cuts off what cannot be sealed for want of keys; the sender does so for other reasons.
-    #[inline]
-    fn seal(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        start: usize,
-        protect: impl FnOnce(&mut SrtpSender, &mut Vec<u8>) -> Result<(), srtp::SrtpError>,
-    ) -> Result<(), SealError> {
-        if self.memory.is_some() {
-            return Ok(());
-        }
-        let Some(srtp) = &mut self.srtp else {
-            buffer.truncate(start);
-            return Err(SealError::NoKeys);
-        };
-        protect(&mut srtp.sender, buffer).map_err(|_| SealError::Refused)
-    }
-
-    /// [`Self::seal_rtp_at`] for the packet that fills the buffer.
-    #[inline]
-    pub fn seal_rtp(&mut self, packet: &mut Vec<u8>, header_len: usize) -> Result<(), SealError> {
-        self.seal_rtp_at(packet, 0, header_len)
-    }
-
-    /// Encrypts the RTCP compound that begins at `start` and ends the buffer, and appends index and tag.
-    #[inline]
-    pub fn seal_rtcp_at(&mut self, buffer: &mut Vec<u8>, start: usize) -> Result<(), SealError> {
-        self.seal(buffer, start, |sender, buffer| {
-            sender.protect_rtcp_at(buffer, start)
-        })
-    }
-
-    /// [`Self::seal_rtcp_at`] for the compound that fills the buffer.
-    #[inline]
-    pub fn seal_rtcp(&mut self, packet: &mut Vec<u8>) -> Result<(), SealError> {
-        self.seal_rtcp_at(packet, 0)
-    }
-
-    /// Opens a channel in band (RFC 8832), now or as soon as the association is up.
-    pub fn open_channel(
-        &mut self,
-        now: Instant,
-        spec: ChannelSpec,
-    ) -> Result<ChannelId, TransportError> {
-        if self.state == TransportState::Closed {
-            return Err(TransportError::Closed);
-        }
-        let channel = self
-            .channels
-            .open(spec)
-            .ok_or(TransportError::TooManyChannels)?;
-        self.advance(now);
-        Ok(channel)
-    }
-
-    /// Queues a message. Lossy channels drop their oldest messages above their budget.
-    pub fn send_data(
-        &mut self,
-        now: Instant,
-        channel: ChannelId,
-        data: Bytes,
-        binary: bool,
-    ) -> Result<(), SendError> {
-        if self.state == TransportState::Closed {
-            return Err(SendError::NoChannel);
-        }
-        self.channels.send(channel, data, binary)?;
-        self.advance(now);
-        Ok(())
-    }
-
-    /// Bytes queued on a channel and not yet handed to SCTP.
-    pub fn buffered(&self, channel: ChannelId) -> usize {
-        self.channels.buffered(channel)
-    }
-
-    /// Messages that a lossy channel dropped above its budget.
-    pub fn dropped(&self, channel: ChannelId) -> u64 {
-        self.channels.dropped(channel)
-    }
-
-    /// The SCTP stream of a channel once it is known, and whether it is open.
-    pub fn channel_stream(&self, channel: ChannelId) -> (Option<u16>, bool) {
-        self.channels.stream(channel)
-    }
-
-    /// Closes a channel of either side; no event follows.
-    pub fn close_channel(&mut self, now: Instant, channel: ChannelId) {
-        match &mut self.memory {
-            Some(memory) => self.channels.close(Some(memory.as_mut()), channel),
-            None => self.channels.close(self.sctp.as_deref_mut(), channel),
-        }
-        self.advance(now);
     }
 
     /// Says goodbye (DTLS close_notify): drain [`Self::poll_transmit`] once more.

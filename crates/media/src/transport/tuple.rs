@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-/// How a datagram travels. TCP means RFC 4571 frames, whose framing is the socket layer's.
+/// How a datagram travels. TCP means RFC 4571 frames, which whoever has the stream makes and cuts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     Udp,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use super::framing::Unframer;
 use crate::io::stream::Stream;
+use crate::transport::framing::Unframer;
 use crate::transport::{FiveTuple, Protocol};
 use crate::turn::bucket::{Rate, Shares};
 use crate::turn::{Framing, Leg, LegTransport};

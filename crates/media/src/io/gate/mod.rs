@@ -5,7 +5,6 @@
 
 mod certificate;
 mod connections;
-pub(crate) mod framing;
 mod listener;
 mod members;
 mod relay;
@@ -33,7 +32,7 @@ use super::faults::Faults;
 use super::stream::Stream;
 use super::worker::{Arrival, Sockets};
 use crate::api::Command;
-use crate::transport::{FiveTuple, Protocol};
+use crate::transport::{FiveTuple, Protocol, framing};
 use crate::turn::{LegTransport, MediaAddresses, Server, ServerConfig};
 
 /// Datagrams that may wait for the gate, as gathered by a worker for one destination.

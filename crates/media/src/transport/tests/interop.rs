@@ -8,6 +8,8 @@ use str0m::net::{Protocol as PeerProtocol, Receive};
 use str0m::rtp::{RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
 
+use bytes::Bytes;
+
 use super::super::*;
 use super::link::*;
 

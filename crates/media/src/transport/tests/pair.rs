@@ -1,5 +1,7 @@
 //! Ours against ours.
 
+use bytes::Bytes;
+
 use super::super::*;
 use super::link::*;
 
