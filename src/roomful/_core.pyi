@@ -333,21 +333,6 @@ class Event:
         def detail(self) -> str: ...
         def __new__(cls, participant: int, detail: str) -> Event.Fault: ...
 
-    @final
-    class Log(Event):
-        """A log line; never holds tokens or payload."""
-
-        __match_args__ = ("level", "target", "message")
-        @property
-        def level(self) -> Literal["error", "warning", "info", "debug"]: ...
-        @property
-        def target(self) -> str: ...
-        @property
-        def message(self) -> str: ...
-        def __new__(
-            cls, level: Literal["error", "warning", "info", "debug"], target: str, message: str
-        ) -> Event.Log: ...
-
 @final
 class Layer:
     """One declared layer of a track (`livekit.VideoLayer`); quality 0 LOW, 1 MEDIUM, 2 HIGH."""
@@ -829,21 +814,6 @@ class PeerEvent:
         def detail(self) -> str: ...
         def __new__(cls, detail: str) -> PeerEvent.Fault: ...
 
-    @final
-    class Log(PeerEvent):
-        """A log line, of whatever in the process; never holds secrets or payload."""
-
-        __match_args__ = ("level", "target", "message")
-        @property
-        def level(self) -> Literal["error", "warning", "info", "debug"]: ...
-        @property
-        def target(self) -> str: ...
-        @property
-        def message(self) -> str: ...
-        def __new__(
-            cls, level: Literal["error", "warning", "info", "debug"], target: str, message: str
-        ) -> PeerEvent.Log: ...
-
 @final
 class FrameSink:
     """A bounded queue of encoded frames. When it is full, what lies before the newest key frame is dropped;
@@ -1092,6 +1062,10 @@ class AudioProcessor:
 
 def mix(streams: Sequence[Samples]) -> bytearray:
     """The sums, which saturate; as long as the longest."""
+
+def take_log_lines() -> list[tuple[int, str, int, str, str]]:
+    """Level as in `logging`, file, number of the line in it, module and message of each that waits. Who gets
+    nothing is to end: `roomful.media_log.start` is called for the next."""
 
 def convert_video(
     data: bytes | bytearray | memoryview,

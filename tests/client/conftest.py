@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from scripted import EVENTS, PaperPeer, ScriptedServer, open_scripted
 
-from roomful import _core
+from roomful import _core, media_log
 from roomful.rtc.log import sparing
 
 
@@ -14,6 +14,7 @@ from roomful.rtc.log import sparing
 def all_lines() -> None:
     """Lines of the tests before do not count."""
     sparing.forget()
+    media_log.sparing.forget()
 
 
 @pytest.fixture

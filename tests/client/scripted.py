@@ -98,20 +98,13 @@ class Fault:
     detail: str
 
 
-@dataclass
-class Log:
-    level: str
-    target: str
-    message: str
-
-
 #: In the place of `_core.PeerEvent`.
 EVENTS = SimpleNamespace(
     **{
         one.__name__: one
         for one in (
             *(Description, Candidate, Connection, ChannelOpen, Data, BufferLow),
-            *(Track, TrackEnded, Opening, Rejected, Fault, Log),
+            *(Track, TrackEnded, Opening, Rejected, Fault),
         )
     }
 )

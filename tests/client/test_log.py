@@ -6,50 +6,104 @@ import asyncio
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
+from queue import SimpleQueue
 
 import pytest
-from scripted import ScriptedServer
 from servers import open_server
 
-from roomful import rtc
+from roomful import _core, rtc
 
-#: In a process of its own: lines go to the oldest that listens.
-ALONE = """
-import threading
+
+class Lines(logging.Handler):
+    """What `roomful.media` writes, whichever thread does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came: SimpleQueue[logging.LogRecord] = SimpleQueue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.came.put(record)
+
+    def until(self, word: str) -> logging.LogRecord:
+        while word not in (record := self.came.get(timeout=20)).getMessage():
+            pass
+        return record
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    lines = Lines()
+    logger = logging.getLogger("roomful.media")
+    logger.addHandler(lines)
+    yield lines
+    logger.removeHandler(lines)
+
+
+def ask_for(*hosts: str) -> None:
+    """Names that are not known, of which the media has a line each to say."""
+    peer = _core.Peer(single=True, wake=lambda: None)
+    peer.set_ice_servers([([f"turn:{host}.invalid" for host in hosts], "user", "secret")])
+    peer.close()
+
+
+def test_lines_of_the_media_are_written_whatever_loops_have_ended(lines: Lines) -> None:
+    def closed() -> None:
+        raise RuntimeError("the loop is closed")
+
+    older = _core.Peer(single=True, wake=closed)
+    ask_for("nowhere")
+    line = lines.until("nowhere.invalid")
+    assert line.levelno == logging.WARNING
+    assert line.getMessage().startswith("roomful_media::")
+    assert line.pathname.endswith(".rs")
+    assert "secret" not in line.getMessage()
+    older.close()
+
+
+def test_a_handler_that_raises_costs_no_further_line(
+    lines: Lines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raising(record: logging.LogRecord) -> bool:
+        if "one.invalid" in record.getMessage():
+            raise ValueError("of the program")
+        return True
+
+    lines.addFilter(raising)
+    ask_for("one", "another")
+    lines.until("another.invalid")
+    assert "of the program" in capsys.readouterr().err
+
+
+FORKED = """
+import logging, os, queue
 from roomful import _core
 
-woken = threading.Event()
-peer = _core.Peer(single=True, wake=woken.set)
-peer.set_ice_servers([(["turn:nowhere.invalid"], "user", "secret")])
-while not (lines := [one for one in peer.take_events() if isinstance(one, _core.PeerEvent.Log)]):
-    woken.wait(30)
-    woken.clear()
-peer.close()
-print(lines[0].level, lines[0].target, lines[0].message)
+came = queue.SimpleQueue()
+class Lines(logging.Handler):
+    def emit(self, record):
+        came.put(record.getMessage())
+
+logging.getLogger("roomful.media").addHandler(Lines())
+
+def told_of(host):
+    peer = _core.Peer(single=True, wake=lambda: None)
+    peer.set_ice_servers([([f"turn:{host}.invalid"], "user", "secret")])
+    while host not in came.get(timeout=20):
+        pass
+    peer.close()
+
+told_of("before")
+if not (child := os.fork()):
+    told_of("child")
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+told_of("after")
 """
 
 
-def test_lines_of_the_media_come_to_the_log_without_a_server() -> None:
-    said = subprocess.check_output([sys.executable, "-c", ALONE], text=True, timeout=60)
-    level, target, message = said.split(" ", 2)
-    assert level == "warning"
-    assert target.startswith("roomful")
-    assert "nowhere.invalid" in message
-    assert "secret" not in message
-
-
-@pytest.mark.asyncio
-async def test_lines_of_the_media_are_written_as_ours(
-    script: ScriptedServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    from scripted import Log, PaperPeer
-
-    room = rtc.Room()
-    await room.connect(script.url, "token")
-    PaperPeer.made[0].emit(Log("warning", "roomful_media::client", "100% of it"))
-    await room.disconnect()
-    ours = [one for one in caplog.record_tuples if one[0] == "roomful.rtc"]
-    assert ours == [("roomful.rtc", logging.WARNING, "roomful_media::client: 100% of it")]
+def test_the_child_of_a_fork_has_lines_of_its_own() -> None:
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
 
 
 @pytest.mark.asyncio

@@ -115,11 +115,6 @@ pub(crate) enum Event {
         participant: u64,
         detail: String,
     },
-    Log {
-        level: String,
-        target: String,
-        message: String,
-    },
 }
 
 pub(crate) fn target_name(target: api::Target) -> String {
@@ -154,16 +149,6 @@ pub(crate) fn way_name(way: api::Way) -> String {
         api::Way::Udp => "udp",
         api::Way::Tcp => "tcp",
         api::Way::Relay => "relay",
-    }
-    .into()
-}
-
-pub(crate) fn level_name(level: log::Level) -> String {
-    match level {
-        log::Level::Error => "error",
-        log::Level::Warn => "warning",
-        log::Level::Info => "info",
-        log::Level::Debug | log::Level::Trace => "debug",
     }
     .into()
 }
@@ -349,15 +334,6 @@ impl From<api::Event> for Event {
             } => Self::Fault {
                 participant: participant.0,
                 detail,
-            },
-            api::Event::Log {
-                level,
-                target,
-                message,
-            } => Self::Log {
-                level: level_name(level),
-                target,
-                message,
             },
         }
     }

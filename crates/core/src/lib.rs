@@ -25,6 +25,8 @@ mod _core {
     #[pymodule_export]
     use crate::frames::FrameSink;
     #[pymodule_export]
+    use crate::logging::take_log_lines;
+    #[pymodule_export]
     use crate::media::{Codec, Exchange, ExternalAddresses, Layer, Media};
     #[pymodule_export]
     use crate::peer::{Peer, PeerEvent};
@@ -34,4 +36,10 @@ mod _core {
     use crate::sound::{AudioQueue, AudioSink};
     #[pymodule_export]
     use crate::video::{convert_video, scale_video};
+
+    #[pymodule_init]
+    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        crate::logging::install();
+        Ok(())
+    }
 }

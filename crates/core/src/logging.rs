@@ -1,95 +1,134 @@
-//! Log lines of the Rust side go to Python as events.
+//! Log lines of the Rust side go to Python's logging, whoever made them and whatever loops run.
 //!
-//! The `log` facade has one logger a process, so a line goes to the oldest media plane or client still running.
+//! They are queued, bounded, by threads that must not wait; a thread of Python's writes what is queued, and ends when
+//! there is nothing left. See `roomful/media_log.py`.
 
-use std::sync::{Mutex, OnceLock, PoisonError, Weak};
+use std::collections::VecDeque;
+use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use roomful_media::api;
-use roomful_media::client::ClientEvent;
-use roomful_media::io::EventQueue;
-use roomful_media::io::clients::{Inbox, Notifier};
+use pyo3::prelude::*;
 
-/// Lines passed on in a second; the others are counted and dropped.
+/// Lines passed on in a second, and that may wait to be written; the others are counted and dropped.
 const LINES_PER_SECOND: u32 = 100;
+const LINES_WAITING: usize = 1_000;
 const MESSAGE_LIMIT: usize = 500;
+/// A lock that is held for longer than so many turns of others was held as the process forked, and stays so.
+const TURNS: u32 = 10_000;
 
-static LOGGER: OnceLock<EventLogger> = OnceLock::new();
+static LOGGER: LazyLock<Queue> = LazyLock::new(|| {
+    Queue(Mutex::new(State {
+        lines: VecDeque::new(),
+        writing: None,
+        second: Instant::now(),
+        count: 0,
+        dropped: 0,
+    }))
+});
 
-/// Who may get log lines; keeps nobody alive.
-pub(crate) enum Ear {
-    Server(Weak<EventQueue>),
-    Client(Weak<Inbox<ClientEvent>>, Weak<Notifier>),
-}
+/// Level, file, number of the line in it, module and message.
+type Line = (u8, &'static str, u32, String, String);
 
-impl Ear {
-    fn is_open(&self) -> bool {
-        match self {
-            Self::Server(queue) => queue.upgrade().is_some_and(|queue| !queue.is_closed()),
-            Self::Client(inbox, _) => inbox.upgrade().is_some_and(|inbox| !inbox.is_closed()),
-        }
-    }
-
-    fn tell(&self, level: Level, target: String, message: String) {
-        match self {
-            Self::Server(queue) => {
-                let event = api::Event::Log {
-                    level,
-                    target,
-                    message,
-                };
-                if let Some(queue) = queue.upgrade() {
-                    queue.push([event]);
-                }
-            }
-            Self::Client(inbox, notifier) => {
-                let event = ClientEvent::Log {
-                    level,
-                    target,
-                    message,
-                };
-                if let (Some(inbox), Some(notifier)) = (inbox.upgrade(), notifier.upgrade()) {
-                    notifier.deliver(&inbox, [event]);
-                }
-            }
-        }
-    }
-}
-
-struct EventLogger(Mutex<State>);
+struct Queue(Mutex<State>);
 
 struct State {
-    /// With the process that each is of: those of before a fork hear nothing.
-    ears: Vec<(u32, Ear)>,
+    lines: VecDeque<Line>,
+    /// The process in which a thread writes, or is about to: after a fork the child's is another.
+    writing: Option<u32>,
     second: Instant,
-    lines: u32,
+    count: u32,
     dropped: u32,
 }
 
-/// Adds one to those that may get log lines.
-pub(crate) fn attach(ear: Ear) {
-    let logger = LOGGER.get_or_init(|| {
-        EventLogger(Mutex::new(State {
-            ears: Vec::new(),
-            second: Instant::now(),
-            lines: 0,
-            dropped: 0,
-        }))
-    });
-    // Fails when another logger is installed, by an earlier call or by the host: both are fine.
-    if log::set_logger(logger).is_ok() {
-        log::set_max_level(LevelFilter::Info);
+impl State {
+    fn add(&mut self, mut line: Line) {
+        if self.second.elapsed() >= Duration::from_secs(1) {
+            (self.second, self.count) = (Instant::now(), 0);
+        }
+        self.count += 1;
+        if self.count > LINES_PER_SECOND || self.lines.len() >= LINES_WAITING {
+            self.dropped += 1;
+            return;
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            line.4
+                .push_str(&format!(" ({dropped} log lines dropped before)"));
+        }
+        self.lines.push_back(line);
     }
-    let mut state = logger.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let process = std::process::id();
-    state
-        .ears
-        .retain(|(of, ear)| *of == process && ear.is_open());
-    state.ears.push((process, ear));
 }
 
-impl Log for EventLogger {
+impl Queue {
+    fn lock(&self) -> Option<MutexGuard<'_, State>> {
+        for _ in 0..TURNS {
+            match self.0.try_lock() {
+                Ok(state) => return Some(state),
+                Err(TryLockError::Poisoned(state)) => return Some(state.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
+        None
+    }
+
+    /// Nobody writes: the next line has somebody begin.
+    fn not_written(&self) {
+        if let Some(mut state) = self.lock() {
+            state.writing = None;
+        }
+    }
+}
+
+/// From here on lines are queued.
+pub(crate) fn install() {
+    // Fails when another logger is installed, by an earlier call or by the host: both are fine.
+    if log::set_logger(&*LOGGER).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+}
+
+/// What waits to be written. Who gets nothing is to end: somebody else is called for the next line.
+#[pyfunction]
+pub(crate) fn take_log_lines() -> Vec<Line> {
+    let Some(mut state) = LOGGER.lock() else {
+        return Vec::new();
+    };
+    if state.lines.is_empty() {
+        state.writing = None;
+    }
+    state.lines.drain(..).collect()
+}
+
+/// Calls for somebody to write, from a thread of its own: a line is no reason to wait for the interpreter.
+fn call_writer() {
+    let call = || {
+        let begun = Python::try_attach(|py| {
+            let writer = py.import("roomful.media_log")?;
+            writer.call_method0("start").map(drop)
+        });
+        // The interpreter ends.
+        if !matches!(begun, Some(Ok(()))) {
+            LOGGER.not_written();
+        }
+    };
+    let thread = std::thread::Builder::new().name("roomful-log".into());
+    if thread.spawn(call).is_err() {
+        LOGGER.not_written();
+    }
+}
+
+/// As Python's logging counts.
+fn number(level: Level) -> u8 {
+    match level {
+        Level::Error => 40,
+        Level::Warn => 30,
+        Level::Info => 20,
+        Level::Debug | Level::Trace => 10,
+    }
+}
+
+impl Log for Queue {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Dependencies speak of single packets at info level.
         let limit = if metadata.target().starts_with("roomful") {
@@ -108,23 +147,27 @@ impl Log for EventLogger {
         if message.len() > MESSAGE_LIMIT {
             message.truncate(message.floor_char_boundary(MESSAGE_LIMIT));
         }
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.second.elapsed() >= Duration::from_secs(1) {
-            (state.second, state.lines) = (Instant::now(), 0);
-            let dropped = std::mem::take(&mut state.dropped);
-            if dropped > 0 {
-                message.push_str(&format!(" ({dropped} log lines dropped before)"));
-            }
-        }
-        state.lines += 1;
-        if state.lines > LINES_PER_SECOND {
-            state.dropped += 1;
+        let line = (
+            number(record.level()),
+            record.file_static().unwrap_or_default(),
+            record.line().unwrap_or_default(),
+            record.target().to_owned(),
+            message,
+        );
+        let Some(mut state) = self.lock() else {
             return;
-        }
+        };
         let process = std::process::id();
-        let mut ears = state.ears.iter();
-        if let Some((_, ear)) = ears.find(|(of, ear)| *of == process && ear.is_open()) {
-            ear.tell(record.level(), record.target().to_owned(), message);
+        let begin = state.writing != Some(process);
+        if state.writing.is_some() && begin {
+            // Of before a fork: the parent writes them.
+            state.lines.clear();
+        }
+        state.add(line);
+        state.writing = Some(process);
+        drop(state);
+        if begin {
+            call_writer();
         }
     }
 

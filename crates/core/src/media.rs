@@ -11,7 +11,6 @@ use roomful_media::io::{self, Engine, EngineConfig, EventQueue, Network, TurnCon
 
 use crate::event::Event;
 use crate::frames::waker;
-use crate::logging::{self, Ear};
 
 /// One declared layer of a simulcast or SVC track.
 #[pyclass(frozen, from_py_object, module = "roomful._core")]
@@ -248,7 +247,6 @@ impl Media {
             seed,
         };
         let events = Arc::new(EventQueue::default());
-        logging::attach(Ear::Server(Arc::downgrade(&events)));
         let engine = py
             .detach(|| Engine::start(config, Arc::clone(&events), waker(wake)))
             .map_err(PyOSError::new_err)?;

@@ -23,9 +23,8 @@ use roomful_media::sdp::Codec;
 use roomful_media::track::negotiated::codec_kind;
 
 use crate::cipher::{EncryptionKeys, encryption_state};
-use crate::event::{kind_name, level_name, state_name, target_name, way_name};
+use crate::event::{kind_name, state_name, target_name, way_name};
 use crate::frames::{FrameSink, waker};
-use crate::logging::{self, Ear};
 use crate::media::{Exchange, parse_kind, parse_target, unknown};
 use crate::sound::{AudioQueue, AudioSink};
 use crate::statistics::dictionaries;
@@ -105,11 +104,6 @@ pub(crate) enum PeerEvent {
     },
     Fault {
         detail: String,
-    },
-    Log {
-        level: String,
-        target: String,
-        message: String,
     },
 }
 
@@ -225,15 +219,6 @@ impl From<ClientEvent> for PeerEvent {
                 reason,
             },
             ClientEvent::Fault { detail } => Self::Fault { detail },
-            ClientEvent::Log {
-                level,
-                target,
-                message,
-            } => Self::Log {
-                level: level_name(level),
-                target,
-                message,
-            },
         }
     }
 }
@@ -346,10 +331,6 @@ impl Peer {
         let handle = py
             .detach(|| ClientHandle::open(&setup, waker(wake)))
             .map_err(PyOSError::new_err)?;
-        logging::attach(Ear::Client(
-            Arc::downgrade(handle.inbox()),
-            Arc::downgrade(handle.notifier()),
-        ));
         Ok(Self {
             inbox: Arc::clone(handle.inbox()),
             handle: Mutex::new(Some(handle)),

@@ -503,10 +503,4 @@ pub enum Event {
         participant: ParticipantId,
         detail: String,
     },
-    /// A log line for the control plane's logger. Never holds tokens or payload.
-    Log {
-        level: log::Level,
-        target: String,
-        message: String,
-    },
 }

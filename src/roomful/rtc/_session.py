@@ -173,7 +173,6 @@ class Session:
             events.TrackEnded: self._track_ended,
             events.Rejected: self._rejected,
             events.Fault: self._fault,
-            events.Log: self._log,
         }
 
     # ---- beginning, resuming, ending
@@ -452,9 +451,6 @@ class Session:
     def _fault(self, event: Any) -> None:
         logger.error("the media of this client failed: %s", event.detail)
         self.end(Ended(Action.RECONNECT, DisconnectReason.UNKNOWN_REASON, event.detail))
-
-    def _log(self, event: Any) -> None:
-        getattr(logger, event.level)("%s: %s", event.target, event.message)
 
     # ---- to the room
 

@@ -35,9 +35,7 @@ def handle(node: Node, batch: Iterable[Event]) -> None:
 
 def _one(node: Node, event: Event) -> None:
     """Ids that are gone are no error: both planes change at once."""
-    if isinstance(event, Event.Log):
-        getattr(logger, event.level, logger.info)(event.message, target=event.target)
-    elif isinstance(event, Event.Speakers):
+    if isinstance(event, Event.Speakers):
         if room := node.rooms.get(event.room):
             room.speakers.changed(event)
     elif isinstance(event, Event.Subscribed | Event.Unsubscribed | Event.SubscriptionFailed):

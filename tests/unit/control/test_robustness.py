@@ -203,7 +203,6 @@ def test_events_of_what_is_gone_are_ignored(world: World) -> None:
         Event.Overflow(99, ""),
         Event.Connection(99, "publisher", "failed", ""),
         Event.DataReady(99),
-        Event.Log("info", "media", "hello"),
     )
     assert client.read() == []
     assert len(world.media.commands) == before

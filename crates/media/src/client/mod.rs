@@ -138,12 +138,6 @@ pub enum ClientEvent {
     Fault {
         detail: String,
     },
-    /// A line for the log of the program, of whatever in the process. Never holds secrets or payload.
-    Log {
-        level: log::Level,
-        target: String,
-        message: String,
-    },
 }
 
 /// See the [module](self).
