@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from livekit.protocol import models
 from scripted import Data, Opening, PaperPeer, ScriptedServer, Track, microphone, other
-from test_room import Log, connected, tone, turns
+from watched import Log, connected, tone, turns
 
 from roomful.rtc import (
     E2EEOptions,
