@@ -27,6 +27,10 @@ const REFRESH_BEFORE: Duration = Duration::from_secs(60);
 /// (RFC 8656 §3.2).
 const REFRESH_SOONEST: Duration = Duration::from_secs(10);
 const MAX_PEERS: usize = 64;
+/// Times that an older allocation in our place is given back.
+const MAX_RELEASES: u8 = 2;
+/// RFC 8656 §19: what our address and port have allocated is not what the request goes by.
+const MISMATCH: u16 = 437;
 
 /// Why a client is not relayed, or not to a peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +50,8 @@ pub enum ClientError {
 fn explain(code: u16) -> &'static str {
     match code {
         401 => "wrong or expired credentials",
-        437 => "an older allocation of the same address and port still lives",
+        MISMATCH => "an older allocation of the same address and port still lives",
+        441 => "an older allocation of somebody else has the same address and port",
         438 => "the TURN server takes none of its own nonces",
         486 => "the participant has as many allocations as it may",
         508 => "the TURN server has as many allocations as it may",
@@ -77,6 +82,8 @@ pub struct Client {
     allocation: Option<Granted>,
     peers: Vec<Peer>,
     pending: Vec<Pending>,
+    /// Older allocations that were given back.
+    releases: u8,
     requests: u32,
     outgoing: VecDeque<Vec<u8>>,
     failure: Option<ClientError>,
@@ -101,6 +108,8 @@ struct Peer {
 enum Question {
     Allocate,
     Refresh,
+    /// A refresh that ends the allocation.
+    Release,
     /// Of the peer with that index.
     Bind(usize),
 }
@@ -128,6 +137,7 @@ impl Client {
             allocation: None,
             peers: Vec::new(),
             pending: Vec::new(),
+            releases: 0,
             requests: 0,
             outgoing: VecDeque::new(),
             failure: None,
@@ -272,12 +282,17 @@ impl Client {
         }
     }
 
-    /// Gives the allocation back: one packet to send, for which no answer is awaited.
+    /// Gives back the allocation, or the one that is asked for: one packet to send, for which no answer is
+    /// awaited.
     #[must_use]
     pub fn close(mut self) -> Option<Vec<u8>> {
-        self.allocation?;
+        let asked = |it: &Pending| it.question == Question::Allocate;
+        let coming = self.key.is_some() && self.pending.iter().any(asked);
+        if self.allocation.is_none() && !coming {
+            return None;
+        }
         let transaction = self.next_transaction();
-        Some(self.write(Question::Refresh, transaction, Some(0)))
+        Some(self.write(Question::Release, transaction))
     }
 
     fn bound_peers(&self) -> impl Iterator<Item = (usize, &Peer)> {
@@ -287,7 +302,7 @@ impl Client {
 
     fn ask(&mut self, now: Instant, question: Question, challenges: u8) {
         let transaction = self.next_transaction();
-        let packet = self.write(question, transaction, None);
+        let packet = self.write(question, transaction);
         self.outgoing.push_back(packet.clone());
         let give_up = now + PATIENCE;
         self.pending.push(Pending {
@@ -314,16 +329,11 @@ impl Client {
         transaction
     }
 
-    fn write(
-        &self,
-        question: Question,
-        transaction: Transaction,
-        lifetime: Option<u32>,
-    ) -> Vec<u8> {
+    fn write(&self, question: Question, transaction: Transaction) -> Vec<u8> {
         let mut packet = Vec::new();
         let method = match question {
             Question::Allocate => method::ALLOCATE,
-            Question::Refresh => method::REFRESH,
+            Question::Refresh | Question::Release => method::REFRESH,
             Question::Bind(_) => method::CHANNEL_BIND,
         };
         let mut writer = Writer::new(&mut packet, Class::Request, method, transaction);
@@ -335,6 +345,9 @@ impl Client {
                 }
             }
             Question::Refresh => {}
+            Question::Release => {
+                writer.put(attribute::LIFETIME, &0_u32.to_be_bytes());
+            }
             Question::Bind(index) => {
                 let [high, low] = number(index).to_be_bytes();
                 writer.put(attribute::CHANNEL_NUMBER, &[high, low, 0, 0]);
@@ -342,9 +355,6 @@ impl Client {
                     writer.put_address(attribute::XOR_PEER_ADDRESS, peer.address);
                 }
             }
-        }
-        if let Some(lifetime) = lifetime {
-            writer.put(attribute::LIFETIME, &lifetime.to_be_bytes());
         }
         if let Some(key) = &self.key {
             writer
@@ -361,6 +371,10 @@ impl Client {
         if message.class == Class::Success {
             let taken = match question {
                 Question::Allocate | Question::Refresh => self.granted(now, question, message),
+                Question::Release => {
+                    self.ask(now, Question::Allocate, 0);
+                    Some(())
+                }
                 Question::Bind(index) => {
                     if let Some(peer) = self.peers.get_mut(index) {
                         peer.bound = Ok(true);
@@ -380,6 +394,14 @@ impl Client {
         if challenged && pending.challenges < MAX_CHALLENGES && self.take_challenge(message) {
             return self.ask(now, question, pending.challenges + 1);
         }
+        // One of ours whose goodbye was lost, as far as we may end it; or it is gone by now.
+        if code == MISMATCH && question == Question::Allocate && self.releases < MAX_RELEASES {
+            self.releases += 1;
+            return self.ask(now, Question::Release, 0);
+        }
+        if code == MISMATCH && question == Question::Release {
+            return self.ask(now, Question::Allocate, 0);
+        }
         let reason = reason
             .chars()
             .filter(|it| !it.is_control())
@@ -387,7 +409,7 @@ impl Client {
             .collect();
         let error = match question {
             Question::Bind(_) => ClientError::Denied { code, reason },
-            Question::Allocate | Question::Refresh => ClientError::Refused { code, reason },
+            _ => ClientError::Refused { code, reason },
         };
         self.fail(question, error);
     }
@@ -426,7 +448,7 @@ impl Client {
 
     fn fail(&mut self, question: Question, error: ClientError) {
         match question {
-            Question::Allocate | Question::Refresh => {
+            Question::Allocate | Question::Refresh | Question::Release => {
                 self.allocation = None;
                 self.failure.get_or_insert(error);
             }

@@ -374,10 +374,11 @@ impl Server {
             };
         };
         let allocation = self.allocations.get_mut(index).ok_or(437_u16)?;
-        if *allocation.username != *username {
-            return Err(441);
-        }
+        let own = *allocation.username == *username;
         match request.method {
+            // By 437 clients know to try another port (RFC 8656 §7.4).
+            method::ALLOCATE if !own => Err(437),
+            _ if !own => Err(441),
             method::ALLOCATE if allocation.transaction == request.transaction => {
                 Ok(Granted::Allocation {
                     relayed: allocation.relayed,

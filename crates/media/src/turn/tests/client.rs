@@ -41,6 +41,17 @@ impl Pair {
         pair
     }
 
+    /// That of another client in the same place.
+    fn config(&self, seed: u64) -> ClientConfig {
+        ClientConfig {
+            username: self.world.username.clone(),
+            password: self.world.password.clone(),
+            stream: false,
+            ipv6: false,
+            seed,
+        }
+    }
+
     fn arrives(&mut self) -> bool {
         self.sent += 1;
         let lost = self.losses > 0;
@@ -188,21 +199,17 @@ fn refusals_are_told_by_their_cause() {
     );
     assert_eq!(pair.bind(MEDIA), Ok(true));
 
-    // Again from the same address and port: 437. Of a stranger: 401. Once too often: 486.
+    // Of a stranger: 401. Once too often: 486.
     let again = |pair: &mut Pair, password: &str| {
         let config = ClientConfig {
-            username: pair.world.username.clone(),
             password: password.into(),
-            stream: false,
-            ipv6: false,
-            seed: 6,
+            ..pair.config(6)
         };
         pair.client = Client::new(config, pair.world.now);
         pair.settle();
         pair.client.failure().map(code)
     };
     let password = pair.world.password.clone();
-    assert_eq!(again(&mut pair, &password), Some(437));
     assert_eq!(again(&mut pair, "guess"), Some(401));
     for port in 1..12 {
         pair.world.leg.remote.set_port(port);
@@ -218,6 +225,46 @@ fn a_client_that_closes_gives_its_allocation_back() {
     let client = std::mem::replace(&mut pair.client, Pair::new(false, false).client);
     let packet = client.close().unwrap();
     assert_eq!(pair.world.give(&packet), None);
+    assert_eq!(pair.world.server.allocations(), 0);
+}
+
+#[test]
+fn a_client_whose_goodbye_was_lost_is_relayed_again_from_the_same_port() {
+    let mut pair = Pair::relayed();
+    let next = Client::new(pair.config(6), pair.world.now);
+    let goodbye = std::mem::replace(&mut pair.client, next).close();
+    assert!(goodbye.is_some());
+    pair.settle();
+    assert_eq!(pair.client.failure(), None);
+    assert!(pair.client.relayed().is_some());
+    assert_eq!(pair.world.server.allocations(), 1);
+    assert_eq!(pair.bind(MEDIA), Ok(true));
+    assert!(pair.echoes(MEDIA));
+}
+
+#[test]
+fn an_allocation_of_somebody_else_in_our_place_is_left_and_told_of() {
+    let mut pair = Pair::relayed();
+    pair.world.hold("PA_two", UNIX + 300);
+    pair.client = Client::new(pair.config(6), pair.world.now);
+    pair.settle();
+    assert_eq!(pair.client.failure().map(code), Some(441));
+    assert_eq!(pair.world.server.allocations(), 1);
+}
+
+#[test]
+fn a_client_that_closes_before_it_is_granted_leaves_nothing_behind() {
+    let mut pair = Pair::new(false, false);
+    let question = pair.client.poll_transmit().unwrap();
+    pair.world.give(&question);
+    let (_, challenge) = pair.world.server.poll_transmit().unwrap();
+    pair.client.handle(pair.world.now, &challenge);
+    let question = pair.client.poll_transmit().unwrap();
+    pair.world.give(&question);
+    assert_eq!(pair.world.server.allocations(), 1);
+    let client = std::mem::replace(&mut pair.client, Pair::new(false, false).client);
+    let goodbye = client.close().unwrap();
+    pair.world.give(&goodbye);
     assert_eq!(pair.world.server.allocations(), 0);
 }
 

@@ -229,7 +229,7 @@ fn an_allocation_obeys_only_who_made_it() {
     world.hold("PA_other", UNIX + 300);
     assert_eq!(world.refresh(0), Said::Error(441));
     assert_eq!(world.permit(at(MEDIA)), Said::Error(441));
-    assert_eq!(world.allocate(), Said::Error(441));
+    assert_eq!(world.allocate(), Said::Error(437));
     assert_eq!(world.server.allocations(), 1);
 }
 
