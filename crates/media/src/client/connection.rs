@@ -218,7 +218,7 @@ impl Connection {
             tally.sent(now, &datagrams.tuple, datagrams.contents, datagrams.segment);
             paths.route(datagrams, &mut send);
         });
-        self.paths.flush(&mut send);
+        self.paths.flush(self.target, &mut send);
         self.reflexive.flush(now, &mut send);
         if self.transport.state() == TransportState::Closed {
             self.close_paths(&mut send);

@@ -45,6 +45,13 @@ pub struct TurnServer {
     pub password: String,
 }
 
+impl TurnServer {
+    /// Whether that is the same place, with whatever password: one relay there is enough.
+    fn is_at(&self, other: &Self) -> bool {
+        (self.address, &self.transport) == (other.address, &other.transport)
+    }
+}
+
 impl fmt::Debug for TurnServer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -69,10 +76,8 @@ pub enum Request {
         /// TLS, with a certificate for that name.
         tls: Option<String>,
     },
-    Close {
-        target: Target,
-        link: LinkId,
-    },
+    /// Close a stream, after what was handed out for it is written.
+    Close { target: Target, link: LinkId },
 }
 
 /// What a connection sends.
@@ -126,8 +131,9 @@ pub(super) struct Paths {
     links: BTreeMap<LinkId, Opened>,
     next_link: u32,
     relays: Vec<RelayPath>,
-    /// What relays that are given up say.
+    /// What relays that are given up say, before their streams are closed.
     goodbyes: Vec<(Leg, Vec<u8>)>,
+    closing: Vec<LinkId>,
     /// The server's candidates, as their lines have them.
     candidates: Vec<String>,
     /// Those that the transport has.
@@ -207,8 +213,8 @@ impl Paths {
         }
     }
 
-    /// What relays have to say to their servers.
-    pub(super) fn flush(&mut self, send: &mut impl FnMut(Outgoing<'_>)) {
+    /// What relays have to say to their servers; streams that are done with can be closed then.
+    pub(super) fn flush(&mut self, target: Target, send: &mut impl FnMut(Outgoing<'_>)) {
         for (leg, packet) in self.goodbyes.drain(..) {
             leg.send(&packet, send);
         }
@@ -217,6 +223,9 @@ impl Paths {
                 leg.send(&packet, send);
             }
         }
+        let closed = self.closing.drain(..);
+        self.requests
+            .extend(closed.map(|link| Request::Close { target, link }));
     }
 }
 
@@ -325,14 +334,17 @@ impl Connection {
 
     fn widen(&mut self, now: Instant, servers: &[TurnServer], seed: u64) {
         self.paths.widen_at = None;
-        if self.paths.widened || self.transport.has_path() {
+        if self.paths.widened {
+            return;
+        }
+        self.retire(now);
+        if self.transport.has_path() {
             return;
         }
         self.paths.widened = true;
-        self.retire(now);
         for (number, server) in (0..).zip(servers) {
-            let known = |it: &RelayPath| it.server == *server;
-            let asked = |it: &Opened| matches!(&it.link, Link::Turn(of) if of == server);
+            let known = |it: &RelayPath| it.server.is_at(server);
+            let asked = |it: &Opened| matches!(&it.link, Link::Turn(of) if of.is_at(server));
             if self.paths.relays.iter().any(known) || self.paths.links.values().any(asked) {
                 continue;
             }
@@ -361,7 +373,8 @@ impl Connection {
             .transport
             .last_authenticated()
             .is_some_and(|at| now.saturating_duration_since(at) < HEAD_START);
-        let carrying = self.transport.destination().filter(|_| heard);
+        let used = heard || self.transport.has_path();
+        let carrying = self.transport.destination().filter(|_| used);
         let paths = &mut self.paths;
         let gone = paths.relays.extract_if(.., |it| {
             it.old && carrying.is_none_or(|tuple| it.used != Some(tuple.local))
@@ -389,10 +402,28 @@ impl Connection {
 
     fn close_link(&mut self, now: Instant, link: LinkId) {
         self.forget_link(now, link);
-        let target = self.target;
-        self.paths
-            .requests
-            .push_back(Request::Close { target, link });
+        self.paths.closing.push(link);
+    }
+
+    /// Gives up what was asked of TURN servers that are not to be used any more. Those that relay already go on.
+    pub(super) fn keep_asking(&mut self, now: Instant, servers: &[TurnServer]) {
+        let paths = &mut self.paths;
+        let asked = |it: &RelayPath| it.relay.relayed().is_none() && !servers.contains(&it.server);
+        for path in paths.relays.extract_if(.., |it| asked(it)) {
+            let goodbye = path.relay.close().map(|packet| (path.leg, packet));
+            paths.goodbyes.extend(goodbye);
+        }
+        let unused = paths.links.iter().filter(|(id, it)| match &it.link {
+            Link::Turn(server) => {
+                let relay = paths.relays.iter().any(|of| of.leg == Leg::Stream(**id));
+                !relay && !servers.contains(server)
+            }
+            Link::Ice { .. } => false,
+        });
+        let unused: Vec<LinkId> = unused.map(|(id, _)| *id).collect();
+        for link in unused {
+            self.close_link(now, link);
+        }
     }
 
     fn forget_link(&mut self, now: Instant, link: LinkId) {
@@ -501,6 +532,9 @@ impl Connection {
 
     fn set_relay_only(&mut self, now: Instant, relay_only: bool) {
         self.relay_only = relay_only;
+        if relay_only {
+            self.reflexive.forget();
+        }
         self.transport.set_relay_only(now, relay_only);
         if relay_only {
             let direct = self.paths.links.iter();
@@ -535,16 +569,24 @@ impl Connection {
 }
 
 impl Client {
-    /// TURN servers to be tried, for connections that have no way yet. With `relay_only` nothing but relays is
-    /// used, from now on.
-    pub fn set_turn_servers(&mut self, now: Instant, servers: Vec<TurnServer>, relay_only: bool) {
-        self.turn = servers;
+    /// From now on nothing but relays is used, or all ways again.
+    pub fn set_relay_only(&mut self, now: Instant, relay_only: bool) {
         for connection in &mut self.connections {
             if connection.relay_only != relay_only {
                 connection.set_relay_only(now, relay_only);
                 let local = connection.local(&self.identity);
                 connection.negotiator.set_local(local);
             }
+        }
+    }
+
+    /// The servers for connections that have no way yet, in place of those before: TURN servers to be tried, and
+    /// STUN servers to be asked by what address we are seen.
+    pub fn set_ice_servers(&mut self, now: Instant, turn: Vec<TurnServer>, stun: Vec<SocketAddr>) {
+        (self.turn, self.stun) = (turn, stun);
+        for connection in &mut self.connections {
+            connection.keep_asking(now, &self.turn);
+            connection.ask_reflexive(now, &self.stun, &mut self.random);
             // They came late.
             if std::mem::take(&mut connection.paths.widened) {
                 connection.paths.widen_at = Some(now);

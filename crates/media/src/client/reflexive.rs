@@ -49,6 +49,11 @@ impl Reflexive {
             .collect();
     }
 
+    /// No answer counts any more.
+    pub(super) fn forget(&mut self) {
+        self.questions.clear();
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.questions.iter().map(|it| it.again_at).min()
     }
@@ -102,6 +107,7 @@ impl Connection {
         servers: &[SocketAddr],
         random: &mut Random,
     ) {
+        self.reflexive.forget();
         if !self.relay_only && !self.transport.has_path() {
             self.reflexive.ask(now, servers, random);
         }
@@ -109,14 +115,6 @@ impl Connection {
 }
 
 impl Client {
-    /// STUN servers to be asked by what address we are seen, for connections that have no path yet.
-    pub fn set_stun_servers(&mut self, now: Instant, servers: Vec<SocketAddr>) {
-        self.stun = servers;
-        for connection in &mut self.connections {
-            connection.ask_reflexive(now, &self.stun, &mut self.random);
-        }
-    }
-
     /// Takes a datagram that came from a STUN server; `false` when it is none. `local` is where it came to.
     pub(super) fn take_reflexive(
         &mut self,

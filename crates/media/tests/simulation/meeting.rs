@@ -13,8 +13,8 @@ use roomful_media::api::{
     TrackId, TrackSpec,
 };
 use roomful_media::client::{
-    AudioSource, AudioSpec, Client, ClientConfig, ClientEvent, FrameReader, OpusFrame, Outgoing,
-    PacketSink, ReceivedFrame, VideoLayer, VideoSpec,
+    AudioSource, AudioSpec, Client, ClientConfig, ClientEvent, FrameReader, LinkId, OpusFrame,
+    Outgoing, PacketSink, ReceivedFrame, VideoLayer, VideoSpec,
 };
 use roomful_media::data::Channel;
 use roomful_media::sdp::Codec;
@@ -121,6 +121,8 @@ pub struct Guest {
     pub walled: bool,
     /// Where others see it, behind a NAT.
     pub outside: Option<SocketAddr>,
+    /// What its client wrote to streams.
+    pub written: Vec<(LinkId, Vec<u8>)>,
 }
 
 type Seen = Arc<Mutex<Vec<ReceivedFrame>>>;
@@ -329,6 +331,7 @@ impl Meeting {
             obedient: false,
             walled: false,
             outside: None,
+            written: Vec::new(),
         };
         let targets: Vec<Target> = guest.client.targets().collect();
         for target in targets {
@@ -551,7 +554,7 @@ impl Meeting {
     }
 
     /// Moves what both sides have to send, until nobody has anything to say.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         loop {
             let mut quiet = true;
             for index in 0..self.guests.len() {
@@ -619,8 +622,11 @@ impl Meeting {
         let mut datagrams = Vec::new();
         let addresses = [Target::Publisher, Target::Subscriber].map(|it| guest.address(it));
         guest.client.drain(now, |target, outgoing| {
-            let Outgoing::Datagrams(batch) = outgoing else {
-                return;
+            let batch = match outgoing {
+                Outgoing::Datagrams(batch) => batch,
+                Outgoing::Stream { link, bytes } => {
+                    return guest.written.push((link, bytes.to_vec()));
+                }
             };
             let own = addresses[usize::from(target == Target::Subscriber)];
             let named = batch.tuple.local;

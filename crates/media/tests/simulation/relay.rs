@@ -49,18 +49,27 @@ impl Relay {
         self.server.allocations()
     }
 
-    fn leg(client: SocketAddr) -> Leg {
+    fn leg(client: SocketAddr, transport: LegTransport) -> Leg {
         Leg {
             local: Self::address(),
             remote: client,
-            transport: LegTransport::Udp,
+            transport,
         }
+    }
+
+    /// Its answers to one message on a client's stream.
+    pub fn answer(&mut self, now: Instant, client: SocketAddr, message: &[u8]) -> Vec<Vec<u8>> {
+        let leg = Self::leg(client, LegTransport::Stream(1));
+        self.server.handle(now, UNIX, leg, message);
+        std::iter::from_fn(|| self.server.poll_transmit())
+            .map(|(_, answer)| answer)
+            .collect()
     }
 
     /// What a client's datagram leads to: one for the media, or answers.
     pub fn handle(&mut self, now: Instant, datagram: &Datagram) -> Vec<Datagram> {
         let unix = UNIX + now.saturating_duration_since(self.begun).as_secs();
-        let leg = Self::leg(datagram.source);
+        let leg = Self::leg(datagram.source, LegTransport::Udp);
         self.server.handle_timeout(now);
         let to_media = self.server.handle(now, unix, leg, &datagram.contents);
         let mut out: Vec<Datagram> = to_media

@@ -29,7 +29,8 @@ fn way(meeting: &Meeting, guest: usize) -> Option<(ConnectionState, Option<Way>)
 fn use_relay(meeting: &mut Meeting, guest: usize, only: bool) {
     let servers = vec![meeting.relay.told()];
     meeting.act(guest, |client, now| {
-        client.set_turn_servers(now, servers, only);
+        client.set_relay_only(now, only);
+        client.set_ice_servers(now, servers, Vec::new());
     });
 }
 
@@ -104,7 +105,8 @@ fn relays_alone_are_used_as_soon_as_that_is_said() {
     assert_eq!(way(&meeting, alice), RELAYED);
     // And the others again.
     meeting.act(alice, |client, now| {
-        client.set_turn_servers(now, Vec::new(), false)
+        client.set_relay_only(now, false);
+        client.set_ice_servers(now, Vec::new(), Vec::new());
     });
     meeting.guests[alice].walled = false;
     restart(&mut meeting, alice);
@@ -121,7 +123,9 @@ fn an_address_that_others_see_is_told_once() {
     let outside = SocketAddr::from(([203, 0, 113, 9], 61_000));
     meeting.guests[alice].outside = Some(outside);
     let servers = vec![Relay::address(), SocketAddr::from(([192, 0, 2, 99], 3_478))];
-    meeting.act(alice, |client, now| client.set_stun_servers(now, servers));
+    meeting.act(alice, |client, now| {
+        client.set_ice_servers(now, Vec::new(), servers);
+    });
     meeting.run_for(20 * SECOND);
     let told = |event: &ClientEvent| match event {
         ClientEvent::Candidate { candidate, .. } => Some(candidate.clone()),
@@ -157,7 +161,7 @@ fn a_restart_tries_streams_too_and_closes_those_of_the_one_before() {
         ..told
     };
     meeting.act(alice, |client, now| {
-        client.set_turn_servers(now, vec![stream], false);
+        client.set_ice_servers(now, vec![stream], Vec::new());
     });
     assert_eq!(requests(&mut meeting.guests[alice].client), []);
     let mut open = Vec::new();
@@ -187,4 +191,97 @@ fn a_restart_tries_streams_too_and_closes_those_of_the_one_before() {
         let expected = expected.map(|it| it.parse().expect("an address"));
         assert_eq!(remotes, expected, "round {round}");
     }
+}
+
+#[test]
+fn a_relay_says_goodbye_before_its_stream_is_closed() {
+    let mut meeting = Meeting::new(15);
+    let alice = meeting.join(true, LinkConfig::default());
+    meeting.run_for(SECOND);
+    let stream = TurnServer {
+        transport: TurnTransport::Tcp,
+        ..meeting.relay.told()
+    };
+    meeting.act(alice, |client, now| {
+        client.set_ice_servers(now, vec![stream], Vec::new());
+    });
+    meeting.cut(alice, true);
+    meeting.run_for(SECOND);
+    restart(&mut meeting, alice);
+    meeting.run_for(SECOND);
+    let [Request::Connect { link, .. }] = requests(&mut meeting.guests[alice].client)[..] else {
+        panic!("no stream is opened");
+    };
+    let local = SocketAddr::from(([198, 51, 100, 1], 40_000));
+    meeting.act(alice, |client, now| {
+        client.link_open(now, Target::Publisher, link, local);
+    });
+    let listen = |meeting: &mut Meeting| {
+        for (_, message) in std::mem::take(&mut meeting.guests[alice].written) {
+            for answer in meeting.relay.answer(meeting.now, local, &message) {
+                meeting.act(alice, |client, now| {
+                    client.link_read(now, Target::Publisher, link, &answer);
+                });
+            }
+        }
+    };
+    while !meeting.guests[alice].written.is_empty() {
+        listen(&mut meeting);
+    }
+    assert_eq!(meeting.relay.allocations(), 1);
+    restart(&mut meeting, alice);
+    meeting.run_for(SECOND / 2);
+    requests(&mut meeting.guests[alice].client);
+    meeting.guests[alice].written.clear();
+    // A driver that looks for requests before it has drained.
+    meeting.now += SECOND;
+    let client = &mut meeting.guests[alice].client;
+    client.handle_timeout(meeting.now);
+    let close = Request::Close {
+        target: Target::Publisher,
+        link,
+    };
+    assert!(!requests(client).contains(&close));
+    meeting.settle();
+    listen(&mut meeting);
+    assert_eq!(meeting.relay.allocations(), 0);
+    assert!(requests(&mut meeting.guests[alice].client).contains(&close));
+}
+
+#[test]
+fn servers_that_are_taken_back_are_asked_no_more() {
+    let mut meeting = Meeting::new(16);
+    let alice = meeting.join(true, LinkConfig::default());
+    meeting.run_for(SECOND);
+    let told = meeting.relay.told();
+    let stream = TurnServer {
+        transport: TurnTransport::Tcp,
+        ..told.clone()
+    };
+    let stun = SocketAddr::from(([192, 0, 2, 2], 3_478));
+    meeting.cut(alice, true);
+    meeting.run_for(SECOND);
+    restart(&mut meeting, alice);
+    meeting.act(alice, |client, now| {
+        client.set_ice_servers(now, vec![told, stream], vec![stun]);
+    });
+    meeting.run_for(SECOND);
+    let [Request::Connect { link, .. }] = requests(&mut meeting.guests[alice].client)[..] else {
+        panic!("no stream is opened");
+    };
+    meeting.act(alice, |client, now| {
+        client.set_ice_servers(now, Vec::new(), Vec::new());
+    });
+    let close = Request::Close {
+        target: Target::Publisher,
+        link,
+    };
+    assert_eq!(requests(&mut meeting.guests[alice].client), [close]);
+    meeting.guests[alice].events.clear();
+    meeting.guests[alice].outside = Some(SocketAddr::from(([203, 0, 113, 9], 61_000)));
+    meeting.cut(alice, false);
+    meeting.run_for(10 * SECOND);
+    assert_eq!(meeting.relay.allocations(), 0);
+    let candidate = |event: &ClientEvent| matches!(event, ClientEvent::Candidate { .. });
+    assert!(!meeting.guests[alice].events.iter().any(candidate));
 }

@@ -216,12 +216,6 @@ pub(super) struct Found {
     pub(super) stun: Vec<SocketAddr>,
 }
 
-impl Found {
-    pub(super) fn is_empty(&self) -> bool {
-        self.turn.is_empty() && self.stun.is_empty()
-    }
-}
-
 /// Asks the system for names, which may take seconds.
 pub(super) fn resolve(urls: &[Url]) -> Found {
     let mut found = Found::default();

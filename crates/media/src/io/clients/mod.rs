@@ -21,6 +21,7 @@ use bytes::Bytes;
 use mio::Poll;
 
 pub use self::inbox::{Inbox, Notifier};
+use self::lines::Found;
 pub use self::lines::IceServer;
 use self::resolver::Resolver;
 use self::turns::{Turns, Visitor};
@@ -90,7 +91,7 @@ impl Hub {
             commands: Mutex::new(Some(commands)),
             bell,
             notifier,
-            resolver: Arc::default(),
+            resolver: Arc::new(Resolver::new(lines::resolve)),
             threads: Mutex::new(vec![media, waking]),
             postbox,
         })
@@ -312,24 +313,19 @@ impl ClientHandle {
         });
     }
 
-    /// The servers that may relay for it, and whether nothing else is to be used. Names are asked for on a thread
-    /// of its own.
+    /// The servers that may relay for it, in place of those before, and whether nothing else is to be used. Names
+    /// are asked for on a thread of its own.
     pub fn set_ice_servers(&self, servers: Vec<IceServer>, relay_only: bool) {
         if self.local {
             return;
         }
-        self.call(move |client, now| client.set_turn_servers(now, Vec::new(), relay_only));
+        self.call(move |client, now| client.set_relay_only(now, relay_only));
+        let caller = self.caller();
+        let answer = move |found: Found| {
+            caller.call(move |client, now| client.set_ice_servers(now, found.turn, found.stun));
+        };
         let urls = lines::urls(&servers);
-        if !urls.is_empty() {
-            let caller = self.caller();
-            let answer = move |found: lines::Found| {
-                caller.call(move |client, now| {
-                    client.set_turn_servers(now, found.turn, relay_only);
-                    client.set_stun_servers(now, found.stun);
-                });
-            };
-            self.hub.resolver.ask(self.id, urls, Box::new(answer));
-        }
+        self.hub.resolver.ask(self.id, urls, Box::new(answer));
     }
 
     /// A way to the client that does not keep it.
@@ -391,6 +387,7 @@ impl Drop for ClientHandle {
             return;
         }
         self.inbox.close();
+        self.hub.resolver.forget(self.id);
         let (closed, done) = channel();
         self.hub.send(Message::Close(self.id, closed));
         if !self.hub.is_own_thread() {

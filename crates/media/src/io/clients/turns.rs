@@ -91,8 +91,9 @@ impl Visitor {
         }
     }
 
-    /// Opens and closes streams, as the client wants.
-    fn follow_requests(&mut self, now: Instant, registry: &Registry, id: u64) {
+    /// Opens and closes streams, as the client wants. Whether it has something to say about that.
+    fn follow_requests(&mut self, now: Instant, registry: &Registry, id: u64) -> bool {
+        let mut told = false;
         while let Some(request) = self.client.poll_request() {
             match request {
                 Request::Connect {
@@ -113,8 +114,12 @@ impl Visitor {
                         Some(Err(error)) => {
                             log::debug!("no stream to {remote}: {error}");
                             self.client.link_closed(now, target, link);
+                            told = true;
                         }
-                        None => self.client.link_closed(now, target, link),
+                        None => {
+                            self.client.link_closed(now, target, link);
+                            told = true;
+                        }
                     }
                 }
                 Request::Close { target, link } => self
@@ -122,6 +127,7 @@ impl Visitor {
                     .retain(|_, line| (line.target, line.link) != (target, link)),
             }
         }
+        told
     }
 
     fn read_lines(&mut self, now: Instant) {
@@ -197,8 +203,8 @@ impl Visitor {
         }
     }
 
-    /// Sends what is to be sent and tells what happened. `false` when that is the end of it.
-    fn settle(&mut self, now: Instant, notifier: &Notifier) -> bool {
+    /// Sends what is to be sent.
+    fn send(&mut self, now: Instant) {
         let (sockets, lines) = (&self.sockets, &mut self.lines);
         let exchange = self.seat.as_ref().map(Seat::exchange);
         self.client.drain(now, |target, outgoing| match outgoing {
@@ -229,6 +235,10 @@ impl Visitor {
                 exchange.send_to_plane(tuple, || Contents::Plain(plain.clone()));
             }
         }
+    }
+
+    /// Tells what happened. `false` when that is the end of it.
+    fn tell(&mut self, now: Instant, notifier: &Notifier) -> bool {
         let (client, untaken) = (&mut self.client, &mut self.untaken);
         let mut sound = true;
         notifier.change(&self.inbox, |queue| {
@@ -320,11 +330,15 @@ impl Turns {
         self.visitors.retain(|id, visitor| {
             let turn = || {
                 visitor.turn(now, buffers);
-                if visitor.touched {
-                    visitor.follow_requests(now, registry, *id);
-                    return visitor.settle(now, notifier);
+                if !visitor.touched {
+                    return true;
                 }
-                true
+                visitor.send(now);
+                // Streams are closed after what they are to bring.
+                while visitor.follow_requests(now, registry, *id) {
+                    visitor.send(now);
+                }
+                visitor.tell(now, notifier)
             };
             // A fault ends the client that it belongs to.
             catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
@@ -388,7 +402,8 @@ impl Turns {
                 if let Some(mut visitor) = self.visitors.remove(&id) {
                     let now = Instant::now();
                     visitor.client.close(now);
-                    visitor.settle(now, &self.notifier);
+                    visitor.send(now);
+                    visitor.tell(now, &self.notifier);
                 }
                 let _ = closed.send(());
             }
