@@ -111,7 +111,8 @@ impl Client {
         let packets = (0..feedback.status_count).filter_map(|offset| {
             let sequence = feedback.base_sequence.wrapping_add(offset);
             let arrived = arrivals.next_if(|(number, _)| *number == sequence);
-            Some((ledger.get(sequence)?, arrived.map(|(_, at)| at)))
+            let packet = ledger.told(sequence, arrived.is_some())?;
+            Some((packet, arrived.map(|(_, at)| at)))
         });
         connection.estimator.feedback(now, packets);
         if let Some(rtt) = connection.transport.round_trip() {

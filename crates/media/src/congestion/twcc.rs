@@ -26,11 +26,19 @@ pub struct SentPacket {
     pub size: u16,
 }
 
+/// What was told of a sent packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Lost,
+    Arrived,
+}
+
 /// The sent packets of a transport, newest last. Takes no memory until a number is used.
 #[derive(Debug, Default)]
 pub struct SendLedger {
     next: u16,
-    sent: VecDeque<SentPacket>,
+    sent: VecDeque<(SentPacket, Told)>,
 }
 
 impl SendLedger {
@@ -44,16 +52,22 @@ impl SendLedger {
         if self.sent.len() >= LEDGER {
             self.sent.pop_front();
         }
-        self.sent.push_back(SentPacket { sequence, at, size });
+        let packet = SentPacket { sequence, at, size };
+        self.sent.push_back((packet, Told::Nothing));
     }
 
-    /// The packet a feedback speaks of, if it is still remembered.
-    #[must_use]
-    pub fn get(&self, sequence: u16) -> Option<SentPacket> {
-        let oldest = self.sent.front()?.sequence;
-        self.sent
-            .get(usize::from(sequence.wrapping_sub(oldest)))
-            .copied()
+    /// The packet that a feedback speaks of, if it is still remembered and this is news: receivers that tell of a
+    /// late packet tell of those after it again, some of them as if they were lost.
+    pub fn told(&mut self, sequence: u16, arrived: bool) -> Option<SentPacket> {
+        let oldest = self.sent.front()?.0.sequence;
+        let index = usize::from(sequence.wrapping_sub(oldest));
+        let (packet, before) = self.sent.get_mut(index)?;
+        let news = if arrived { Told::Arrived } else { Told::Lost };
+        if *before == Told::Arrived || *before == news {
+            return None;
+        }
+        *before = news;
+        Some(*packet)
     }
 }
 
@@ -108,20 +122,29 @@ impl ArrivalLedger {
         self.due = None;
         let mut arrivals = self.arrivals.as_slice();
         while let (Some((first, _)), Some((last, _))) = (arrivals.first(), arrivals.last()) {
-            // A late packet is told of after all; a long hole is left out.
             let next = self.next.unwrap_or(*first);
-            let base = if first.saturating_sub(next) > LONGEST_HOLE {
+            // Late packets are told of after all, by themselves: what was told of since would be told to be lost.
+            let late = arrivals.iter().zip(*first..);
+            let late = late
+                .take_while(|((number, _), run)| number == run && *number < next)
+                .count();
+            let together = match late {
+                0 => arrivals,
+                late => arrivals.get(..late).unwrap_or_default(),
+            };
+            // A long hole is left out.
+            let base = if late > 0 || first.saturating_sub(next) > LONGEST_HOLE {
                 *first
             } else {
-                next.min(*first)
+                next
             };
-            let taken = self.builder.write(out, sender, media, base, arrivals);
+            let taken = self.builder.write(out, sender, media, base, together);
             if taken == 0 {
                 self.next = Some(last + 1);
                 break;
             }
             let told = arrivals.get(taken - 1).map_or(*last, |arrival| arrival.0);
-            self.next = Some(told + 1);
+            self.next = Some(next.max(told + 1));
             arrivals = arrivals.get(taken..).unwrap_or_default();
         }
         self.arrivals.clear();
@@ -187,6 +210,48 @@ mod tests {
     }
 
     #[test]
+    fn a_late_packet_costs_those_nothing_that_were_told_of_before() {
+        let now = Instant::now();
+        let mut ledger = ArrivalLedger::default();
+        for sequence in [10, 12, 13, 14] {
+            ledger.arrived(now, i64::from(sequence) * 1000, sequence);
+        }
+        told(&mut ledger, now + FEEDBACK_INTERVAL);
+        for sequence in [11, 15, 17] {
+            ledger.arrived(now, 20_000, sequence);
+        }
+        // Neither by the late packet nor after it.
+        assert_eq!(
+            told(&mut ledger, now + 2 * FEEDBACK_INTERVAL),
+            [(11, vec![11]), (15, vec![15, 17])]
+        );
+        ledger.arrived(now, 30_000, 16);
+        told(&mut ledger, now + 3 * FEEDBACK_INTERVAL);
+        ledger.arrived(now, 40_000, 19);
+        assert_eq!(
+            told(&mut ledger, now + 4 * FEEDBACK_INTERVAL),
+            [(18, vec![19])]
+        );
+    }
+
+    #[test]
+    fn what_is_told_of_a_sent_packet_counts_once() {
+        let now = Instant::now();
+        let mut ledger = SendLedger::default();
+        for _ in 0..2 {
+            let sequence = ledger.next_sequence();
+            ledger.sent(now, sequence, 100);
+        }
+        assert!(ledger.told(0, true).is_some());
+        assert_eq!(ledger.told(0, false), None);
+        assert_eq!(ledger.told(0, true), None);
+        // Lost, again, and come after all.
+        assert!(ledger.told(1, false).is_some());
+        assert_eq!(ledger.told(1, false), None);
+        assert!(ledger.told(1, true).is_some());
+    }
+
+    #[test]
     fn a_hole_of_any_size_takes_bounded_space() {
         let now = Instant::now();
         let mut ledger = ArrivalLedger::default();
@@ -208,8 +273,8 @@ mod tests {
             ledger.sent(now, sequence, size);
         }
         let last = 65_000u16.wrapping_add(2_999);
-        assert_eq!(ledger.get(last).unwrap().size, 2_999);
-        assert_eq!(ledger.get(65_000), None);
-        assert_eq!(ledger.get(last.wrapping_add(1)), None);
+        assert_eq!(ledger.told(last, true).unwrap().size, 2_999);
+        assert_eq!(ledger.told(65_000, true), None);
+        assert_eq!(ledger.told(last.wrapping_add(1), true), None);
     }
 }
