@@ -706,6 +706,13 @@ class PeerEvent:
         def __new__(cls, channel: Channel, data: bytes) -> PeerEvent.Data: ...
 
     @final
+    class Flushed(PeerEvent):
+        """The server has all that was sent."""
+
+        __match_args__ = ()
+        def __new__(cls) -> PeerEvent.Flushed: ...
+
+    @final
     class BufferLow(PeerEvent):
         """A channel that refused a message has room again."""
 
@@ -902,6 +909,9 @@ class Peer:
         """False: the channel is full, and `BufferLow` follows."""
 
     def buffered(self, channel: Channel) -> int: ...
+    def flush(self) -> None:
+        """`Flushed` follows when the server has acknowledged all messages, or there is none to do so."""
+
     def publish_audio(
         self,
         track: int,

@@ -64,6 +64,11 @@ class BufferLow:
 
 
 @dataclass
+class Flushed:
+    pass
+
+
+@dataclass
 class Track:
     target: str
     mid: str
@@ -103,7 +108,7 @@ EVENTS = SimpleNamespace(
     **{
         one.__name__: one
         for one in (
-            *(Description, Candidate, Connection, ChannelOpen, Data, BufferLow),
+            *(Description, Candidate, Connection, ChannelOpen, Data, BufferLow, Flushed),
             *(Track, TrackEnded, Opening, Rejected, Fault),
         )
     }
@@ -116,6 +121,8 @@ class PaperPeer:
     made: ClassVar[list[PaperPeer]] = []
     #: Of peers to come: whether they connect.
     connects = True
+    #: Whether what it sends arrives.
+    acknowledged = True
 
     def __init__(self, *, single: bool, wake: Callable[[], None]) -> None:
         self.single, self.wake = single, wake
@@ -163,6 +170,11 @@ class PaperPeer:
 
     def buffered(self, channel: str) -> int:
         return 0
+
+    def flush(self) -> None:
+        self.calls.append(("flush",))
+        if self.acknowledged:
+            self.emit(Flushed())
 
     def packets(self, channel: str = "reliable") -> list[models.DataPacket]:
         return [models.DataPacket.FromString(one) for one in self.sent[channel]]

@@ -67,6 +67,7 @@ pub(crate) enum PeerEvent {
     BufferLow {
         channel: String,
     },
+    Flushed(),
     Track {
         target: String,
         mid: String,
@@ -169,6 +170,7 @@ impl From<ClientEvent> for PeerEvent {
                 channel: channel_name(channel),
                 data: data.to_vec(),
             },
+            ClientEvent::Flushed => Self::Flushed(),
             ClientEvent::BufferLow(channel) => Self::BufferLow {
                 channel: channel_name(channel),
             },
@@ -426,6 +428,10 @@ impl Peer {
     fn buffered(&self, py: Python<'_>, channel: &str) -> PyResult<u64> {
         let channel = parse_channel(channel)?;
         Ok(py.detach(|| self.handle().as_ref().map_or(0, |it| it.buffered(channel))))
+    }
+
+    fn flush(&self, py: Python<'_>) {
+        self.call(py, |client, _| client.flush());
     }
 
     /// Sends what comes through a queue.

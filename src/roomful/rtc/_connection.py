@@ -121,6 +121,11 @@ class Connection:
         self._task = asyncio.get_running_loop().create_task(self._keep(), name="roomful connection")
         self._task.add_done_callback(lambda _: self._never_kept())
 
+    async def flush(self) -> None:
+        """Before leaving: what was sent is to arrive. Waits for no reconnect."""
+        if self.presence is not None and self._settled.is_set() and self._left is None:
+            await self.presence.flush()
+
     async def leave(self, reason: DisconnectReason) -> None:
         """Returns when nothing is left. Any number of times, also at once."""
         if self._task is None:

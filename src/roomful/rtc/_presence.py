@@ -26,6 +26,8 @@ MEDIA_TIMEOUT = 15.0
 OFFER_TIMEOUT = 5.0
 #: Between the end of media and the goodbye that explains it.
 GOODBYE_WITHIN = 1.0
+#: For what was sent before a goodbye, to arrive before it.
+FLUSH_WITHIN = 1.0
 #: For the goodbye of somebody who was cancelled while joining.
 HASTE = 0.05
 
@@ -150,6 +152,14 @@ class Presence:
         except Interrupted as interrupted:
             return interrupted.ended
         raise AssertionError
+
+    async def flush(self) -> None:
+        """Returns when the server has what was sent, or does not say so in time."""
+        if not self.session.is_connected:
+            return
+        flush = self.session.flush()
+        with contextlib.suppress(Interrupted, TimeoutError):
+            await self.until(lambda: self.session.flushed >= flush, FLUSH_WITHIN)
 
     async def break_signal(self) -> None:
         """As if the network did, once what waits is sent."""

@@ -50,6 +50,7 @@ class Peer(Protocol):
     def open_channels(self) -> None: ...
     def send(self, channel: Channel, message: bytes) -> bool: ...
     def buffered(self, channel: Channel) -> int: ...
+    def flush(self) -> None: ...
 
 
 class Arrived(NamedTuple):
@@ -133,6 +134,8 @@ class Session:
         self.first_offer: rtc.SessionDescription | None = None
         #: How many of our offers were answered.
         self.answers = 0
+        #: How often the server has had all that was sent, and how often it was asked for.
+        self.flushed = self._flushes = 0
         #: Open for writing.
         self.channels: set[str] = set()
         #: Of signalling, by the latest ping.
@@ -169,6 +172,7 @@ class Session:
             events.ChannelOpen: self._channel_open,
             events.Data: self._data,
             events.BufferLow: lambda _: self.on_change(),
+            events.Flushed: self._have_flushed,
             events.Track: self._track,
             events.TrackEnded: self._track_ended,
             events.Rejected: self._rejected,
@@ -308,6 +312,12 @@ class Session:
         self._sent.keep(message, unsent=self.peer.buffered("reliable"))
         return True
 
+    def flush(self) -> int:
+        """What `flushed` is at least when the server has all that was sent so far."""
+        self._flushes += 1
+        self.peer.flush()
+        return self._flushes
+
     def _use_ice_servers(
         self, servers: Iterable[rtc.ICEServer], configuration: models.ClientConfiguration
     ) -> None:
@@ -411,6 +421,10 @@ class Session:
                 self.suspicion = ended
             else:
                 self.end(ended)
+        self.on_change()
+
+    def _have_flushed(self, _: Any) -> None:
+        self.flushed += 1
         self.on_change()
 
     def _channel_open(self, event: Any) -> None:

@@ -348,8 +348,9 @@ class Room(EventEmitter[EventTypes]):
     async def disconnect(
         self, *, reason: DisconnectReason.ValueType = DisconnectReason.CLIENT_INITIATED
     ) -> None:
-        """Leaves the room, at any time and any number of times. Returns when nothing of it is left. Where it
-        is cancelled, as handlers of calls are that leave their own room, the room is left all the same."""
+        """Leaves the room, at any time and any number of times, once the server has the data that was sent
+        (for which it waits a second at most). Returns when nothing of it is left. Where it is cancelled, as
+        handlers of calls are that leave their own room, the room is left all the same."""
         if self._joining is not None:
             self._joining.cancel()
             await asyncio.wait([self._joining])
@@ -553,6 +554,7 @@ class Room(EventEmitter[EventTypes]):
         if self.isconnected() and self._connection is connection:
             await self._rpc.close()
             self._streams.close()
+            await connection.flush()
             self._publisher.leave()
         await connection.leave(reason)
         while ending := self._ending.tasks:

@@ -140,6 +140,28 @@ impl Client {
         }
     }
 
+    /// Has [`ClientEvent::Flushed`] follow when the server has acknowledged all messages.
+    pub fn flush(&mut self) {
+        self.flushes += 1;
+    }
+
+    pub(super) fn tell_flushed(&mut self) {
+        if self.flushes == 0 {
+            return;
+        }
+        let on_its_way = self.connections.first_mut().is_some_and(|connection| {
+            let own = OWN.into_iter().filter_map(|it| connection.channel(it));
+            let own: Vec<_> = own.collect();
+            own.into_iter()
+                .any(|id| connection.transport.undelivered(id) > 0)
+        });
+        if !on_its_way {
+            let flushes = std::mem::take(&mut self.flushes);
+            let flushed = std::iter::repeat_n(ClientEvent::Flushed, flushes);
+            self.events.extend(flushed);
+        }
+    }
+
     /// Whoever was refused learns that there is room again.
     pub(super) fn tell_room(&mut self) {
         let Some(connection) = self.connections.first() else {

@@ -94,6 +94,8 @@ pub enum ClientEvent {
     },
     /// A channel that refused a message has room again.
     BufferLow(Channel),
+    /// The server has all messages; see [`Client::flush`].
+    Flushed,
     /// The server sends in a section: msid and the preferred codec.
     Track {
         target: Target,
@@ -150,6 +152,8 @@ pub struct Client {
     sending: BTreeMap<TrackId, Sending>,
     trials: Trials,
     outlets: [Outlet; 3],
+    /// How often [`ClientEvent::Flushed`] is waited for.
+    flushes: usize,
     turn: Vec<TurnServer>,
     stun: Vec<SocketAddr>,
     events: VecDeque<ClientEvent>,
@@ -194,6 +198,7 @@ impl Client {
             sending: BTreeMap::new(),
             trials: Trials::default(),
             outlets: Outlet::all(),
+            flushes: 0,
             turn: Vec::new(),
             stun: Vec::new(),
             events: VecDeque::new(),
@@ -304,6 +309,7 @@ impl Client {
             }
         }
         self.tell_room();
+        self.tell_flushed();
         self.tell_keyframes();
     }
 

@@ -113,6 +113,17 @@ impl Channels {
             .map_or(0, |channel| channel.queued)
     }
 
+    /// Bytes that the peer has not acknowledged.
+    pub(super) fn undelivered(
+        &self,
+        transport: Option<&mut impl MessageTransport>,
+        id: ChannelId,
+    ) -> usize {
+        let stream = self.stream(id).0;
+        let in_flight = transport.zip(stream).map(|(it, id)| it.in_flight(id));
+        self.buffered(id) + in_flight.unwrap_or_default()
+    }
+
     pub(super) fn stream(&self, id: ChannelId) -> (Option<u16>, bool) {
         let mut channels = self.channels.iter();
         let channel = channels.find(|channel| channel.id == id);

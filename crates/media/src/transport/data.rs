@@ -108,6 +108,14 @@ impl Transport {
         self.channels.buffered(channel)
     }
 
+    /// Bytes of a channel that the peer has not acknowledged.
+    pub fn undelivered(&mut self, channel: ChannelId) -> usize {
+        match &mut self.memory {
+            Some(memory) => self.channels.undelivered(Some(memory.as_mut()), channel),
+            None => self.channels.undelivered(self.sctp.as_deref_mut(), channel),
+        }
+    }
+
     /// Messages that a lossy channel dropped above its budget.
     pub fn dropped(&self, channel: ChannelId) -> u64 {
         self.channels.dropped(channel)
