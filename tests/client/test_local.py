@@ -262,6 +262,7 @@ async def test_a_disconnect_that_is_cancelled_leaves_all_the_same() -> None:
 
 async def test_publishes_that_were_cancelled_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publications, "PENDING_FOR", 0.5)
+    monkeypatch.setattr(publications, "MAX_TRACKS", 20)
     async with roomful.Server(listen=False) as server:
         room = rtc.Room()
         await room.connect(server, server.token(identity="ada", room="demo"))

@@ -289,7 +289,7 @@ class Publisher:
             return info, sender
 
     async def _fewer_pending(self, presence: Presence) -> bool:
-        """Servers take 20 tracks at a time into a negotiation: whether one has ended. Tracks that were given
+        """Servers take so many tracks at a time into a negotiation: whether one has ended. Tracks that were given
         up before theirs make way after some time."""
         answers = presence.session.answers
         try:

@@ -18,14 +18,13 @@ Source = models.TrackSource
 Feature = models.AudioTrackFeature
 Reason = rtc.RequestResponse.Reason
 
-MAX_PENDING = 20
-#: Seconds after which one that is in no offer was given up, and makes way for another.
-PENDING_FOR = 4.0
-#: Publishes of a cid that wait for an earlier track with it to end.
-MAX_QUEUED = 3
 #: Tracks of one participant, and bytes that describe one of them: others are told of all of it.
 MAX_TRACKS = 256
 MAX_REQUEST_SIZE = 8 * 1024
+#: Seconds after which a track that is in no offer was given up, and makes way for another.
+PENDING_FOR = 4.0
+#: Publishes of a cid that wait for an earlier track with it to end.
+MAX_QUEUED = 3
 _MAX_CODECS = 4
 _MAX_LAYERS = 4
 
@@ -71,8 +70,8 @@ class Publication:
         self.answered = 0.0
         #: Numbers of those it is forwarded to.
         self.subscribers: set[int] = set()
-        #: The publisher was told that somebody listens.
-        self.told_subscribed = False
+        #: When the publisher was told that somebody listens, on the node's clock.
+        self.told_subscribed: float | None = None
         #: Layers that the publisher was last told to send.
         self.wanted: rtc.SubscribedQualityUpdate | None = None
 
@@ -304,12 +303,21 @@ class Publications:
             room.tracks[publication.sid] = publication
             room.track_expected(publication)
 
-    def tell_again(self) -> None:
-        """To a client that may have missed it: tracks it waits for, and the layers wanted of the others."""
+    def listened_to(self, publication: Publication) -> None:
+        """Somebody subscribes; the publisher is told of the first."""
+        if publication.told_subscribed is None:
+            self._tell_subscribed(publication)
+
+    def tell_again(self, missed_since: float) -> None:
+        """To a client that may have missed it: tracks it waits for, that somebody listens to the others, and
+        the layers wanted of them."""
         for publication in self:
             if not publication.bound:
                 self._answer(publication.cid, publication)
-            elif publication.wanted is not None:
+                continue
+            if publication.told_subscribed is not None and publication.told_subscribed >= missed_since:
+                self._tell_subscribed(publication)
+            if publication.wanted is not None:
                 self._owner.send(rtc.SignalResponse(subscribed_quality_update=publication.wanted))
 
     def close(self) -> list[Publication]:
@@ -332,7 +340,7 @@ class Publications:
 
     def _queue(self, request: rtc.AddTrackRequest) -> None:
         waiting = self._queued.setdefault(request.cid, deque())
-        if len(waiting) >= MAX_QUEUED or len(self._queued) > MAX_PENDING:
+        if len(waiting) >= MAX_QUEUED or len(self._queued) > MAX_TRACKS:
             self._refuse(request, Reason.LIMIT_EXCEEDED, "this track is queued too often")
             return
         waiting.append(request)
@@ -349,11 +357,7 @@ class Publications:
 
     def _start(self, request: rtc.AddTrackRequest) -> None:
         owner = self._owner
-        pending = [publication for publication in self if not publication.bound]
-        if len(pending) >= MAX_PENDING and not self._make_way(pending):
-            self._refuse(request, Reason.LIMIT_EXCEEDED, f"at most {MAX_PENDING} tracks may be pending")
-            return
-        if len(self._by_sid) >= MAX_TRACKS:
+        if len(self._by_sid) >= MAX_TRACKS and not self._make_way():
             self._refuse(request, Reason.LIMIT_EXCEEDED, f"at most {MAX_TRACKS} tracks a participant")
             return
         info = self._describe(request)
@@ -368,10 +372,13 @@ class Publications:
         owner.room.track_expected(publication)
         self._answer(request.cid, publication)
 
-    def _make_way(self, pending: list[Publication]) -> bool:
-        """For one more track. An offer on its way may have any of them."""
-        oldest = min(pending, key=lambda publication: publication.answered)
-        if self._offers_in_flight or self._owner.node.clock() - oldest.answered < PENDING_FOR:
+    def _make_way(self) -> bool:
+        """For one more track. An offer on its way may have any of those that are pending."""
+        pending = [publication for publication in self if not publication.bound]
+        oldest = min(pending, key=lambda publication: publication.answered, default=None)
+        if oldest is None or self._offers_in_flight:
+            return False
+        if self._owner.node.clock() - oldest.answered < PENDING_FOR:
             return False
         self.remove(oldest, tell_publisher=True)
         return True
@@ -394,6 +401,11 @@ class Publications:
             added.append(known)
         self._expect(publication, request.cid, added)
         self._answer(request.cid, publication)
+
+    def _tell_subscribed(self, publication: Publication) -> None:
+        publication.told_subscribed = self._owner.node.clock()
+        told = rtc.TrackSubscribed(track_sid=publication.sid)
+        self._owner.send(rtc.SignalResponse(track_subscribed=told))
 
     def _answer(self, cid: str, publication: Publication) -> None:
         publication.answered = self._owner.node.clock()

@@ -93,7 +93,7 @@ def complete(participant: Participant, last_sequence: int) -> None:
     participant.send(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=room.info)))
     if not participant.single:
         node.media.restart_ice(participant=participant.id, target="subscriber")
-    participant.publications.tell_again()
+    participant.publications.tell_again(missed_since)
     participant.subscriptions.tell_again()
     participant.data_tracks.tell_again()
     room.speakers.catch_up(participant, missed_since)

@@ -106,10 +106,8 @@ class Subscriptions:
         subscriber.node.subscriptions += 1
         owner.audience[subscriber.id] += 1
         real = publication.original or publication
-        if not real.told_subscribed and not subscriber.permission.hidden:
-            real.told_subscribed = True
-            told = rtc.TrackSubscribed(track_sid=real.sid)
-            real.owner.send(rtc.SignalResponse(track_subscribed=told))
+        if not subscriber.permission.hidden:
+            real.owner.publications.listened_to(real)
         if owner.audience[subscriber.id] == 1:
             room = subscriber.room
             room.speakers.listens(subscriber, owner)

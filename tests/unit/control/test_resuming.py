@@ -192,6 +192,20 @@ def test_who_fell_silent_meanwhile_is_told(world: World, ada: Client, observer: 
     assert [(it.sid, it.active) for it in speakers.speakers] == [(observer.sid, False)]
 
 
+def test_that_somebody_listens_is_told_to_who_may_have_missed_it(
+    world: World, ada: Client, observer: Client
+) -> None:
+    """Clients wait for it."""
+    early, late = ada.publish("mic"), ada.publish("cam", type=models.TrackType.VIDEO)
+    world.subscribe(observer, early.sid)
+    world.pass_time(1)
+    ada.send(ping=1)
+    world.pass_time(1)
+    ada.session.connection_lost()
+    world.subscribe(observer, late.sid)
+    assert [it.track_sid for it in world.resume(ada).all("track_subscribed")] == [late.sid]
+
+
 def test_layers_wanted_of_a_publisher_are_told_again(world: World, ada: Client) -> None:
     info = ada.publish("cam", type=models.TrackType.VIDEO)
     ada.session.connection_lost()
