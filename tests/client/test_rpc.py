@@ -50,16 +50,32 @@ def test_a_call_is_answered(protocol: int, kinds: list[str]) -> None:
             return invocation.payload.upper()
 
         ben.rpc.handlers["m"] = handler
-        assert await call(ada, "héllo", response_timeout=10) == "HÉLLO"
+        assert await call(ada, "héllo", response_timeout=20) == "HÉLLO"
         assert ada.hall.kinds() == kinds
         (invocation,) = seen
-        assert (invocation.caller_identity, invocation.method, invocation.response_timeout) == ("ada", "m", 3)
+        assert (invocation.caller_identity, invocation.method, invocation.response_timeout) == (
+            "ada",
+            "m",
+            13,
+        )
         assert {tuple(packet.destination_identities) for packet in ada.hall.packets} == {("ben",), ("ada",)}
         assert not ada.rpc._pending
         assert not ben.rpc._answering
 
         ben.rpc.handlers["m"] = lambda invocation: None
         assert await call(ada) == ""
+
+    run(scenario())
+
+
+def test_a_handler_has_as_long_as_its_caller_waits_up_to_eight_seconds() -> None:
+    async def scenario() -> None:
+        ada, ben = pair(2)
+        given: list[float] = []
+        ben.rpc.handlers["m"] = lambda invocation: str(given.append(invocation.response_timeout))
+        for timeout in (0.5, 3, 8, 10, None, 20):
+            await call(ada, response_timeout=timeout)
+        assert given == [0.5, 3, 8, 8, 8, 13]
 
     run(scenario())
 

@@ -151,7 +151,7 @@ class Publisher:
                 all_tracks=one.allow_all,
                 track_sids=one.allowed_track_sids,
             )
-        self._send_permissions()
+        self._room._on_loop(self._send_permissions)
 
     def published(self) -> list[rtc.TrackPublishedResponse]:
         """For a server that is to check what it knows."""
@@ -289,8 +289,8 @@ class Publisher:
             return info, sender
 
     async def _fewer_pending(self, presence: Presence) -> bool:
-        """Servers take so many tracks at a time into a negotiation: whether one has ended. Tracks that were given
-        up before theirs make way after some time."""
+        """Servers take so many tracks at a time into a negotiation: whether one has ended. Tracks that were
+        given up before theirs make way after some time."""
         answers = presence.session.answers
         try:
             await presence.until(lambda: presence.session.answers > answers, ATTEMPT_EVERY)
@@ -359,7 +359,7 @@ class Publisher:
     def _enter(self, publication: LocalTrackPublication, track: LocalTrack, sender: Sender) -> None:
         publication._track = track
         track._info.sid = publication.sid
-        track._on_muted = lambda muted: self._muted_here(publication, muted)
+        track._on_muted = lambda muted: self._room._on_loop(self._muted_here, publication, muted)
         track._statistics = sender.statistics
         self._senders[publication] = sender
         self._me._track_publications[publication.sid] = publication

@@ -225,6 +225,9 @@ class Roster:
     # ---- what the program wants
 
     def subscribe(self, publication: RemoteTrackPublication, wanted: bool) -> None:
+        self._room._on_loop(self._subscribe, publication, wanted)
+
+    def _subscribe(self, publication: RemoteTrackPublication, wanted: bool) -> None:
         participant, known = self._find(publication.sid)
         if participant is None or known is not publication:
             return
@@ -243,7 +246,7 @@ class Roster:
         setting = rtc.UpdateTrackSettings(
             track_sids=[publication.sid], quality=models.VideoQuality.Name(quality)
         )
-        self._request(rtc.SignalRequest(track_setting=setting))
+        self._room._on_loop(self._request, rtc.SignalRequest(track_setting=setting))
 
     def exceptions(self) -> rtc.UpdateSubscription:
         """The subscriptions that differ from the rule of the room, for a server that is to check them."""

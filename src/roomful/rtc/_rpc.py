@@ -44,7 +44,8 @@ MAX_ANSWERING, MAX_ANSWERING_OF_ALL = 200, 1000
 #: Seconds.
 RESPONSE_TIMEOUT = 15.0
 MAX_ROUND_TRIP = 7.0
-MIN_EFFECTIVE_TIMEOUT = 1.0
+#: A handler has so long, or as long as its caller waits.
+MIN_ANSWERING = RESPONSE_TIMEOUT - MAX_ROUND_TRIP
 #: Seconds in which a request that has begun to come must be complete, if its caller waits as long.
 READ_WITHIN = 60.0
 #: Seconds that a cancelled handler has for its `finally`, before its caller is answered without it.
@@ -190,8 +191,9 @@ class Rpc:
             raise _built_in(ErrorCode.REQUEST_PAYLOAD_TOO_LARGE)
         timeout = RESPONSE_TIMEOUT if call.response_timeout is None else call.response_timeout
         round_trip = MAX_ROUND_TRIP if call.max_round_trip_latency is None else call.max_round_trip_latency
-        # The handler must be done while its response can still arrive in time.
-        effective_ms = int(max(timeout - round_trip, MIN_EFFECTIVE_TIMEOUT) * 1000)
+        # The handler should be done while its response can still arrive in time; but not be cut short for the
+        # slowest of ways where its caller waits for little.
+        effective_ms = int(max(timeout - round_trip, min(timeout, MIN_ANSWERING)) * 1000)
         request_id = str(uuid.uuid4())
         pending = self._pending[request_id] = _Pending(call.destination_identity)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from roomful.rtc._requests import Requests
 from roomful.rtc._roster import Roster
 from roomful.rtc._rpc import Rpc
 from roomful.rtc._session import Arrived, Target
+from roomful.rtc._strangers import Strangers
 from roomful.rtc._streams import Streams
 from roomful.rtc.data_stream import ByteStreamHandler, TextStreamHandler
 from roomful.rtc.e2ee import E2EEManager
@@ -158,6 +160,7 @@ class Room(EventEmitter[EventTypes]):
         self._rpc: Rpc
         self._data_tracks: DataTracks
         self._requests = Requests()
+        self._strangers = Strangers(self._hear)
         self._restarting = False
 
     # ---- what it is
@@ -426,6 +429,7 @@ class Room(EventEmitter[EventTypes]):
             case "update":
                 self._roster.update(message.participants)
                 self._data_tracks.participants(self._others(message.participants))
+                self._strangers.told_of(self._roster.others)
             case "room_update":
                 self._update(message.room)
             case "room_moved":
@@ -471,7 +475,7 @@ class Room(EventEmitter[EventTypes]):
         if sender is not None and (opened is not None or not encrypted):
             self._roster.data_came(sender, kind)
         if opened is not None:
-            self._take(opened, reliable, encrypted, sender)
+            self._take(opened, reliable, encrypted)
         else:
             logger.debug("a packet of %s is not encrypted, or by another key", packet.participant_identity)
 
@@ -513,6 +517,7 @@ class Room(EventEmitter[EventTypes]):
         for task in list(self._working.tasks):
             task.cancel()
         self._restarting = True
+        self._strangers.clear()
         self._roster.depart_all()
         self._publisher.session_lost()
         self.interrupted()
@@ -527,6 +532,7 @@ class Room(EventEmitter[EventTypes]):
         self._server_version = join.server_info.version or join.server_version
         self._roster.update(join.other_participants)
         self._data_tracks.participants(join.other_participants, all_of_them=True)
+        self._strangers.told_of(self._roster.others)
         self._update(join.room)
         if self._connection is not None and self._connection.presence is not None:
             self._connection.presence.session.release()
@@ -540,6 +546,7 @@ class Room(EventEmitter[EventTypes]):
         self.local_participant._info.disconnect_reason = reason
         self._tell("disconnected", reason)
         self._requests.session_ended()
+        self._strangers.clear()
         for task in list(self._working.tasks):
             task.cancel()
         self._publisher.leave()
@@ -616,6 +623,15 @@ class Room(EventEmitter[EventTypes]):
         self._tell("connection_state_changed", state)
         return True
 
+    def _on_loop(self, call: Callable[..., None], *arguments: Any) -> None:
+        """At once, or soon if another thread asks."""
+        loop = self._loop
+        if loop is None or asyncio._get_running_loop() is loop:
+            call(*arguments)
+        else:
+            with contextlib.suppress(RuntimeError):  # The loop is closed, and with it the room.
+                loop.call_soon_threadsafe(call, *arguments)
+
     def _receive(self, target: str, mid: str, video: bool) -> Reception:
         assert self._connection is not None
         assert self._connection.presence is not None
@@ -659,6 +675,7 @@ class Room(EventEmitter[EventTypes]):
         self._roster.keep({one.identity for one in moved.other_participants})
         self._roster.update(moved.other_participants)
         self._data_tracks.participants(moved.other_participants, all_of_them=True)
+        self._strangers.told_of(self._roster.others)
         if moved.HasField("room"):
             self._update(moved.room)
         self._tell("moved")
@@ -669,25 +686,27 @@ class Room(EventEmitter[EventTypes]):
             self._connection.token = token
         self._tell("token_refreshed")
 
-    def _take(
-        self, packet: models.DataPacket, reliable: bool, encrypted: bool, sender: Participant | None
-    ) -> None:
-        remote = sender if isinstance(sender, RemoteParticipant) else None
+    def _take(self, packet: models.DataPacket, reliable: bool, encrypted: bool) -> None:
         match packet.WhichOneof("value"):
-            case "user":
-                content = packet.user
-                kind = data_packet_kind(reliable=reliable)
-                self._tell("data_received", DataPacket(content.payload, kind, remote, content.topic))
-            case "sip_dtmf":
-                if remote is not None or not packet.participant_identity:
-                    dtmf = packet.sip_dtmf
-                    self._tell("sip_dtmf_received", SipDTMF(dtmf.code, dtmf.digit, remote))
+            case "user" | "sip_dtmf":
+                if self._sender(packet) is not None or not self._strangers.hold(packet, reliable):
+                    self._hear(packet, reliable)
             case "transcription":
                 self._transcribed(packet.transcription)
             case "rpc_request" | "rpc_ack" | "rpc_response":
                 self._rpc.handle(packet)
             case "stream_header" | "stream_chunk" | "stream_trailer":
                 self._streams.handle(packet, encrypted)
+
+    def _hear(self, packet: models.DataPacket, reliable: bool) -> None:
+        sender = self._sender(packet)
+        remote = sender if isinstance(sender, RemoteParticipant) else None
+        if packet.HasField("user"):
+            content, kind = packet.user, data_packet_kind(reliable=reliable)
+            self._tell("data_received", DataPacket(content.payload, kind, remote, content.topic))
+        elif remote is not None or not packet.participant_identity:
+            dtmf = packet.sip_dtmf
+            self._tell("sip_dtmf_received", SipDTMF(dtmf.code, dtmf.digit, remote))
 
     def _transcribed(self, transcription: models.Transcription) -> None:
         who = self._roster.by_identity(transcription.transcribed_participant_identity)
