@@ -14,6 +14,7 @@ __all__ = [
     "ExternalAddresses",
     "FrameSink",
     "Layer",
+    "Mailbox",
     "Media",
     "OpusDecoder",
     "OpusEncoder",
@@ -22,8 +23,8 @@ __all__ = [
     "Probe",
     "Resampler",
     "convert_video",
+    "fit_video",
     "mix",
-    "scale_video",
 ]
 
 Target: TypeAlias = Literal["publisher", "subscriber"]
@@ -822,6 +823,19 @@ class PeerEvent:
         def __new__(cls, detail: str) -> PeerEvent.Fault: ...
 
 @final
+class Mailbox:
+    """A place for one object, between threads. A newer one takes its place."""
+
+    def __new__(cls) -> Mailbox: ...
+    def put(self, item: object) -> None: ...
+    def take(self, timeout: float | None) -> tuple[Any, float]:
+        """Waits for an object, for so many seconds at most; None after that, and when the box is closed. With
+        it the seconds that the interpreter was then waited for: others who want it get it, even if there is
+        no waiting."""
+    def close(self) -> None:
+        """Ends the waiting."""
+
+@final
 class FrameSink:
     """A bounded queue of encoded frames. When it is full, what lies before the newest key frame is dropped;
     without one everything, and a key frame is asked for."""
@@ -1087,7 +1101,8 @@ def convert_video(
 ) -> bytearray:
     """A picture in another form (numbers of `VideoBufferType`), upside down if `flip_y`."""
 
-def scale_video(
-    data: bytes | bytearray | memoryview, size: tuple[int, int], to_size: tuple[int, int]
-) -> bytearray:
-    """An I420 picture in another size (width, height)."""
+def fit_video(
+    data: bytes, size: tuple[int, int], type: int, sizes: Sequence[tuple[int, int]]
+) -> tuple[list[bytes], float]:
+    """A picture of a form (numbers of `VideoBufferType`) as I420 in each of `sizes` (width, height), and the
+    seconds that the interpreter was waited for afterwards."""

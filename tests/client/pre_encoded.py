@@ -49,7 +49,8 @@ class Screening:
             now = time.monotonic_ns() // 1_000
             key = self.source.take_feedback().keyframe_requested
             self.asked += key
-            for one in self.encoder.encode(picture, now * CLOCK // 1_000_000, key=key):
+            one = self.encoder.encode(picture, now * CLOCK // 1_000_000, key=key)
+            if one is not None:
                 self.sent.add(plain(one.data))
                 kind = (
                     rtc.EncodedFrameType.ENCODED_FRAME_KEY

@@ -236,7 +236,8 @@ async def test_what_cannot_be_sent_is_refused_by_name() -> None:
 
 
 async def test_a_picture_says_how_it_is_to_be_turned(monkeypatch: pytest.MonkeyPatch) -> None:
-    (encoded,) = Encoder("vp8", 64, 64, bitrate=100_000, frames=30).encode(grey(1, 64, 64), 0, key=True)
+    encoded = Encoder("vp8", 64, 64, bitrate=100_000, frames=30).encode(grey(1, 64, 64), 0, key=True)
+    assert encoded
 
     class Sink:
         """In the place of a FrameSink: the same picture from each side."""

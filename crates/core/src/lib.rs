@@ -5,6 +5,7 @@ mod cipher;
 mod event;
 mod frames;
 mod logging;
+mod mailbox;
 mod media;
 mod peer;
 mod probe;
@@ -27,6 +28,8 @@ mod _core {
     #[pymodule_export]
     use crate::logging::take_log_lines;
     #[pymodule_export]
+    use crate::mailbox::Mailbox;
+    #[pymodule_export]
     use crate::media::{Codec, Exchange, ExternalAddresses, Layer, Media};
     #[pymodule_export]
     use crate::peer::{Peer, PeerEvent};
@@ -35,7 +38,7 @@ mod _core {
     #[pymodule_export]
     use crate::sound::{AudioQueue, AudioSink};
     #[pymodule_export]
-    use crate::video::{convert_video, scale_video};
+    use crate::video::{convert_video, fit_video};
 
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

@@ -288,7 +288,7 @@ impl Peer {
     }
 
     /// As [`Self::call`], without letting go of the interpreter: for who holds `hearing`, so that calls are queued in
-    /// the order in which it changes.
+    /// the order in which it changes, and for who would wait long to get it back.
     fn call_at_once(&self, act: impl FnOnce(&mut Client, Instant) + Send + 'static) {
         if let Some(handle) = &*self.handle() {
             handle.call(act);
@@ -560,7 +560,6 @@ impl Peer {
     ))]
     fn send_frame(
         &self,
-        py: Python<'_>,
         track: u64,
         layer: usize,
         frame: Vec<u8>,
@@ -576,7 +575,7 @@ impl Peer {
             time: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
             captured,
         };
-        self.call(py, move |client, now| {
+        self.call_at_once(move |client, now| {
             let id = TrackId(track);
             client.describe_frame(now, id, layer, details);
             client.send_frame(now, id, layer, &frame, timestamp_us, key);

@@ -1,10 +1,13 @@
 //! Pictures between their forms, without the interpreter's lock.
 
+use std::time::Instant;
+
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyByteArray;
-use roomful_video::{Format, convert, scale_i420};
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyByteArray, PyBytes};
+use roomful_video::{Format, convert, fit};
 
 fn format(number: usize) -> PyResult<Format> {
     Format::from_number(number)
@@ -31,17 +34,19 @@ pub(crate) fn convert_video<'py>(
     Ok(PyByteArray::new(py, &converted))
 }
 
-/// An I420 picture in another size.
+/// A picture as I420 in each of `sizes`, and the seconds that the interpreter was waited for afterwards.
 #[pyfunction]
-pub(crate) fn scale_video<'py>(
+pub(crate) fn fit_video<'py>(
     py: Python<'py>,
-    data: PyBuffer<u8>,
+    data: PyBackedBytes,
     size: (usize, usize),
-    to_size: (usize, usize),
-) -> PyResult<Bound<'py, PyByteArray>> {
-    let data = data.to_vec(py)?;
-    let scaled = py
-        .detach(|| scale_i420(&data, size, to_size))
-        .map_err(|error| PyValueError::new_err(error.to_string()))?;
-    Ok(PyByteArray::new(py, &scaled))
+    r#type: usize,
+    sizes: Vec<(usize, usize)>,
+) -> PyResult<(Vec<Bound<'py, PyBytes>>, f64)> {
+    let from = format(r#type)?;
+    let (fitted, done) = py.detach(|| (fit(&data, size, from, &sizes), Instant::now()));
+    let waited = done.elapsed().as_secs_f64();
+    let fitted = fitted.map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let fitted = fitted.iter().map(|it| PyBytes::new(py, it)).collect();
+    Ok((fitted, waited))
 }

@@ -66,48 +66,61 @@ pub(crate) fn to_planes(
     width: usize,
     height: usize,
     format: Format,
-    across: u32,
-    down: u32,
+    (across, down): (u32, u32),
+    with_alpha: bool,
 ) -> Planes {
-    with_layout!(format, planes_of(data, width, height, across, down))
+    with_layout!(
+        format,
+        planes_of(data, width, height, (across, down), with_alpha)
+    )
 }
 
 fn planes_of<const R: usize, const G: usize, const B: usize, const A: usize, const N: usize>(
     data: &[u8],
     width: usize,
     height: usize,
-    across: u32,
-    down: u32,
+    (across, down): (u32, u32),
+    with_alpha: bool,
 ) -> Planes {
     let pixels = data.as_chunks::<N>().0;
+    // Sixteen bits are enough for all of it, and many of them are added at once.
     let luma = |pixel: &[u8; N]| {
-        let [red, green, blue] = [R, G, B].map(|at| i32::from(pixel[at]));
+        let [red, green, blue] = [R, G, B].map(|at| u16::from(pixel[at]));
         ((66 * red + 129 * green + 25 * blue + 0x1080) >> 8) as u8
+    };
+    // Chroma is that of the mean of the pixels under it; of four, where there are fewer the same ones again.
+    let chroma = |under: [&[u8; N]; 4]| {
+        let mean = |at: usize| (under.iter().map(|it| u16::from(it[at])).sum::<u16>() + 2) >> 2;
+        let (red, green, blue) = (mean(R), mean(G), mean(B));
+        (
+            ((112 * blue + 0x8080 - 74 * green - 38 * red) >> 8) as u8,
+            ((112 * red + 0x8080 - 94 * green - 18 * blue) >> 8) as u8,
+        )
     };
     let chroma_width = shrunk(width, across);
     let chroma_size = chroma_width * shrunk(height, down);
-    let mut blues = Vec::with_capacity(chroma_size);
-    let mut reds = Vec::with_capacity(chroma_size);
-    let mut sums = vec![[0u16; 3]; chroma_width];
-    for lines in pixels.chunks(width << down) {
-        // Chroma is that of the mean of the pixels under it.
-        sums.fill([0; 3]);
-        for line in lines.chunks(width) {
-            for (sum, under) in sums.iter_mut().zip(line.chunks(1 << across)) {
-                for pixel in under {
-                    sum[0] += u16::from(pixel[R]);
-                    sum[1] += u16::from(pixel[G]);
-                    sum[2] += u16::from(pixel[B]);
-                }
+    let (mut blues, mut reds) = (vec![0; chroma_size], vec![0; chroma_size]);
+    let out = blues
+        .chunks_mut(chroma_width)
+        .zip(reds.chunks_mut(chroma_width));
+    for (lines, (blues, reds)) in pixels.chunks(width << down).zip(out) {
+        let above = &lines[..width];
+        let below = &lines[lines.len() - width..];
+        let out = blues.iter_mut().zip(reds);
+        if across == 0 {
+            for ((above, below), (blue, red)) in above.iter().zip(below).zip(out) {
+                (*blue, *red) = chroma([above, above, below, below]);
             }
+            continue;
         }
-        let rows = (lines.len() / width) as i32;
-        for (x, sum) in sums.iter().enumerate() {
-            let columns = (width - (x << across)).min(1 << across) as i32;
-            let count = rows * columns;
-            let [red, green, blue] = sum.map(|sum| (i32::from(sum) + count / 2) / count);
-            blues.push(((112 * blue - 74 * green - 38 * red + 0x8080) >> 8) as u8);
-            reds.push(((112 * red - 94 * green - 18 * blue + 0x8080) >> 8) as u8);
+        let (above, above_last) = above.as_chunks();
+        let (below, below_last) = below.as_chunks();
+        let mut out = out;
+        for (([a, b], [c, d]), (blue, red)) in above.iter().zip(below).zip(&mut out) {
+            (*blue, *red) = chroma([a, b, c, d]);
+        }
+        if let ([a], [b], Some((blue, red))) = (above_last, below_last, out.next()) {
+            (*blue, *red) = chroma([a, a, b, b]);
         }
     }
     Planes {
@@ -118,7 +131,7 @@ fn planes_of<const R: usize, const G: usize, const B: usize, const A: usize, con
         luma: pixels.iter().map(luma).collect(),
         blue: blues,
         red: reds,
-        alpha: (A < N).then(|| pixels.iter().map(|pixel| pixel[A]).collect()),
+        alpha: (with_alpha && A < N).then(|| pixels.iter().map(|pixel| pixel[A]).collect()),
     }
 }
 

@@ -149,7 +149,14 @@ pub fn convert(
             }
             return Ok(out);
         }
-        (Some(_), None) => color::to_planes(data, width, height, from, across, down),
+        (Some(_), None) => color::to_planes(
+            data,
+            width,
+            height,
+            from,
+            (across, down),
+            to == Format::I420A,
+        ),
         (None, _) => Planes::read(data, width, height, from),
     };
     if flip {
@@ -161,22 +168,28 @@ pub fn convert(
     })
 }
 
-/// A smaller or larger I420 picture: means of what lies under each pixel, or the nearest one.
+/// A picture as I420 in each of `sizes`: means of what lies under each pixel, or the nearest one.
 ///
 /// # Errors
-/// When `data` is not a picture of that size.
-pub fn scale_i420(
+/// When `data` is not a picture of that size and form.
+pub fn fit(
     data: &[u8],
     (width, height): (usize, usize),
-    (to_width, to_height): (usize, usize),
-) -> Result<Vec<u8>, Error> {
-    check(data, width, height, Format::I420)?;
-    check_sides(to_width, to_height)?;
-    if (width, height) == (to_width, to_height) {
-        return Ok(data.to_vec());
+    from: Format,
+    sizes: &[(usize, usize)],
+) -> Result<Vec<Vec<u8>>, Error> {
+    check(data, width, height, from)?;
+    for (width, height) in sizes {
+        check_sides(*width, *height)?;
     }
-    let planes = Planes::read(data, width, height, Format::I420);
-    Ok(planes.scale(to_width, to_height).write(Format::I420))
+    let planes = match from.pixel() {
+        Some(_) => color::to_planes(data, width, height, from, (1, 1), false),
+        None => Planes::read(data, width, height, from).subsample(1, 1),
+    };
+    let fitted = sizes
+        .iter()
+        .map(|(width, height)| planes.scale(*width, *height).write(Format::I420));
+    Ok(fitted.collect())
 }
 
 #[cfg(test)]

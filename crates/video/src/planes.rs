@@ -123,7 +123,7 @@ impl Planes {
         }
     }
 
-    pub(crate) fn scale(self, width: usize, height: usize) -> Self {
+    pub(crate) fn scale(&self, width: usize, height: usize) -> Self {
         let luma = (self.width, self.height);
         let chroma = (self.chroma_width(), self.chroma_height());
         let to = (width, height);
@@ -132,10 +132,10 @@ impl Planes {
             luma: resized(&self.luma, luma, to),
             blue: resized(&self.blue, chroma, to_chroma),
             red: resized(&self.red, chroma, to_chroma),
-            alpha: self.alpha.map(|alpha| resized(&alpha, luma, to)),
+            alpha: self.alpha.as_ref().map(|it| resized(it, luma, to)),
             width,
             height,
-            ..self
+            ..*self
         }
     }
 }
@@ -162,6 +162,13 @@ fn resized(plane: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
     if from == to {
         return plane.to_vec();
     }
+    let half = (from.0 / 2, from.1 / 2);
+    if (half.0 * 2, half.1 * 2) == from
+        && half.0.is_multiple_of(to.0)
+        && half.1.is_multiple_of(to.1)
+    {
+        return resized(&halved(plane, from.0), half, to);
+    }
     let columns = spans(from.0, to.0);
     let mut out = Vec::with_capacity(to.0 * to.1);
     let mut sums = vec![0u32; from.0];
@@ -177,6 +184,20 @@ fn resized(plane: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
             let count = (columns.len() * rows.len()) as u32;
             let under = sums.get(columns.clone()).unwrap_or_default();
             ((under.iter().sum::<u32>() + count / 2) / count) as u8
+        }));
+    }
+    out
+}
+
+/// Of lines of `width`, which is even as is their number.
+fn halved(plane: &[u8], width: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(plane.len() / 4);
+    for lines in plane.chunks_exact(2 * width) {
+        let (above, below) = lines.split_at(width);
+        let (above, below) = (above.as_chunks().0, below.as_chunks().0);
+        out.extend(above.iter().zip(below).map(|([a, b], [c, d])| {
+            let sum = [a, b, c, d].map(|it| u16::from(*it)).iter().sum::<u16>();
+            ((sum + 2) >> 2) as u8
         }));
     }
     out

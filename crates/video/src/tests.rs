@@ -97,8 +97,9 @@ fn a_picture_keeps_its_looks_when_scaled() {
         false,
     )
     .unwrap();
-    for (width, height) in [(320, 180), (213, 121), (1, 1), (800, 450)] {
-        let scaled = scale_i420(&original, (640, 360), (width, height)).unwrap();
+    let sizes = [(320, 180), (213, 121), (1, 1), (800, 450)];
+    let fitted = fit(&original, (640, 360), Format::I420, &sizes).unwrap();
+    for ((width, height), scaled) in sizes.into_iter().zip(fitted) {
         assert_eq!(scaled.len(), Format::I420.size(width, height));
         let mean =
             |plane: &[u8]| plane.iter().map(|it| u64::from(*it)).sum::<u64>() / plane.len() as u64;
@@ -114,6 +115,19 @@ fn a_picture_keeps_its_looks_when_scaled() {
 }
 
 #[test]
+fn a_picture_of_any_form_fits_every_size_at_once() {
+    let original = picture(64, 36);
+    let as_i420 = convert(&original, 64, 36, Format::Rgba, Format::I420, false).unwrap();
+    let sizes = [(64, 36), (32, 18)];
+    let expected = fit(&as_i420, (64, 36), Format::I420, &sizes).unwrap();
+    assert_eq!(expected[0], as_i420);
+    assert_eq!(
+        fit(&original, (64, 36), Format::Rgba, &sizes).unwrap(),
+        expected
+    );
+}
+
+#[test]
 fn what_is_no_picture_is_refused() {
     let refused = convert(&[0; 11], 2, 2, Format::Rgb24, Format::I420, false);
     assert_eq!(
@@ -122,6 +136,6 @@ fn what_is_no_picture_is_refused() {
     );
     for (width, height) in [(0, 5), (5, 0), (usize::MAX, 2), (16_385, 1)] {
         assert!(convert(&[], width, height, Format::I420, Format::Rgba, false).is_err());
-        assert!(scale_i420(&[0; 6], (2, 2), (width, height)).is_err());
+        assert!(fit(&[0; 6], (2, 2), Format::I420, &[(1, 1), (width, height)]).is_err());
     }
 }

@@ -109,6 +109,8 @@ class Encoder:
         self._bitrate = bitrate
         self._opened_at = float("-inf")
         self._context: Any = None
+        #: Filled anew for each frame: encoders keep none.
+        self._picture = self._av.VideoFrame(width, height, "yuv420p")
         self._last_time: int | None = None
 
     def set_bitrate(self, bitrate: int) -> None:
@@ -124,23 +126,23 @@ class Encoder:
             if change < _DOWN or (change > _UP and may_rise):
                 self._bitrate, self._context = bitrate, None
 
-    def encode(self, frame: VideoFrame, timestamp: int, *, key: bool) -> list[Encoded]:
+    def encode(self, frame: VideoFrame, timestamp: int, *, key: bool) -> Encoded | None:
         """`timestamp` counts `CLOCK` a second. A frame that is not later than the last one is left out."""
         if self._last_time is not None and timestamp <= self._last_time:
-            return []
+            return None
         self._last_time = timestamp
         if self._context is None:
             self._context, self._opened_at = self._open(), time.monotonic()
-        picture = self._av.VideoFrame(*self._size, "yuv420p")
-        start = 0
+        picture, start = self._picture, 0
         for plane, size in zip(picture.planes, plane_sizes(VideoBufferType.I420, *self._size), strict=True):
             _fill(plane, frame.data[start : start + size])
             start += size
         picture.pts, picture.time_base = timestamp, Fraction(1, CLOCK)
-        if key:
-            picture.pict_type = self._av.video.frame.PictureType.I
-        packets = self._context.encode(picture)
-        return [Encoded(bytes(packet), bool(packet.is_keyframe)) for packet in packets]
+        types = self._av.video.frame.PictureType
+        picture.pict_type = types.I if key else types.NONE
+        # Not asked for more: that would take the interpreter's lock once more.
+        packet = next(self._context.encode_lazy(picture), None)
+        return Encoded(bytes(packet), bool(packet.is_keyframe)) if packet is not None else None
 
     def _open(self) -> Any:
         context = self._av.CodecContext.create(_ENCODERS[self._codec], "w")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from roomful._core import scale_video
+from roomful._core import Mailbox, fit_video
 from roomful.rtc import _frame_metadata
 from roomful.rtc._enums import DegradationPreference, FrameMetadata, VideoBufferType
 from roomful.rtc._layers import Encoding
@@ -32,6 +32,9 @@ _KEEPING_RATE = (
 _BLACK_AFTER, _BLACK_INTERVAL = 0.1, 0.5
 #: A lower size is kept for so many seconds.
 _SIZE_INTERVAL = 5.0
+#: Where the encoder had to wait for the interpreter for so many seconds, the program is one that does not let
+#: go of it, for some time at least; so long, at most, it waits for the encoder.
+_STARVED, _STARVED_FOR, _PATIENCE = 0.004, 2.0, 0.05
 
 
 class _Layer:
@@ -60,26 +63,23 @@ class _Layer:
         # Cameras are not exact.
         return self._last is None or timestamp - self._last >= 0.9 * least
 
-    def encode(self, frame: VideoFrame, whole: tuple[int, int], timestamp: int) -> list[Encoded]:
-        """`frame` is I420; `whole` is what the largest layer is made for."""
+    def encode(self, frame: VideoFrame, timestamp: int) -> Encoded | None:
+        """`frame` is I420, of a size that fits."""
         bitrate = min(self.bitrate, self._encoding.bitrate)
         if bitrate <= 0:  # There was room for it when it was due.
-            return []
+            return None
         self._last = timestamp
-        size = self._fitting(frame, whole)
+        size = frame.width, frame.height
         if self._encoder is None or size != self.size:
             self._encoder = Encoder(self._codec, *size, bitrate=bitrate, frames=self._encoding.frames)
             self.size = size
         else:
             self._encoder.set_bitrate(bitrate)
-        if size != (frame.width, frame.height):
-            data = scale_video(frame.data, (frame.width, frame.height), size)
-            frame = VideoFrame(*size, VideoBufferType.I420, data)
         key, self.key_wanted = self.key_wanted, False
         return self._encoder.encode(frame, timestamp, key=key)
 
-    def _fitting(self, frame: VideoFrame, whole: tuple[int, int]) -> tuple[int, int]:
-        """In the shape of the frame, as much smaller than it as this layer is than the whole."""
+    def fitting(self, frame: VideoFrame, whole: tuple[int, int]) -> tuple[int, int]:
+        """In the shape of the frame, as much smaller as this layer is than `whole`, the largest one."""
         share = max(self._encoding.width, self._encoding.height) / max(*whole, 1)
         self._choose_size(frame, share)
         share = min(share, 1.0) / 2**self._halvings
@@ -129,8 +129,11 @@ class VideoSender:
         self._codec, self._features = codec, features
         self._layers = [_Layer(layer, codec, preference) for layer in self.layers]
         self._whole = self.layers[-1].width, self.layers[-1].height
-        self._state = threading.Condition()
-        self._next: tuple[VideoFrame, int, FrameMetadata | None] | None = None
+        self._lock = threading.Lock()
+        self._next = Mailbox()
+        #: The newest picture is.
+        self._in_last_step = threading.Event()
+        self._starved_until = 0.0
         self._captured = 0
         #: Whether black is to be sent, and was.
         self._black, self._black_sent = black, False
@@ -140,19 +143,25 @@ class VideoSender:
         threading.Thread(target=self._run, name="roomful video sender", daemon=True).start()
 
     def capture(self, frame: VideoFrame, timestamp_us: int, metadata: FrameMetadata | None = None) -> None:
-        """Instead of one that waits."""
+        """Instead of one that waits.
+
+        The encoder needs the interpreter between its steps. A program that never lets go of it would hold up
+        each of them: then this waits for all but the last, which needs it no more."""
         now = time.monotonic_ns() // 1_000
         timestamp_us = timestamp_us if timestamp_us > 0 else now
         metadata = _frame_metadata.chosen(metadata, self._features)
-        with self._state:
+        with self._lock:
             if self._black_sent and not self._captured:
                 self._offset = now - timestamp_us
             self._black = False
             self._captured += 1
-            self._next = captured = frame, timestamp_us + self._offset, metadata
-            self._state.notify()
+            self._in_last_step.clear()
+            captured = frame, timestamp_us + self._offset, metadata
+            self._next.put((self._captured, captured))
         if not self._closed:
             self._peer.send_plain(self._number, captured)
+        if time.monotonic() < self._starved_until:
+            self._in_last_step.wait(_PATIENCE)
 
     def peer_event(self, event: Any) -> None:
         """A key frame is wanted, or there is another room."""
@@ -174,54 +183,82 @@ class VideoSender:
 
     def close(self) -> None:
         """Returns at once; what is being encoded goes nowhere."""
-        with self._state:
-            self._closed = True
-            self._state.notify()
+        self._closed = True
+        self._next.close()
+        self._in_last_step.set()
 
     def _run(self) -> None:
-        while True:
-            with self._state:
-                while self._next is None and not self._closed:
-                    interval = _BLACK_INTERVAL if self._black_sent else _BLACK_AFTER
-                    if not self._state.wait(interval if self._black else None) and self._black:
-                        self._next = self._black_picture(), time.monotonic_ns() // 1_000, None
-                        self._black_sent = True
-                if self._closed or self._next is None:
-                    return
-                captured, self._next = self._next, None
+        while not self._closed:
+            interval = _BLACK_INTERVAL if self._black_sent else _BLACK_AFTER
+            item, waited = self._next.take(interval if self._black else None)
+            self._note_waiting(waited)
+            if item is None and self._black and not self._closed:
+                item = 0, (self._black_picture(), time.monotonic_ns() // 1_000, None)
+                self._black_sent = True
+            if item is None:
+                continue
+            number, captured = item
             try:
-                self._send(*captured)
+                self._send(number, *captured)
             except Exception:
                 logger.exception("a picture cannot be encoded")
+            self._note_last_step(number)
+
+    def _note_last_step(self, number: int) -> None:
+        if number == self._captured:
+            self._in_last_step.set()
+
+    def _note_waiting(self, seconds: float) -> None:
+        if seconds > _STARVED:
+            self._starved_until = time.monotonic() + _STARVED_FOR
 
     def _black_picture(self) -> VideoFrame:
         width, height = self._whole
         chroma = 2 * ((width + 1) // 2) * ((height + 1) // 2)
         return VideoFrame(width, height, VideoBufferType.I420, bytes(width * height) + b"\x80" * chroma)
 
-    def _send(self, frame: VideoFrame, timestamp_us: int, metadata: FrameMetadata | None) -> None:
+    def _send(
+        self, number: int, frame: VideoFrame, timestamp_us: int, metadata: FrameMetadata | None
+    ) -> None:
         timestamp = timestamp_us * CLOCK // 1_000_000
-        due = [(index, layer) for index, layer in enumerate(self._layers) if layer.due(timestamp)]
-        if not due:
-            return
-        if frame.type != VideoBufferType.I420:
-            frame = frame.convert(VideoBufferType.I420)
+        due = [layer for layer in self._layers if layer.due(timestamp)]
         captured = frame.width, frame.height, self._captured
-        for index, layer in due:
+        for layer, picture in zip(due, self._fitting(frame, due), strict=True):
+            if layer is due[-1]:
+                self._note_last_step(number)
             began = time.perf_counter()
-            for one in layer.encode(frame, self._whole, timestamp):
-                if self._closed:
-                    return
-                data = one.data
-                if metadata is not None:
-                    data = _frame_metadata.add(data, metadata, self._codec)
-                self._peer.send_frame(
-                    self._number,
-                    index,
-                    data,
-                    timestamp_us=timestamp_us,
-                    key=one.key,
-                    size=layer.size,
-                    seconds=time.perf_counter() - began,
-                    captured=captured,
-                )
+            encoded = layer.encode(picture, timestamp)
+            if self._closed:
+                return
+            if encoded is None:
+                continue
+            data = encoded.data
+            if metadata is not None:
+                data = _frame_metadata.add(data, metadata, self._codec)
+            self._peer.send_frame(
+                self._number,
+                self._layers.index(layer),
+                data,
+                timestamp_us=timestamp_us,
+                key=encoded.key,
+                size=layer.size,
+                seconds=time.perf_counter() - began,
+                captured=captured,
+            )
+
+    def _fitting(self, frame: VideoFrame, layers: Sequence[_Layer]) -> list[VideoFrame]:
+        """A picture for each."""
+        own = frame.width, frame.height
+        sizes = [layer.fitting(frame, self._whole) for layer in layers]
+        others = list(
+            dict.fromkeys(size for size in sizes if size != own or frame.type != VideoBufferType.I420)
+        )
+        pictures = {own: frame}
+        if others:
+            fitted, waited = fit_video(bytes(frame._data), own, frame.type, others)
+            self._note_waiting(waited)
+            pictures |= {
+                size: VideoFrame(*size, VideoBufferType.I420, data)
+                for size, data in zip(others, fitted, strict=True)
+            }
+        return [pictures[size] for size in sizes]

@@ -50,7 +50,8 @@ class VideoSource:
         metadata: FrameMetadata | None = None,
     ) -> None:
         """Sends a picture, and returns at once: it is encoded in another thread, and left out if that is busy
-        with an earlier one when the next comes.
+        with an earlier one when the next comes. In a program that never lets go of the interpreter's lock,
+        which the other thread needs, it waits for that thread: some milliseconds a picture, 50 at most.
 
         Args:
             timestamp_us: when it was captured, in microseconds; 0 is now.
