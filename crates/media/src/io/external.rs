@@ -11,13 +11,16 @@ use super::addresses::Mapping;
 use super::socket::{ReceiveBuffers, UdpSocket};
 use crate::turn::binding;
 
-/// How long a server may take, and how long the others of our addresses are waited for after the first.
+/// How long a server is waited for before the next is asked too.
+const HEAD_START: Duration = Duration::from_millis(250);
+/// How long the last may take, and how long the others of our addresses are waited for after the first.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 const STRAGGLERS: Duration = Duration::from_millis(500);
 /// Between two sends of the same datagram.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Asks `servers` in their order until one answers, from each of `own` (addresses of `socket`).
+/// Asks `servers` in their order, the next while those before are silent, until one answers: from each of `own`
+/// (addresses of `socket`).
 ///
 /// With `validate` an external address counts only when a datagram sent to it comes back to us.
 pub(super) fn mappings(
@@ -27,24 +30,7 @@ pub(super) fn mappings(
     validate: bool,
 ) -> io::Result<Vec<Mapping>> {
     let mut asking = Asking::new(socket)?;
-    let mut found = Vec::new();
-    for server in servers {
-        let Some(address) = resolve(server, own) else {
-            log::warn!("STUN server {server} has no address that can be asked");
-            continue;
-        };
-        found = asking.ask(address, own)?;
-        for mapping in &found {
-            log::info!(
-                "{} is seen as {} by {server}",
-                mapping.own,
-                mapping.external
-            );
-        }
-        if !found.is_empty() {
-            break;
-        }
-    }
+    let found = asking.ask(servers, own)?;
     asking.close()?;
     // Two ways out by one address: the first is enough.
     let mut known: Vec<Mapping> = Vec::new();
@@ -100,6 +86,36 @@ fn comes_back(socket: &mut UdpSocket, mapping: Mapping) -> io::Result<bool> {
     Ok(back)
 }
 
+/// As whom one of our addresses is seen by a server.
+#[derive(Clone, Copy)]
+struct Question {
+    server: SocketAddr,
+    own: IpAddr,
+    transaction: [u8; 12],
+    external: Option<IpAddr>,
+}
+
+impl Question {
+    /// One from each of `own` of the server's family.
+    fn all(server: SocketAddr, own: &[SocketAddr]) -> impl Iterator<Item = Self> {
+        let own = own
+            .iter()
+            .filter(move |it| it.is_ipv4() == server.is_ipv4());
+        own.map(move |it| Self {
+            server,
+            own: it.ip(),
+            transaction: random(),
+            external: None,
+        })
+    }
+
+    /// Whether those to the same server are.
+    fn are_all_answered(&self, questions: &[Self]) -> bool {
+        let mut same = questions.iter().filter(|it| it.server == self.server);
+        same.all(|it| it.external.is_some())
+    }
+}
+
 /// A socket that is waited for.
 struct Asking<'a> {
     socket: &'a mut UdpSocket,
@@ -123,38 +139,68 @@ impl<'a> Asking<'a> {
         self.poll.registry().deregister(self.socket.source())
     }
 
-    /// One question from each of `own` of the server's family.
-    fn ask(&mut self, server: SocketAddr, own: &[SocketAddr]) -> io::Result<Vec<Mapping>> {
-        let questions: Vec<(IpAddr, [u8; 12])> = own
+    /// What the first server that answers has to say.
+    fn ask(&mut self, servers: &[String], own: &[SocketAddr]) -> io::Result<Vec<Mapping>> {
+        let mut questions: Vec<Question> = Vec::new();
+        for server in servers {
+            let Some(address) = resolve(server, own) else {
+                log::warn!("STUN server {server} has no address that can be asked");
+                continue;
+            };
+            questions.extend(Question::all(address, own));
+            self.listen(HEAD_START, &mut questions)?;
+            if questions.iter().any(|it| it.external.is_some()) {
+                break;
+            }
+        }
+        let answered = |it: &&Question| it.external.is_some();
+        let wait = match questions.iter().find(answered) {
+            Some(first) if first.are_all_answered(&questions) => Duration::ZERO,
+            Some(_) => STRAGGLERS,
+            None if questions.is_empty() => Duration::ZERO,
+            None => PATIENCE,
+        };
+        self.listen(wait, &mut questions)?;
+        let Some(first) = questions.iter().find(answered) else {
+            return Ok(Vec::new());
+        };
+        let answers = questions.iter().filter(|it| it.server == first.server);
+        let found = answers.filter_map(|it| {
+            let external = it.external?;
+            log::info!("{} is seen as {external} by {}", it.own, it.server);
+            Some(Mapping {
+                own: it.own,
+                external,
+            })
+        });
+        Ok(found.collect())
+    }
+
+    /// Asks what is not answered, until a server has answered all of its questions or for so long.
+    fn listen(&mut self, wait: Duration, questions: &mut [Question]) -> io::Result<()> {
+        let open: Vec<Question> = questions
             .iter()
-            .filter(|it| it.is_ipv4() == server.is_ipv4())
-            .map(|it| (it.ip(), random()))
+            .filter(|it| it.external.is_none())
+            .copied()
             .collect();
-        let mut found: Vec<Mapping> = Vec::new();
         self.until(
-            Instant::now() + PATIENCE,
+            Instant::now() + wait,
             |socket| {
-                for (ip, transaction) in &questions {
-                    let request = binding::request(*transaction);
-                    socket.send(*ip, server, &request, request.len());
+                for question in &open {
+                    let request = binding::request(question.transaction);
+                    socket.send(question.own, question.server, &request, request.len());
                 }
             },
             |from, datagram| {
                 let (transaction, external) = binding::answer(datagram)?;
-                let (own, _) = questions.iter().find(|it| it.1 == transaction)?;
-                let known = found.iter().any(|it| it.own == *own);
-                if from != server || known {
-                    return None;
-                }
-                found.push(Mapping {
-                    own: *own,
-                    external: external.ip(),
-                });
-                let all = found.len() == questions.len();
-                Some(Instant::now() + if all { Duration::ZERO } else { STRAGGLERS })
+                let asked = |it: &&mut Question| it.server == from && it.transaction == transaction;
+                let question = questions.iter_mut().find(asked)?;
+                question.external.get_or_insert(external.ip());
+                let answered = *question;
+                let now = Instant::now();
+                answered.are_all_answered(questions).then_some(now)
             },
-        )?;
-        Ok(found)
+        )
     }
 
     /// Sends again and again until a time, which what comes in may make an earlier one.
@@ -291,7 +337,9 @@ mod tests {
         let mut socket = media("127.0.0.1:0");
         let own = [socket.address()];
         let servers = [silent.local_addr().unwrap().to_string(), name];
+        let begun = Instant::now();
         let found = mappings(&mut socket, &own, &servers, false).unwrap();
+        assert!(begun.elapsed() < PATIENCE);
         thread.join().unwrap();
         let external = "203.0.113.1".parse().unwrap();
         let own = own[0].ip();
