@@ -33,8 +33,9 @@ class Peer:
         self.colour: dict[str, list[int]] = {}
         self.frames: dict[str, int] = {}
 
-    async def connect(self, url: str, token: str, relay: bool = False, key: str = "") -> None:
-        """`relay`: by nothing but a TURN server. `key`: of all, in a room encrypted from end to end."""
+    async def connect(self, url: str, token: str, relay: bool = False, key: str = "", stun: str = "") -> None:
+        """`relay`: by nothing but a TURN server. `key`: of all, in a room encrypted from end to end. `stun`:
+        the one server to ask."""
         room = self.room
         room.on("track_subscribed", self._subscribed)
         room.on("data_received", self._data_received)
@@ -63,6 +64,8 @@ class Peer:
         options = rtc.RoomOptions()
         if relay:
             options.rtc_config = rtc.RtcConfiguration(ice_transport_type=rtc.IceTransportType.TRANSPORT_RELAY)
+        if stun:
+            options.rtc_config = rtc.RtcConfiguration(ice_servers=[rtc.IceServer(urls=[stun])])
         if key:
             # Without a tolerance PyPI's never tells of a wrong key.
             keys = rtc.KeyProviderOptions(shared_key=key.encode(), failure_tolerance=0)

@@ -1,4 +1,5 @@
-"""A server in a private network, a client in a public one, and a router with an address in each of them."""
+"""A private network, a public one, and a router with an address in each of them: the server is in the private
+one and the client outside, or the other way round."""
 
 from __future__ import annotations
 
@@ -57,28 +58,48 @@ def translate(
         mapped += f"\nip daddr {outer.address} udp dport {udp} dnat to {server.address}"
     asking = f"iifname {inner.interface} udp dport {stun} accept" if stun else ""
     back = "" if hairpin else f"iifname {inner.interface} oifname {inner.interface} drop"
+    with _rules(crossing, f"ip daddr {outer.address} {mapped}", back, asking):
+        yield
+
+
+@contextmanager
+def hide(crossing: Crossing, *, tcp: int, stun: int) -> Iterator[None]:
+    """Inside is somebody whose datagrams leave under the router's outer address, and get out as questions to
+    a `stun` port alone; what comes to that address for a port of theirs comes in."""
+    inside, inner, outer = crossing.server, crossing.inner, crossing.outer
+    mapped = f"iifname {outer.interface} meta l4proto udp dnat to {inside.address}"
+    asking = [
+        f"iifname {inner.interface} {kind} accept" for kind in (f"tcp dport {tcp}", f"udp dport {stun}")
+    ]
+    with _rules(crossing, mapped, *asking):
+        yield
+
+
+@contextmanager
+def _rules(crossing: Crossing, mapped: str, *passing: str) -> Iterator[None]:
+    passes = "\n".join(passing)
     rules = f"""
         table ip router {{
             chain mapping {{
                 type nat hook prerouting priority -100
-                ip daddr {outer.address} {mapped}
+                {mapped}
             }}
             chain hiding {{
                 type nat hook postrouting priority 100
-                ip saddr {server.address} masquerade
+                ip saddr {crossing.server.address} masquerade
             }}
             chain passing {{
                 type filter hook forward priority 0
                 policy drop
-                {back}
+                {passes}
                 ct state established accept
                 ct status dnat accept
-                {asking}
             }}
         }}
     """
-    run(*within(outer.name, "nft", "-f", "-"), text=rules)
+    router = crossing.outer.name
+    run(*within(router, "nft", "-f", "-"), text=rules)
     try:
         yield
     finally:
-        run(*within(outer.name, "nft", "delete", "table", "ip", "router"))
+        run(*within(router, "nft", "delete", "table", "ip", "router"))

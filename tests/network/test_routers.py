@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from coturn import PORT, open_coturn
 from peers import PYTHON_PEER, run_program
-from router import Crossing, open_crossing, translate
+from python.sdk import VARIABLE
+from router import Crossing, hide, open_crossing, translate
 from served import OURS, SIGNAL_PORT, TCP_PORT, UDP_PORT, Served, url_of
 from together import play_together
 
@@ -63,6 +64,17 @@ class OnlyCoturn:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """Our own client is inside and the server outside: no check of the client's comes out, and the server's
+    come in where the router sees the client's questions to a STUN server come from."""
+
+    async def play(self) -> Outcome:
+        with open_crossing() as crossing, hide(crossing, tcp=SIGNAL_PORT, stun=PORT):
+            async with open_coturn(crossing.client, "--stun-only"):
+                return await reach(crossing)
+
+
+@dataclass(frozen=True)
 class Nothing:
     """The router passes signalling alone."""
 
@@ -76,8 +88,8 @@ CHECKED, UNCHECKED, BY_NODE_IP = (
     "one that is not checked",
     "node_ip, as the check fails",
 )
-COTURN_UDP, COTURN_TCP, NEVER = "coturn over UDP", "coturn over TCP", "nothing"
-PLAYS: dict[str, Translated | OnlyCoturn | Nothing] = {
+COTURN_UDP, COTURN_TCP, HIDDEN, NEVER = "coturn over UDP", "coturn over TCP", "by STUN", "nothing"
+PLAYS: dict[str, Translated | OnlyCoturn | Hidden | Nothing] = {
     CHECKED: Translated(
         {
             **STUN,
@@ -96,6 +108,7 @@ PLAYS: dict[str, Translated | OnlyCoturn | Nothing] = {
     COTURN_TCP: OnlyCoturn(
         "tcp", ["--use-auth-secret", f"--static-auth-secret={SECRET}"], {"secret": SECRET, "ttl": 600}
     ),
+    HIDDEN: Hidden(),
     NEVER: Nothing(),
 }
 
@@ -117,6 +130,22 @@ async def meet(crossing: Crossing, rtc: dict[str, Any]) -> Outcome:
         await asyncio.gather(ada.publishTone(440), bob.publishTone(880))
         await asyncio.gather(ada.hears("bob", 880), bob.hears("ada", 440))
         return Outcome([*await ada.path(), *await bob.path()], server.said())
+
+
+async def reach(crossing: Crossing) -> Outcome:
+    """Our own client inside, and PyPI's beside the server, until they hear each other."""
+    own, other = (side.command(sys.executable, PYTHON_PEER) for side in (crossing.server, crossing.client))
+    server, url = Served(OURS, crossing.client), url_of(OUTSIDE)
+    async with (
+        server.running(),
+        run_program("ada", *own, environment={VARIABLE: "roomful"}) as ada,
+        run_program("bob", *other) as bob,
+    ):
+        await ada.connect(url, server.token("ada"), False, "", f"stun:{OUTSIDE}:{PORT}")
+        await bob.connect(url, server.token("bob"))
+        await asyncio.gather(ada.publishTone(440), bob.publishTone(880))
+        await asyncio.gather(ada.hears("bob", 880), bob.hears("ada", 440))
+        return Outcome(await ada.path(), server.said())
 
 
 async def miss(crossing: Crossing) -> Outcome:
@@ -148,6 +177,10 @@ def test_a_server_behind_address_translation_is_reached_by(played: Played, name:
 @pytest.mark.parametrize(("name", "way"), [(COTURN_UDP, "relay udp"), (COTURN_TCP, "relay tcp")])
 def test_clients_that_nothing_else_lets_through_connect_by(played: Played, name: str, way: str) -> None:
     assert played(name).ways == [way, way]
+
+
+def test_our_own_client_is_reached_by_the_address_that_a_stun_server_sees(played: Played) -> None:
+    assert played(HIDDEN).ways == ["udp"]
 
 
 def test_the_log_says_why_an_external_address_is_not_used(played: Played) -> None:
