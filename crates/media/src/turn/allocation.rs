@@ -21,7 +21,8 @@ const SHORTEST: usize = 500;
 pub(super) struct Allocation {
     pub(super) leg: Leg,
     pub(super) relayed: SocketAddr,
-    pub(super) username: Box<str>,
+    /// Whose it is, by whichever of the participant's credentials.
+    pub(super) sid: Box<str>,
     /// Of the Allocate request that made it: that one's copies are answered alike.
     pub(super) transaction: Transaction,
     pub(super) lifetime: Duration,
@@ -71,14 +72,14 @@ impl Allocation {
         now: Instant,
         leg: Leg,
         relayed: SocketAddr,
-        username: &str,
+        sid: &str,
         transaction: Transaction,
         bandwidth: u64,
     ) -> Self {
         Self {
             leg,
             relayed,
-            username: username.into(),
+            sid: sid.into(),
             transaction,
             lifetime: Duration::ZERO,
             expires: now,

@@ -270,14 +270,14 @@ impl Server {
 
     /// Answers a request of TURN.
     fn answer(&mut self, now: Instant, unix: u64, leg: Leg, request: &Message<'_>) {
-        let (username, holder, key) = match self.authenticate(now, leg, request) {
+        let (holder, key) = match self.authenticate(now, leg, request) {
             Ok(known) => known,
             Err(code) => return self.challenge(now, leg, request, code),
         };
         let mut out = Vec::new();
         let unknown: Vec<u16> = unknown_attributes(request).collect();
         let granted = if unknown.is_empty() {
-            self.grant(now, unix, leg, request, username, holder)
+            self.grant(now, unix, leg, request, holder)
         } else {
             Err(420)
         };
@@ -310,7 +310,7 @@ impl Server {
         now: Instant,
         leg: Leg,
         request: &Message<'a>,
-    ) -> Result<(&'a str, Holder<'a>, hmac::Key), Code> {
+    ) -> Result<(Holder<'a>, hmac::Key), Code> {
         if !request.is_signed() {
             return Err(401);
         }
@@ -324,7 +324,7 @@ impl Server {
         if realm != self.authority.realm() || !request.is_signed_by(&key) {
             return Err(401);
         }
-        Ok((username, holder, key))
+        Ok((holder, key))
     }
 
     /// Refuses who has not proven who it is, and says with what to try again.
@@ -358,7 +358,6 @@ impl Server {
         unix: u64,
         leg: Leg,
         request: &Message<'_>,
-        username: &str,
         holder: Holder<'_>,
     ) -> Result<Granted, Code> {
         if !self.participants.contains_key(holder.sid) {
@@ -368,13 +367,13 @@ impl Server {
         let known = known.filter(|it| self.allocations.get(*it).is_some_and(|it| it.expires > now));
         let Some(index) = known else {
             return match request.method {
-                method::ALLOCATE => self.allocate(now, unix, leg, request, username, holder),
+                method::ALLOCATE => self.allocate(now, unix, leg, request, holder),
                 method::REFRESH | method::CREATE_PERMISSION | method::CHANNEL_BIND => Err(437),
                 _ => Err(400),
             };
         };
         let allocation = self.allocations.get_mut(index).ok_or(437_u16)?;
-        let own = *allocation.username == *username;
+        let own = *allocation.sid == *holder.sid;
         match request.method {
             // By 437 clients know to try another port (RFC 8656 §7.4).
             method::ALLOCATE if !own => Err(437),
@@ -399,7 +398,6 @@ impl Server {
         unix: u64,
         leg: Leg,
         request: &Message<'_>,
-        username: &str,
         holder: Holder<'_>,
     ) -> Result<Granted, Code> {
         if holder.expiry <= unix {
@@ -441,7 +439,7 @@ impl Server {
             now,
             leg,
             relayed,
-            username,
+            holder.sid,
             request.transaction,
             self.config.bandwidth,
         );
@@ -483,16 +481,15 @@ impl Server {
         {
             return Err(443);
         }
-        let lifetime = wanted_lifetime(request);
-        if lifetime.is_zero() {
+        let wanted = wanted_lifetime(request);
+        if wanted.is_zero() {
             self.remove(index);
-        } else {
-            self.deadlines.remove(&(allocation.expires, index));
-            let lifetime = lifetime.max(DEFAULT_LIFETIME);
-            allocation.expires = now + lifetime;
-            self.deadlines.insert((allocation.expires, index));
-            return Ok(Granted::Lifetime(lifetime));
+            return Ok(Granted::Lifetime(wanted));
         }
+        let lifetime = wanted.max(DEFAULT_LIFETIME);
+        self.deadlines.remove(&(allocation.expires, index));
+        allocation.expires = now + lifetime;
+        self.deadlines.insert((allocation.expires, index));
         Ok(Granted::Lifetime(lifetime))
     }
 
@@ -503,10 +500,7 @@ impl Server {
         self.deadlines.remove(&(allocation.expires, index));
         self.by_leg.remove(&allocation.leg);
         self.by_relayed.remove(&allocation.relayed);
-        let sid = allocation
-            .username
-            .split_once(':')
-            .map_or("", |(_, sid)| sid);
+        let sid = &allocation.sid;
         if let Some(own) = self.participants.get_mut(sid) {
             own.retain(|it| *it != index);
         }

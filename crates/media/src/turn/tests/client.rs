@@ -243,6 +243,17 @@ fn a_client_whose_goodbye_was_lost_is_relayed_again_from_the_same_port() {
 }
 
 #[test]
+fn newer_credentials_of_a_participant_end_what_older_ones_allocated() {
+    let mut pair = Pair::relayed();
+    pair.world.hold("PA_one", UNIX + 900);
+    pair.client = Client::new(pair.config(6), pair.world.now);
+    pair.settle();
+    assert_eq!(pair.client.failure(), None);
+    assert!(pair.client.relayed().is_some());
+    assert_eq!(pair.world.server.allocations(), 1);
+}
+
+#[test]
 fn an_allocation_of_somebody_else_in_our_place_is_left_and_told_of() {
     let mut pair = Pair::relayed();
     pair.world.hold("PA_two", UNIX + 300);
