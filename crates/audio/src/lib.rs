@@ -10,6 +10,5 @@ pub mod mix;
 pub mod opus;
 pub mod playout;
 pub mod processing;
-pub mod red;
 pub mod resample;
 pub mod source;

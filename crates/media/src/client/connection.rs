@@ -109,6 +109,7 @@ impl Connection {
             convert::local_transport(&transport, identity, false),
         );
         let mut receiver = Receiver::new(clock, random.u32().max(1), cname.into());
+        receiver.leave_redundancy();
         if in_memory.is_none() {
             receiver.estimate_path(now);
         }

@@ -112,6 +112,8 @@ pub struct Receiver {
     remb: bool,
     /// Told by REMB.
     estimate: Option<RemoteEstimate>,
+    /// Lost audio is rebuilt from redundancy.
+    rebuilding: bool,
     abs_send_time: Option<u8>,
     next_epoch: u32,
     report_due: Option<Instant>,
@@ -142,6 +144,7 @@ impl Receiver {
             transport_cc: None,
             remb: false,
             estimate: None,
+            rebuilding: true,
             abs_send_time: None,
             next_epoch: 1,
             report_due: None,
@@ -156,6 +159,12 @@ impl Receiver {
     /// that it takes everything.
     pub fn estimate_path(&mut self, now: Instant) {
         self.estimate = Some(RemoteEstimate::new(now));
+    }
+
+    /// From now on leaves lost audio in the redundancy that it is repeated in, for a jitter buffer that reads it.
+    /// Without this it is rebuilt here, once for all subscribers.
+    pub fn leave_redundancy(&mut self) {
+        self.rebuilding = false;
     }
 
     /// Adds a section, or changes the one with its mid. Packets that waited for it go to `out`.
@@ -690,7 +699,7 @@ impl Receiver {
             stream,
             section,
         )?;
-        if newest && section.description.kind == MediaKind::Audio {
+        if newest && self.rebuilding && section.description.kind == MediaKind::Audio {
             recover(stream, &section.description, &packet, out);
         }
         out.push(Ingress {

@@ -451,6 +451,26 @@ fn lost_audio_is_rebuilt_from_the_redundancy_between_its_neighbours() {
 }
 
 #[test]
+fn redundancy_that_is_left_comes_with_overtaken_packets_too() {
+    let mut bench = Bench::new(vec![audio_section(1, "0", 10)]);
+    bench.receiver.leave_redundancy();
+    // 11 is lost, and 12 with its copy is overtaken by 13.
+    for sequence in [10u16, 13, 12] {
+        let timestamp = u32::from(sequence) * 960;
+        let mut body = Vec::new();
+        crate::codec::red::write(
+            &mut body,
+            OPUS,
+            [(960, &b"copy"[..])].into_iter(),
+            b"newest",
+        );
+        let out = bench.receive(&Rtp::new(RED, 10, sequence, timestamp).payload(&body));
+        assert_eq!(out.len(), 1);
+        assert_eq!(out[0].packet.payload(), body);
+    }
+}
+
+#[test]
 fn audio_is_never_asked_for_key_frames() {
     let mut bench = Bench::new(vec![audio_section(7, "0", 10)]);
     bench.receiver.request_keyframe(7, u8::MAX, true);
