@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from livekit.protocol import models, rtc
-from scripted import BufferLow, Data, PaperPeer, ScriptedServer, Track, me, microphone, other
-from watched import connected, tone, turns
+from scripted import BufferLow, Data, PaperPeer, ScriptedServer, Track, TrackEnded, me, microphone, other
+from watched import Log, connected, tone, turns
 
 from roomful.rtc import _roster
 from roomful.rtc._enums import SimulateScenarioKind
 from roomful.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
+from roomful.rtc.room import Room
 from roomful.rtc.rpc import RpcInvocationData
 from roomful.rtc.track import RemoteAudioTrack
+from roomful.rtc.track_publication import RemoteTrackPublication
 
 pytestmark = pytest.mark.asyncio
 
@@ -62,44 +65,88 @@ async def test_media_may_come_before_its_publication(script: ScriptedServer) -> 
     await room.disconnect()
 
 
-async def test_a_subscription_is_given_up_and_asked_for_again(script: ScriptedServer) -> None:
+MICROPHONE = Track("publisher", "3", "audio", "PA_bob|TR_mic", "TR_mic")
+
+
+async def hearing_bob(script: ScriptedServer) -> tuple[Room, Log, RemoteTrackPublication]:
     script.others = [other("bob", microphone())]
     room, log = await connected(script)
-    arrival = Track("publisher", "3", "audio", "PA_bob|TR_mic", "TR_mic")
-    PaperPeer.made[0].emit(arrival)
+    PaperPeer.made[0].emit(MICROPHONE)
     await log.sees("track_subscribed")
-    publication = room.remote_participants["bob"].track_publications["TR_mic"]
+    return room, log, room.remote_participants["bob"].track_publications["TR_mic"]
+
+
+async def test_a_subscription_is_given_up_and_asked_for_again(script: ScriptedServer) -> None:
+    room, log, publication = await hearing_bob(script)
     publication.set_subscribed(False)
     assert publication.subscribed  # Until the event.
     await log.sees("track_unsubscribed")
     assert (publication.subscribed, publication.track) == (False, None)
     asked = await script.seat.hears("subscription")
     assert (list(asked.track_sids), asked.subscribe) == (["TR_mic"], False)
-    PaperPeer.made[0].emit(arrival)  # Was on its way.
+    PaperPeer.made[0].emit(MICROPHONE)  # Was on its way.
+    PaperPeer.made[0].emit(TrackEnded("publisher", "3"))
     await turns(1)
     assert publication.track is None
     publication.set_subscribed(True)
-    PaperPeer.made[0].emit(arrival)
+    assert (await script.seat.hears("subscription", 2)).subscribe
+    PaperPeer.made[0].emit(MICROPHONE)
     await turns(1)
     assert publication.track is not None
     await room.disconnect()
 
 
-async def test_a_subscription_that_the_server_never_gave_up_is_taken_up_again(
+async def test_who_changes_their_mind_asks_when_the_server_has_ended_what_it_was_asked_to(
+    script: ScriptedServer,
+) -> None:
+    room, log, publication = await hearing_bob(script)
+    for wanted in (False, True, False, True):
+        publication.set_subscribed(wanted)
+    room.local_participant.set_track_subscription_permissions(allow_all_participants=True)
+    await script.seat.hears("subscription_permission")
+    assert script.seat.kinds().count("subscription") == 1
+    PaperPeer.made[0].emit(TrackEnded("publisher", "3"))
+    assert (await script.seat.hears("subscription", 2)).subscribe
+    PaperPeer.made[0].emit(MICROPHONE)
+    await turns(1)
+    assert log.names.count("track_subscribed") == 2
+    assert log.names.count("track_unsubscribed") == 1
+    await room.disconnect()
+
+
+async def test_what_the_server_never_ended_is_taken_up_again(
     script: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_roster, "CHANGED_WITHIN", 0.01)
-    script.others = [other("bob", microphone())]
-    room, log = await connected(script)
-    PaperPeer.made[0].emit(Track("publisher", "3", "audio", "PA_bob|TR_mic", "TR_mic"))
-    await log.sees("track_subscribed")
-    publication = room.remote_participants["bob"].track_publications["TR_mic"]
+    monkeypatch.setattr(_roster, "ENDED_WITHIN", 0.01)
+    room, log, publication = await hearing_bob(script)
     publication.set_subscribed(False)
     await log.sees("track_unsubscribed")
     publication.set_subscribed(True)
-    await turns(3)
+    assert (await script.seat.hears("subscription", 2)).subscribe
     assert log.names.count("track_subscribed") == 2
     assert publication.track is not None
+    await room.disconnect()
+
+
+async def test_what_came_while_it_was_unwanted_is_taken_up_at_once(script: ScriptedServer) -> None:
+    """Servers that move a track to another section as it is given up do not tell of that section again."""
+    room, log, publication = await hearing_bob(script)
+    publication.set_subscribed(False)
+    await log.sees("track_unsubscribed")
+    PaperPeer.made[0].emit(TrackEnded("publisher", "3"), replace(MICROPHONE, mid="4"))
+    await turns(1)
+    assert publication.track is None
+    publication.set_subscribed(True)
+    assert publication.track is not None
+    await room.disconnect()
+
+
+async def test_a_track_that_moves_to_another_section_goes_on(script: ScriptedServer) -> None:
+    room, log, publication = await hearing_bob(script)
+    PaperPeer.made[0].emit(replace(MICROPHONE, mid="4"), TrackEnded("publisher", "3"))
+    await turns(1)
+    assert publication.track is not None
+    assert log.names.count("track_subscribed") == 2
     await room.disconnect()
 
 

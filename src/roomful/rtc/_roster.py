@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 State = models.ParticipantInfo.State
 #: Media that arrived before its publication was told of.
 MAX_EARLY = 100
-#: Seconds in which a server negotiates what was asked for.
-CHANGED_WITHIN = 3.0
+#: Seconds after which a server that still sends what it was asked to end is taken not to have heard of it.
+ENDED_WITHIN = 3.0
 _ERRORS = {
     models.SubscriptionError.SE_CODEC_UNSUPPORTED: "codec not supported",
     models.SubscriptionError.SE_TRACK_NOTFOUND: "track not found",
@@ -61,8 +61,13 @@ class Roster:
         #: Publications whose subscription is wanted or unwanted against the rule of the room, by sid.
         self._wishes: dict[str, bool] = {}
         self._early: dict[str, Arrived] = {}
-        #: Which publication a section carries.
+        #: Which publication a section carries, whether it is wanted or not.
         self._sections: dict[tuple[Target, str], RemoteTrackPublication] = {}
+        #: The section that a publication's track is of, by sid.
+        self._playing: dict[str, tuple[Target, str]] = {}
+        #: Publications, by sid, that the server was asked to send no more and has not ended yet. Who wants
+        #: one again asks for it then: a server that hears both at once may end it or not.
+        self._ending: dict[str, asyncio.TimerHandle] = {}
         #: Who was told of since a resume began; None while there is none.
         self._seen: set[str] | None = None
 
@@ -114,6 +119,8 @@ class Roster:
                 if publication.track is not None:
                     publication.track._end()
             participant._announce(None, None)
+        for sid in list(self._ending):
+            self._no_longer_ending(sid)
 
     def depart(self, participant: RemoteParticipant) -> None:
         for publication in list(participant._track_publications.values()):
@@ -186,7 +193,8 @@ class Roster:
             if len(self._early) > MAX_EARLY:
                 del self._early[next(iter(self._early))]
             return
-        if self._wishes.get(media.sid) is False:
+        self._sections[media.target, media.mid] = publication
+        if self._wishes.get(media.sid) is False or media.sid in self._ending:
             return
         encrypted = publication.encryption_type != EncryptionType.NONE
         if (reason := self._encryption.refusal(encrypted)) is not None:
@@ -195,12 +203,12 @@ class Roster:
             return
         if publication.track is not None:
             self._unsubscribe(participant, publication)
+        self._playing[media.sid] = media.target, media.mid
         video = publication.kind == TrackKind.KIND_VIDEO
         received = self._receive(media.target, media.mid, video)
         info = TrackInfo(publication.sid, publication.name, publication.kind, muted=publication.muted)
         made = RemoteVideoTrack if video else RemoteAudioTrack
         track = made(info, received)
-        self._sections[media.target, media.mid] = publication
         if self._encryption.media is not None:
             self._encryption.media.received(received, participant.identity, publication.sid)
         publication._track = track
@@ -220,7 +228,9 @@ class Roster:
         if publication is not None:
             participant, known = self._find(publication.sid)
             if participant is not None and known is publication:
-                self._unsubscribe(participant, publication)
+                if self._playing.get(publication.sid) == (target, mid):
+                    self._unsubscribe(participant, publication)
+                self._ended(participant, publication)
 
     # ---- what the program wants
 
@@ -235,12 +245,16 @@ class Roster:
         if not wanted and publication.track is not None:
             # After the caller, as all that comes of the network.
             asyncio.get_running_loop().call_soon(self._unsubscribe_if, participant, publication)
-        sids = [publication.sid]
-        wish = rtc.UpdateSubscription(track_sids=sids, subscribe=wanted)
-        wish.participant_tracks.add(participant_sid=participant.sid, track_sids=sids)
-        self._request(rtc.SignalRequest(subscription=wish))
-        if wanted and publication.track is None:
-            asyncio.get_running_loop().call_later(CHANGED_WITHIN, self._take_up, publication)
+        if publication.sid in self._ending:
+            return
+        self._ask(participant, publication, wanted)
+        if wanted:
+            self._take_up(participant, publication)
+        elif publication in self._sections.values():
+            loop = asyncio.get_running_loop()
+            self._ending[publication.sid] = loop.call_later(
+                ENDED_WITHIN, self._ended, participant, publication
+            )
 
     def choose(self, publication: RemoteTrackPublication, quality: VideoQuality.ValueType) -> None:
         setting = rtc.UpdateTrackSettings(
@@ -342,19 +356,34 @@ class Roster:
         if self._find(publication.sid)[1] is publication:
             del self._published[publication.sid]
         self._wishes.pop(publication.sid, None)
+        self._no_longer_ending(publication.sid)
         self._check_encryption(participant)
         self._emit("track_unpublished", publication, participant)
 
-    def _take_up(self, publication: RemoteTrackPublication) -> None:
-        """Given up and asked for again so fast that the server changed nothing, a track is still there."""
-        participant, known = self._find(publication.sid)
-        idle = publication.track is None and self._wishes.get(publication.sid) is not False
-        if participant is None or known is not publication or not idle or not self._room.isconnected():
-            return
+    def _ask(self, participant: RemoteParticipant, publication: RemoteTrackPublication, wanted: bool) -> None:
+        sids = [publication.sid]
+        wish = rtc.UpdateSubscription(track_sids=sids, subscribe=wanted)
+        wish.participant_tracks.add(participant_sid=participant.sid, track_sids=sids)
+        self._request(rtc.SignalRequest(subscription=wish))
+
+    def _ended(self, participant: RemoteParticipant, publication: RemoteTrackPublication) -> None:
+        """By the server, as it was asked to, or it never will."""
+        if self._no_longer_ending(publication.sid) and self._wishes.get(publication.sid):
+            self._ask(participant, publication, True)
+            self._take_up(participant, publication)
+
+    def _no_longer_ending(self, sid: str) -> bool:
+        """Whether it was."""
+        timer = self._ending.pop(sid, None)
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
+
+    def _take_up(self, participant: RemoteParticipant, publication: RemoteTrackPublication) -> None:
+        """What is wanted and comes already."""
         for (target, mid), carried in list(self._sections.items()):
-            if carried is publication:
+            if carried is publication and publication.track is None:
                 self.arrived(Arrived(target, mid, participant.sid, publication.sid))
-                return
 
     def _unsubscribe_if(self, participant: RemoteParticipant, publication: RemoteTrackPublication) -> None:
         if self._wishes.get(publication.sid) is False and publication.track is not None:
@@ -364,6 +393,7 @@ class Roster:
         track = publication.track
         publication._track = None
         publication._subscribed = False
+        self._playing.pop(publication.sid, None)
         if track is not None:
             track._set_room(None)
             track._end()
