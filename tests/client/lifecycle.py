@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from roomful import rtc
+from roomful import _core, rtc
 
 RATE = 48_000
 #: Seconds until everything is gone that has ended.
@@ -126,6 +126,34 @@ def a_child_of_a_fork(url: str, *tokens: str) -> None:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+def a_child_lets_go_of_what_its_parent_had(url: str, *tokens: str) -> None:
+    """A media plane with all its threads, and a client."""
+    before = used()
+    held = {
+        "media": _core.Media(udp_ports=[0, 0], tcp_port=0, wake=lambda: None),
+        "peer": _core.Peer(single=True, wake=lambda: None),
+        "closed": _core.Media(udp_ports=[0], tcp_port=0, wake=lambda: None),
+    }
+
+    def let_go() -> None:
+        held["closed"].close()
+        held.clear()
+        gc.collect()
+
+    child = multiprocessing.get_context("fork").Process(target=let_go)
+    child.start()
+    child.join(20)
+    if child.exitcode is None:
+        child.kill()
+    assert child.exitcode == 0
+    # And the parent's are as they were.
+    visitor = _core.Peer(single=True, wake=lambda: None)
+    visitor.close()
+    held.clear()
+    child.close()
+    nothing_left(before)
 
 
 def nobody_says_goodbye(url: str, *tokens: str) -> None:
@@ -260,6 +288,7 @@ SCENARIOS: dict[str, Callable[..., None]] = {
         one_run_after_another,
         loops_in_threads,
         a_child_of_a_fork,
+        a_child_lets_go_of_what_its_parent_had,
         nobody_says_goodbye,
         an_exit_amid_all,
         cancelled_anywhere,

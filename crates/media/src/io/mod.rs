@@ -145,6 +145,8 @@ pub fn worker_of(room: RoomId, workers: usize) -> usize {
 /// ignored.
 #[derive(Debug)]
 pub struct Engine {
+    /// Whose threads these are: in the child of a fork they are not there.
+    process: u32,
     workers: Vec<Worker>,
     events: Arc<EventQueue>,
     notifier: Option<JoinHandle<()>>,
@@ -189,6 +191,7 @@ impl Engine {
         let gate = (!doors.is_empty()).then(gate::Prepared::new).transpose()?;
         let media = Arc::new(MediaAddresses::default());
         let mut engine = Self {
+            process: std::process::id(),
             workers: Vec::new(),
             notifier: None,
             gate: None,
@@ -261,6 +264,9 @@ impl Engine {
 
     /// Hands a command to the workers; never blocks on them.
     pub fn send(&self, command: Command) {
+        if !self.is_ours() {
+            return;
+        }
         if let Some(gate) = &self.gate {
             gate.tell(&command);
         }
@@ -308,8 +314,20 @@ impl Engine {
         &self.fingerprint
     }
 
-    /// Closes transports, joins all threads and closes the sockets. Takes milliseconds.
+    fn is_ours(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    /// Closes transports, joins all threads and closes the sockets. Takes milliseconds. In the child of a fork all is
+    /// let go of untouched: it is the parent's, and what a thread of its had locked stays so.
     pub fn close(&mut self) {
+        if !self.is_ours() {
+            std::mem::forget(std::mem::take(&mut self.workers));
+            std::mem::forget(self.exchange.take());
+            std::mem::forget(self.gate.take());
+            std::mem::forget(self.notifier.take());
+            return;
+        }
         self.send(Command::Shutdown);
         self.workers.iter_mut().for_each(Worker::join);
         if let Some(exchange) = self.exchange.take() {
