@@ -7,7 +7,8 @@ use super::connection::Connection;
 use super::paths::{Leg, Outgoing};
 use super::{Client, ClientEvent};
 use crate::random::Random;
-use crate::turn::message::{Class, Message, Transaction, Writer, attribute, method};
+use crate::turn::binding;
+use crate::turn::message::{Message, Transaction};
 
 /// First wait for an answer; doubled each time (RFC 8489 §6.2.1).
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -70,13 +71,7 @@ impl Reflexive {
             question.asked += 1;
             question.again_at = now + question.wait;
             question.wait *= 2;
-            let mut packet = Vec::new();
-            Writer::new(
-                &mut packet,
-                Class::Request,
-                method::BINDING,
-                question.transaction,
-            );
+            let packet = binding::request(question.transaction);
             Leg::Datagrams(question.server).send(&packet, send);
             true
         });
@@ -92,8 +87,8 @@ impl Reflexive {
         let asked = |it: &Question| from(it) && it.transaction == message.transaction;
         let at = self.questions.iter().position(asked)?;
         self.questions.swap_remove(at);
-        let mapped = message.address(attribute::XOR_MAPPED_ADDRESS);
-        let mapped = mapped.filter(|it| message.class == Class::Success && !self.told.contains(it));
+        let mapped = binding::answer(datagram).map(|(_, mapped)| mapped);
+        let mapped = mapped.filter(|it| !self.told.contains(it));
         self.told.extend(mapped);
         Some(mapped)
     }

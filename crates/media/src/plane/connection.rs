@@ -78,11 +78,17 @@ impl Connection {
         }
     }
 
+    /// Where media goes, if anywhere.
+    fn destination(&self) -> Option<FiveTuple> {
+        self.transport.destination().filter(|_| self.connected)
+    }
+
     fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        let leads_somewhere = self.destination().is_some();
         [
             self.transport.poll_timeout(),
-            self.queue.deadline(now),
-            self.receiver.deadline(now),
+            self.queue.deadline(now).filter(|_| leads_somewhere),
+            self.receiver.deadline(now).filter(|_| leads_somewhere),
             self.asked.due,
             self.allowance.deadline(),
         ]
@@ -267,11 +273,7 @@ impl Plane {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if let Some(tuple) = connection
-            .transport
-            .destination()
-            .filter(|_| connection.connected)
-        {
+        if let Some(tuple) = connection.destination() {
             let Connection {
                 transport,
                 receiver,

@@ -231,7 +231,7 @@ enum Cargo {
 
 pub struct Meeting {
     pub now: Instant,
-    server: Server,
+    pub server: Server,
     pub relay: Relay,
     pub guests: Vec<Guest>,
     under_way: std::collections::BinaryHeap<Reverse<(Instant, u64, usize)>>,

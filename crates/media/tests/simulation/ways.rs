@@ -285,3 +285,20 @@ fn servers_that_are_taken_back_are_asked_no_more() {
     let candidate = |event: &ClientEvent| matches!(event, ClientEvent::Candidate { .. });
     assert!(!meeting.guests[alice].events.iter().any(candidate));
 }
+
+#[test]
+fn a_server_does_not_stay_awake_for_whoever_cannot_be_reached() {
+    let mut meeting = Meeting::new(17);
+    let alice = meeting.join(true, LinkConfig::default());
+    meeting.publish_video(alice, &[("", 4_000, 1_000_000)]);
+    meeting.run_for(3 * SECOND);
+    meeting.cut(alice, true);
+    meeting.run_for(SECOND);
+    // Who comes now waits for a picture.
+    meeting.join(true, LinkConfig::default());
+    meeting.run_for(20 * SECOND);
+    let before = meeting.server.wake_ups;
+    meeting.run_for(SECOND);
+    let wake_ups = meeting.server.wake_ups - before;
+    assert!(wake_ups < 100, "{wake_ups} in a second");
+}
