@@ -69,7 +69,7 @@ def test_a_program_that_rests_does_not_wait_for_a_slow_encoder(monkeypatch: pyte
         def __init__(self, *_: Any, **__: Any) -> None:
             pass
 
-        def set_bitrate(self, bitrate: int) -> None:
+        def follow(self, bitrate: int, frames: float) -> None:
             pass
 
         def encode(self, *_: Any, **__: Any) -> Encoded:

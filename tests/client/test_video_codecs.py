@@ -60,9 +60,34 @@ def test_the_bitrate_follows_what_there_is_room_for(codec: str) -> None:
 
     before = rate(0, 60)
     assert 350_000 < before < 1_200_000
-    encoder.set_bitrate(250_000)
+    encoder.follow(250_000, 30)
     rate(60, 45)
     assert 100_000 < rate(105, 60) < 330_000
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_bitrate_rises_again_with_the_room(codec: str) -> None:
+    encoder = Encoder(codec, WIDTH, HEIGHT, bitrate=200_000, frames=30)
+
+    def rate(start: int, frames: int) -> float:
+        encoded = [
+            encoder.encode(picture(index), index * STEP, key=False) for index in range(start, start + frames)
+        ]
+        return sum(len(one.data) for one in encoded if one is not None) * 8 * 30 / frames
+
+    rate(0, 60)
+    assert rate(60, 60) < 250_000
+    encoder.follow(600_000, 30)
+    rate(120, 60)
+    assert rate(180, 60) > 400_000
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_fewer_pictures_take_the_same_bitrate(codec: str) -> None:
+    encoder = Encoder(codec, WIDTH, HEIGHT, bitrate=250_000, frames=30)
+    encoded = [encoder.encode(picture(index), index * 3 * STEP, key=False) for index in range(100)]
+    late = sum(len(one.data) for one in encoded[60:] if one is not None) * 8 * 10 / 40
+    assert 140_000 < late < 330_000
 
 
 def test_pictures_of_one_time_are_sent_once() -> None:
@@ -79,7 +104,7 @@ def degraded(preference: DegradationPreference) -> tuple[int, float]:
     frame = rtc.VideoFrame(640, 360, rtc.VideoBufferType.I420, bytes(640 * 360 * 3 // 2))
     layer.encode(frame, 0)
     layer.bitrate = 20_000
-    width, height = layer.fitting(frame, (640, 360))
+    width, height = layer.fitting(frame, (640, 360), CLOCK)
     frame = rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, bytes(width * height * 3 // 2))
     layer.encode(frame, CLOCK)
     next_one = next(time for time in range(CLOCK, 3 * CLOCK, CLOCK // 100) if layer.due(time))

@@ -6,7 +6,6 @@ All of one encoder or decoder must happen in one thread at a time; they release 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,9 +20,10 @@ _DECODERS = {"vp8": "vp8", "vp9": "vp9", "h264": "h264", "av1": "libdav1d"}
 _ENCODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9", "h264": "libx264", "av1": "libsvtav1"}
 #: Of a picture, whoever sends it: beyond 4096 x 4096 no memory is taken.
 MAX_PIXELS = 4096 * 4096
-#: An open encoder of these follows no other bitrate: it is opened anew, which costs a key frame. So only for
-#: changes of that much, up rarely and down at once.
-_UP, _DOWN, _UP_INTERVAL = 1.3, 0.85, 5.0
+#: An open encoder follows no other bitrate, but x264 lower ones, slowly: it is opened anew, which costs a key
+#: frame. So only for changes of that much, up rarely and down at once.
+_UP, _UP_INTERVAL = 1.3, 5.0
+_DOWN = {"vp8": 0.85, "vp9": 0.85, "h264": 0.6, "av1": 0.85}
 
 
 class VideoUnavailable(RuntimeError):
@@ -105,34 +105,29 @@ class Encoder:
         self._av = _pyav()
         self._codec = codec
         self._size = width, height
-        self._frames = frames
-        self._bitrate = bitrate
-        self._opened_at = float("-inf")
+        self._bitrate, self._frames = bitrate, frames
+        #: What the open one was opened for.
+        self._opened_bitrate, self._opened_frames, self._opened_at = bitrate, frames, 0
         self._context: Any = None
         #: Filled anew for each frame: encoders keep none.
         self._picture = self._av.VideoFrame(width, height, "yuv420p")
         self._last_time: int | None = None
+        #: Between pictures, on average.
+        self._interval = CLOCK / frames
 
-    def set_bitrate(self, bitrate: int) -> None:
-        """What it is to take from now on, in bit/s."""
-        if self._context is None:
-            self._bitrate = bitrate
-        elif self._codec == "h264":
-            # x264 reads it again with each frame.
-            self._bitrate = self._context.bit_rate = bitrate
-        else:
-            change = bitrate / self._bitrate
-            may_rise = time.monotonic() - self._opened_at >= _UP_INTERVAL
-            if change < _DOWN or (change > _UP and may_rise):
-                self._bitrate, self._context = bitrate, None
+    def follow(self, bitrate: int, frames: float) -> None:
+        """What it is to take from now on, in bit/s and at most a second."""
+        self._bitrate, self._frames = bitrate, frames
 
     def encode(self, frame: VideoFrame, timestamp: int, *, key: bool) -> Encoded | None:
         """`timestamp` counts `CLOCK` a second. A frame that is not later than the last one is left out."""
-        if self._last_time is not None and timestamp <= self._last_time:
-            return None
+        if self._last_time is not None:
+            if timestamp <= self._last_time:
+                return None
+            # A pause says little of what follows.
+            self._interval += (min(timestamp - self._last_time, 2 * self._interval) - self._interval) / 8
         self._last_time = timestamp
-        if self._context is None:
-            self._context, self._opened_at = self._open(), time.monotonic()
+        self._adapt(timestamp)
         picture, start = self._picture, 0
         for plane, size in zip(picture.planes, plane_sizes(VideoBufferType.I420, *self._size), strict=True):
             _fill(plane, frame.data[start : start + size])
@@ -144,12 +139,26 @@ class Encoder:
         packet = next(self._context.encode_lazy(picture), None)
         return Encoded(bytes(packet), bool(packet.is_keyframe)) if packet is not None else None
 
+    def _adapt(self, timestamp: int) -> None:
+        """Opens it if it is not open, or not for about what is wanted."""
+        frames = max(min(self._frames, CLOCK / self._interval), 1.0)
+        wanted = float(self._bitrate)
+        if self._codec in ("h264", "av1"):  # They count frames, not time.
+            wanted *= self._opened_frames / frames
+        change = wanted / self._opened_bitrate
+        may_rise = timestamp - self._opened_at >= _UP_INTERVAL * CLOCK
+        if self._context is None or change < _DOWN[self._codec] or (change > _UP and may_rise):
+            self._opened_bitrate, self._opened_frames, self._opened_at = self._bitrate, frames, timestamp
+            self._context = self._open()
+        elif self._codec == "h264":
+            self._context.bit_rate = min(int(wanted), self._opened_bitrate)
+
     def _open(self) -> Any:
         context = self._av.CodecContext.create(_ENCODERS[self._codec], "w")
         context.width, context.height = self._size
         context.pix_fmt = "yuv420p"
         context.time_base = Fraction(1, CLOCK)
-        context.framerate = Fraction(self._frames).limit_denominator(1000)
+        context.framerate = Fraction(self._opened_frames).limit_denominator(1000)
         context.bit_rate = self._bitrate
         context.gop_size = 3_000
         # Threads of x264 keep frames back; one is enough for what a connection takes.
@@ -191,8 +200,10 @@ class Encoder:
         }
 
     def _av1(self) -> dict[str, str]:
-        # Without these it gives nothing before the sixtieth frame.
-        return {"preset": "12", "svtav1-params": "pred-struct=1:rc=2:lookahead=0:lp=1"}
+        # Nothing before the sixtieth frame otherwise, and the bits of four frames in every fourth.
+        order = "pred-struct=1:rc=2:lookahead=0:lp=1:rtc=1:hierarchical-levels=0"
+        buffer = "buf-sz=300:buf-initial-sz=100:buf-optimal-sz=200:overshoot-pct=0:undershoot-pct=100"
+        return {"preset": "12", "svtav1-params": f"{order}:{buffer}"}
 
 
 def _fill(plane: Any, data: memoryview) -> None:

@@ -15,9 +15,10 @@ from roomful.rtc._video_codecs import CLOCK, Encoded, Encoder, check_available
 from roomful.rtc.log import logger
 from roomful.rtc.video_frame import VideoFrame
 
-#: Below so many bits a pixel pictures fall apart: then there are fewer of them, at last smaller ones.
-_FEWEST_BITS = {"vp8": 0.035, "h264": 0.03, "vp9": 0.025, "av1": 0.02}
-_FEWEST_FRAMES = 8.0
+#: Below so many bits a pixel pictures fall apart: then there are fewer of them, smaller ones instead of less
+#: than `_FEW_FRAMES` a second, and of the smallest ones fewer still.
+_FEWEST_BITS = {"vp8": 0.035, "h264": 0.03, "vp9": 0.025, "av1": 0.025}
+_FEW_FRAMES, _FEWEST_FRAMES = 15.0, 8.0
 _SMALLEST_SIDE = 90
 _KEEPING_SIZE = (
     DegradationPreference.MAINTAIN_RESOLUTION,
@@ -42,7 +43,10 @@ class _Layer:
         most = max(encoding.frames, 1.0)
         self._codec = codec
         self._keeps_size = preference in _KEEPING_SIZE
-        self._fewest = most if preference in _KEEPING_RATE else min(_FEWEST_FRAMES, most)
+        keeps_rate = preference in _KEEPING_RATE
+        self._few, self._fewest = (
+            most if keeps_rate else min(frames, most) for frames in (_FEW_FRAMES, _FEWEST_FRAMES)
+        )
         self._encoding = encoding
         self._encoder: Encoder | None = None
         self.size = (0, 0)
@@ -71,26 +75,25 @@ class _Layer:
         self._last = timestamp
         size = frame.width, frame.height
         if self._encoder is None or size != self.size:
-            self._encoder = Encoder(self._codec, *size, bitrate=bitrate, frames=self._encoding.frames)
             self.size = size
+            self._encoder = Encoder(self._codec, *size, bitrate=bitrate, frames=self._frames())
         else:
-            self._encoder.set_bitrate(bitrate)
+            self._encoder.follow(bitrate, self._frames())
         key, self.key_wanted = self.key_wanted, False
         return self._encoder.encode(frame, timestamp, key=key)
 
-    def fitting(self, frame: VideoFrame, whole: tuple[int, int]) -> tuple[int, int]:
+    def fitting(self, frame: VideoFrame, whole: tuple[int, int], timestamp: int) -> tuple[int, int]:
         """In the shape of the frame, as much smaller as this layer is than `whole`, the largest one."""
         share = max(self._encoding.width, self._encoding.height) / max(*whole, 1)
-        self._choose_size(frame, share)
+        self._choose_size(frame, share, timestamp / CLOCK)
         share = min(share, 1.0) / 2**self._halvings
         return max(2, round(frame.width * share / 2) * 2), max(2, round(frame.height * share / 2) * 2)
 
-    def _choose_size(self, frame: VideoFrame, share: float) -> None:
-        now = time.monotonic()
+    def _choose_size(self, frame: VideoFrame, share: float, now: float) -> None:
         if self._keeps_size or now - self._resized_at < _SIZE_INTERVAL:
             return
         pixels = frame.width * frame.height * share * share / 4**self._halvings
-        needed = pixels * _FEWEST_BITS[self._codec] * self._fewest
+        needed = pixels * _FEWEST_BITS[self._codec] * self._few
         short = min(frame.width, frame.height) * share / 2**self._halvings
         if self.bitrate < needed and short >= 2 * _SMALLEST_SIDE:
             self._halvings, self._resized_at = self._halvings + 1, now
@@ -223,7 +226,7 @@ class VideoSender:
         timestamp = timestamp_us * CLOCK // 1_000_000
         due = [layer for layer in self._layers if layer.due(timestamp)]
         captured = frame.width, frame.height, self._captured
-        for layer, picture in zip(due, self._fitting(frame, due), strict=True):
+        for layer, picture in zip(due, self._fitting(frame, due, timestamp), strict=True):
             if layer is due[-1]:
                 self._note_last_step(number)
             began = time.perf_counter()
@@ -246,10 +249,10 @@ class VideoSender:
                 captured=captured,
             )
 
-    def _fitting(self, frame: VideoFrame, layers: Sequence[_Layer]) -> list[VideoFrame]:
+    def _fitting(self, frame: VideoFrame, layers: Sequence[_Layer], timestamp: int) -> list[VideoFrame]:
         """A picture for each."""
         own = frame.width, frame.height
-        sizes = [layer.fitting(frame, self._whole) for layer in layers]
+        sizes = [layer.fitting(frame, self._whole, timestamp) for layer in layers]
         others = list(
             dict.fromkeys(size for size in sizes if size != own or frame.type != VideoBufferType.I420)
         )
