@@ -400,6 +400,22 @@ async def test_sound_passes_as_it_is_while_others_hear_it_over_a_network() -> No
         await asyncio.gather(here.aclose(), there.aclose())
 
 
+async def test_one_source_is_heard_in_all_rooms_in_which_it_is_published() -> None:
+    singer = Singer()
+    speakers, hearers = (rtc.Room(), rtc.Room()), (rtc.Room(), rtc.Room())
+    async with roomful.Server(listen=False) as server, running(singer.sing()):
+        for speaker, hearer, name in zip(speakers, hearers, ("one", "other"), strict=True):
+            await speaker.connect(server, server.token(identity="ada", room=name))
+            await hearer.connect(server, server.token(identity="ben", room=name))
+            track = rtc.LocalAudioTrack.create_audio_track("song", singer.source)
+            await speaker.local_participant.publish_track(track)
+        streams = [rtc.AudioStream(await first_track(room), sample_rate=RATE) for room in hearers]
+        for stream in streams:
+            await hear(stream, lambda heard: heard in singer.played)
+        for room in (*speakers, *hearers):
+            await room.disconnect()
+
+
 async def test_who_has_another_key_hears_nothing_here_either() -> None:
     def keys(key: bytes) -> rtc.E2EEOptions:
         return rtc.E2EEOptions(key_provider_options=rtc.KeyProviderOptions(shared_key=key))

@@ -1,7 +1,8 @@
 //! What a published audio track is made of: samples that a program queues, sent in the time that they take.
 //!
 //! A [`Queue`] drains by the clock whether or not somebody sends from it, so that who fills it always knows how
-//! long to wait. Its [`Source`] encodes; the two sides may be on different threads.
+//! long to wait. Each [`Source`] of it encodes all that comes: there may be several, for several tracks and rooms.
+//! The two sides may be on different threads.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ const TAIL: Duration = Duration::from_millis(40);
 const FRAME_SAMPLES: usize = 960;
 /// Samples that come later than this leave a gap; what is late by less is sent at once.
 const LATEST: Duration = Duration::from_millis(80);
+/// Who sends from a queue and is further behind another goes on there.
+const BEHIND: Duration = Duration::from_millis(200);
 /// Packets of that size and below are silence in discontinuous transmission.
 const SILENCE: usize = 2;
 /// The quietest level that is told, in −dBov.
@@ -50,23 +53,79 @@ pub struct Queue {
 
 #[derive(Default)]
 struct State {
+    /// What somebody has not sent yet.
     samples: VecDeque<i16>,
+    /// Of all samples that ever came, those before these.
+    first: u64,
+    /// How far the foremost sender came.
+    front: u64,
     /// When the last of them came.
     pushed: Option<Instant>,
     /// Up to when the clock has taken samples away while nobody sent.
     drained: Option<Instant>,
-    /// Tells the sender that there is something again; `None` without one.
-    ring: Option<Ring>,
-    /// Which sender has it: the one that came last.
-    sender: u64,
+    senders: Vec<Sender>,
+    /// Of senders, so far.
+    count: u64,
+}
+
+struct Sender {
+    number: u64,
+    /// Samples before the next that it takes.
+    at: u64,
+    /// Tells it that there is something again.
+    ring: Ring,
 }
 
 impl State {
+    fn end(&self) -> u64 {
+        self.first + self.samples.len() as u64
+    }
+
+    fn waiting(&self) -> usize {
+        (self.end() - self.front) as usize
+    }
+
+    fn position(&self, number: u64) -> Option<u64> {
+        let sender = self.senders.iter().find(|it| it.number == number);
+        sender.map(|sender| sender.at)
+    }
+
     /// From when on a packet of so many samples can be taken: less than that only when nothing more comes.
-    fn ready(&self, wanted: usize) -> Option<Instant> {
-        let pushed = self.pushed.filter(|_| !self.samples.is_empty())?;
-        let whole = self.samples.len() >= wanted;
+    fn ready(&self, number: u64, wanted: usize) -> Option<Instant> {
+        let waiting = self.end() - self.position(number)?;
+        let pushed = self.pushed.filter(|_| waiting > 0)?;
+        let whole = waiting >= wanted as u64;
         Some(if whole { pushed } else { pushed + TAIL })
+    }
+
+    /// A sender has taken all up to `at`.
+    fn taken(&mut self, number: u64, at: u64, behind: u64) {
+        for sender in &mut self.senders {
+            let least = if sender.number == number {
+                at
+            } else {
+                at.saturating_sub(behind)
+            };
+            sender.at = sender.at.max(least);
+        }
+        self.front = self.front.max(at);
+        self.forget();
+    }
+
+    /// Drops what everybody has.
+    fn forget(&mut self) {
+        if let Some(first) = self.senders.iter().map(|sender| sender.at).min() {
+            self.samples.drain(..(first - self.first) as usize);
+            self.first = first;
+        }
+    }
+
+    /// Drops so many of what waits without a sender, or all of it.
+    fn skip(&mut self, count: usize) {
+        let count = count.min(self.samples.len());
+        self.samples.drain(..count);
+        self.first += count as u64;
+        self.front = self.front.max(self.first);
     }
 }
 
@@ -101,16 +160,16 @@ impl Queue {
 
     /// Without a sender time goes on all the same.
     fn drain(&self, now: Instant, state: &mut State) {
-        if state.ring.is_some() {
+        if !state.senders.is_empty() {
             return;
         }
         let since = *state.drained.get_or_insert(now);
         let gone = self.samples_in(now.saturating_duration_since(since));
         if gone >= state.samples.len() {
-            state.samples.clear();
+            state.skip(gone);
             state.drained = None;
         } else if gone > 0 {
-            state.samples.drain(..gone);
+            state.skip(gone);
             state.drained = Some(since + self.duration(gone));
         }
     }
@@ -123,20 +182,22 @@ impl Queue {
     pub fn push(&self, now: Instant, samples: &[i16]) -> Result<(), Duration> {
         let mut state = self.lock();
         self.drain(now, &mut state);
-        let waiting = state.samples.len();
+        let waiting = state.waiting();
         if waiting > 0 && waiting + samples.len() > self.capacity {
             let over = (waiting + samples.len() - self.capacity).min(waiting);
             return Err(self.duration(over).max(Duration::from_millis(1)));
         }
+        let before = state.end();
         state.samples.extend(samples);
         state.pushed = Some(now);
         if waiting == 0 {
             state.drained = Some(now);
         }
-        if let Some(ring) = &state.ring
-            && waiting < self.samples_in(FRAME)
-        {
-            ring();
+        let packet = self.samples_in(FRAME) as u64;
+        for sender in &state.senders {
+            if before - sender.at < packet {
+                (sender.ring)();
+            }
         }
         Ok(())
     }
@@ -145,12 +206,17 @@ impl Queue {
     pub fn queued(&self, now: Instant) -> Duration {
         let mut state = self.lock();
         self.drain(now, &mut state);
-        self.duration(state.samples.len())
+        self.duration(state.waiting())
     }
 
     /// Drops what waits.
     pub fn clear(&self) {
-        self.lock().samples.clear();
+        let mut state = self.lock();
+        let end = state.end();
+        for sender in &mut state.senders {
+            sender.at = end;
+        }
+        state.skip(usize::MAX);
     }
 }
 
@@ -199,7 +265,7 @@ pub enum SourceError {
 }
 
 impl Source {
-    /// Sends from `queue` from `now` on, in place of whoever did before. `ring` is called when samples come after a pause:
+    /// Sends from `queue` from `now` on, in step with others that do. `ring` is called when samples come after a pause:
     /// then [`AudioSource::poll_timeout`] is to be asked again. The configuration's channels and frame length
     /// do not count: it sends 20 ms, in stereo where the queue has two channels or more.
     ///
@@ -222,9 +288,14 @@ impl Source {
             .transpose()?;
         let number = {
             let mut state = queue.lock();
-            state.ring = Some(Box::new(ring));
-            state.sender += 1;
-            state.sender
+            state.count += 1;
+            let sender = Sender {
+                number: state.count,
+                at: state.front,
+                ring: Box::new(ring),
+            };
+            state.senders.push(sender);
+            state.count
         };
         Ok(Self {
             queue,
@@ -246,29 +317,32 @@ impl Source {
         })
     }
 
-    /// Moves the samples of one packet's time out of the queue; whether there were any.
+    /// Takes the samples of one packet's time of the queue; whether there were any.
     fn take(&mut self, now: Instant) -> bool {
         let wanted = self.queue.samples_in(FRAME);
         let mut state = self.queue.lock();
-        if state.sender != self.number || state.ready(wanted).is_none_or(|at| now < at) {
+        let ready = state.ready(self.number, wanted);
+        let Some(at) = state
+            .position(self.number)
+            .filter(|_| ready.is_some_and(|ready| now >= ready))
+        else {
             return false;
-        }
-        // What ends within a packet ends in silence.
-        if state.samples.len() < wanted {
-            state.samples.resize(wanted, 0);
-        }
+        };
         self.taken.clear();
         let from = self.queue.channels;
-        let mut frame = 0;
-        for (index, sample) in state.samples.drain(..wanted).enumerate() {
+        let begin = (at - state.first) as usize;
+        let end = (begin + wanted).min(state.samples.len());
+        for (index, sample) in state.samples.range(begin..end).enumerate() {
             // Of more than two channels the first two.
             if index % from < self.channels {
-                self.taken.push(sample);
-                frame += 1;
+                self.taken.push(*sample);
             }
         }
+        // What ends within a packet ends in silence.
+        self.taken.resize(wanted / from * self.channels, 0);
+        let at = state.first + end as u64;
+        state.taken(self.number, at, self.queue.samples_in(BEHIND) as u64);
         drop(state);
-        debug_assert!(frame % self.channels == 0);
         match &mut self.resampler {
             _ if !self.encoded => {}
             Some(resampler) => {
@@ -330,10 +404,8 @@ impl AudioSource for Source {
             return Some(due);
         }
         let state = self.queue.lock();
-        let ready = state.ready(self.queue.samples_in(FRAME));
-        ready
-            .filter(|_| state.sender == self.number)
-            .map(|ready| ready.max(due))
+        let ready = state.ready(self.number, self.queue.samples_in(FRAME));
+        ready.map(|ready| ready.max(due))
     }
 
     fn set_forms(&mut self, plain: bool, encoded: bool) {
@@ -436,9 +508,13 @@ fn libopus_bitrate(channels: usize) -> u32 {
 impl Drop for Source {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
-        if state.sender == self.number {
-            state.ring = None;
+        let sent = (state.front - state.first) as usize;
+        state.senders.retain(|it| it.number != self.number);
+        if state.senders.is_empty() {
+            state.skip(sent);
             state.drained = None;
+        } else {
+            state.forget();
         }
     }
 }
@@ -666,15 +742,49 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_last_has_the_queue() {
+    fn whoever_sends_from_a_queue_sends_all_of_it() {
+        let start = Instant::now();
+        let queue = Queue::new(48_000, 1, 2 * SECOND);
+        let (mut first, mut second) = (source(&queue, start, false), source(&queue, start, false));
+        let played = SECOND + FRAME / 2;
+        queue.push(start, &tone(48_000, 1, played)).unwrap();
+        let end = start + 2 * SECOND;
+        let sent = [&mut first, &mut second].map(|it| run(it, &mut start.clone(), end));
+        // The second, which begins when the first has ended, goes on near its end.
+        assert_eq!(sent[0].len(), 51);
+        assert_eq!(sent[1].len(), 10);
+        assert_eq!(queue.queued(end), Duration::ZERO);
+        assert!(first.poll_timeout().is_none() && second.poll_timeout().is_none());
+        queue.push(end, &tone(48_000, 1, played)).unwrap();
+        let mut lengths = [0; 2];
+        for step in 0..100 {
+            let mut now = end + FRAME * step;
+            for (source, length) in [&mut first, &mut second].into_iter().zip(&mut lengths) {
+                *length += run(source, &mut now, end + FRAME * step).len();
+            }
+        }
+        assert_eq!(lengths, [51, 51]);
+        assert!(first.poll_timeout().is_none() && second.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn who_does_not_send_any_more_keeps_nobody_waiting() {
         let start = Instant::now();
         let queue = Queue::new(48_000, 1, SECOND);
-        let first = source(&queue, start, false);
-        let mut second = source(&queue, start, false);
-        queue.push(start, &tone(48_000, 1, SECOND)).unwrap();
-        assert_eq!(first.poll_timeout(), None);
-        assert!(second.poll_frame(start).is_some());
-        drop(first);
-        assert!(second.poll_frame(start + FRAME).is_some());
+        let still = source(&queue, start, false);
+        let mut source = source(&queue, start, false);
+        let mut now = start;
+        for second in 1..=3 {
+            queue.push(now, &tone(48_000, 1, SECOND)).unwrap();
+            let sent = run(&mut source, &mut now, start + SECOND * second);
+            assert!((49..=51).contains(&sent.len()), "{}", sent.len());
+            assert_eq!(queue.queued(now), Duration::ZERO);
+        }
+        drop(source);
+        drop(still);
+        queue.push(now, &tone(48_000, 1, SECOND)).unwrap();
+        assert_eq!(queue.queued(now + SECOND / 2), SECOND / 2);
+        queue.clear();
+        assert_eq!(queue.queued(now + SECOND / 2), Duration::ZERO);
     }
 }
