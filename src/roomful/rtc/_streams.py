@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import inspect
 import mimetypes
 import os
@@ -16,6 +15,7 @@ from livekit.protocol import models
 
 from roomful.rtc._background import Background
 from roomful.rtc._port import PacketPort
+from roomful.rtc._stream_content import StreamContent
 from roomful.rtc.data_stream import (
     STREAM_CHUNK_SIZE,
     ByteStreamHandler,
@@ -53,7 +53,6 @@ FILE_PIECE = 256 * 1024
 MAX_OPEN = 256
 MAX_OPEN_OF_ALL = 4096
 
-_TOO_LARGE = "stream payload exceeds maximum size"
 _UNREAD = "more than 64 MiB of the sender's streams wait to be read"
 
 
@@ -134,9 +133,10 @@ class Streams:
         if opened is None:
             return
         reader, handler = opened
-        stream = _Incoming(reader, header, packet.participant_identity, encrypted, self._max_payload)
+        content = reader._content = StreamContent(header, self._max_payload)
+        stream = _Incoming(reader, content, packet.participant_identity, encrypted)
         try:
-            stream.start()
+            content.begin()
             self._open[key] = stream
             if header.HasField("inline_content"):
                 stream.content(header.inline_content)
@@ -359,27 +359,15 @@ class _Incoming:
     def __init__(
         self,
         reader: TextStreamReader | ByteStreamReader,
-        header: Header,
+        content: StreamContent,
         identity: str,
         encrypted: bool,
-        max_payload: int,
     ) -> None:
         self.identity = identity
         self.encrypted = encrypted
-        self._reader: Any = reader
-        self._total = header.total_length if header.HasField("total_length") else None
-        self._max_payload = max_payload
-        compressed = header.compression == models.DataStream.CompressionType.DEFLATE_RAW
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if compressed else None
-        text = isinstance(reader, TextStreamReader)
-        # A compressed chunk, and that of a careless sender, may end in the middle of a character.
-        self._decoder = codecs.getincrementaldecoder("utf-8")() if text else None
-        self._received = 0
+        self._reader = reader
+        self._content = content
         self._next_chunk = 0
-
-    def start(self) -> None:
-        if self._total is not None and self._total > self._max_payload:
-            raise StreamError(_TOO_LARGE)
 
     def chunk(self, chunk: models.DataStream.Chunk) -> None:
         if chunk.chunk_index < self._next_chunk:
@@ -390,54 +378,24 @@ class _Incoming:
         self.content(chunk.content)
 
     def content(self, content: bytes) -> None:
-        left, room = self._max_payload - self._received, self._reader._room()
-        if self._inflater is not None:
-            content = self._inflated(self._inflater, content, min(left, room) + 1)
-        self._received += len(content)
-        if len(content) > left:
-            raise StreamError(_TOO_LARGE)
-        if len(content) > room:
+        if len(content) > self._reader._room():
             raise StreamError(_UNREAD)
-        if self._total is not None and self._received > self._total:
-            raise StreamError("read length exceeded total length specified in stream header")
-        self._reader._put(content if self._decoder is None else self._decoded(content))
+        self._content.came(content)
+        self._reader._put(content)
 
     def trailer(self, trailer: models.DataStream.Trailer) -> None:
-        if self._received < (self._total or 0):
-            raise StreamError("stream data is incomplete")
+        self._content.ended()
         if trailer.reason:
             raise StreamError(f"stream closed abnormally: {trailer.reason}")
-        self.end(trailer.attributes)
+        self._reader._finish(None, trailer.attributes)
 
-    def end(self, attributes: Mapping[str, str] | None = None) -> None:
-        if self._inflater is not None and not self._inflater.eof and self._received:
-            raise StreamError("stream data is incomplete")
-        if self._decoder is not None:
-            self._decoded(b"", final=True)
-        self._reader._finish(None, attributes)
+    def end(self) -> None:
+        """Without a trailer."""
+        self._content.ended()
+        self._reader._finish()
 
     def fail(self, error: StreamError, attributes: Mapping[str, str] | None = None) -> None:
         self._reader._finish(error, attributes)
-
-    @staticmethod
-    def _inflated(inflater: Any, content: bytes, limit: int) -> bytes:
-        """No more than `limit` bytes, whatever the content says."""
-        if inflater.eof and content:
-            raise StreamError("data behind the end of the compressed content")
-        try:
-            inflated: bytes = inflater.decompress(content, limit)
-        except zlib.error as error:
-            raise StreamError("decompression failed") from error
-        if inflater.unused_data:
-            raise StreamError("data behind the end of the compressed content")
-        return inflated
-
-    def _decoded(self, content: bytes, final: bool = False) -> str:
-        assert self._decoder is not None
-        try:
-            return self._decoder.decode(content, final)
-        except UnicodeDecodeError as error:
-            raise StreamError(f"UTF-8 decoding error: {error}") from error
 
 
 def _deflate(content: bytes) -> bytes:

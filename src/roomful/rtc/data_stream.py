@@ -13,7 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from livekit.protocol import models
 
@@ -95,6 +95,15 @@ Content = TypeVar("Content", str, bytes)
 Info = TypeVar("Info", bound=BaseStreamInfo)
 
 
+class Readable(Protocol):
+    """What chunks are, to those who read them. Both raise StreamError."""
+
+    def pieces(self, chunk: bytes) -> Iterator[Any]: ...
+    def finish(self) -> None:
+        """All has been read."""
+        ...
+
+
 class Unread:
     """What of one sender waits to be read."""
 
@@ -111,7 +120,10 @@ class _Reader(Generic[Content, Info]):
         self._info = info
         self._on_close = on_close
         self._unread = unread or Unread()
-        self._chunks: deque[Content] = deque()
+        #: As they came, and the rest of the one that is being read.
+        self._chunks: deque[bytes] = deque()
+        self._pieces: Iterator[Content] = iter(())
+        self._content: Readable | None = None
         self._end: tuple[StreamError | None, Mapping[str, str]] | None = None
         self._closed = False
         self._error: StreamError | None = None
@@ -124,10 +136,12 @@ class _Reader(Generic[Content, Info]):
 
     async def __anext__(self) -> Content:
         while not self._closed:
-            if self._chunks:
-                chunk = self._chunks.popleft()
-                self._unread.bytes -= _weight(chunk)
-                return chunk
+            try:
+                if (piece := self._next_piece()) is not None:
+                    return piece
+            except StreamError as error:
+                self._end = error, {}
+                self._drop()
             if self._end is not None:
                 self._error, attributes = self._end
                 self._info.attributes = {**(self._info.attributes or {}), **attributes}
@@ -142,6 +156,21 @@ class _Reader(Generic[Content, Info]):
         if self._error is not None:
             raise self._error
         raise StopAsyncIteration
+
+    def _next_piece(self) -> Content | None:
+        """Of what is there. Raises StreamError."""
+        while True:
+            for piece in self._pieces:
+                return piece
+            if not self._chunks:
+                break
+            chunk = self._chunks.popleft()
+            self._unread.bytes -= _weight(chunk)
+            assert self._content is not None
+            self._pieces = self._content.pieces(chunk)
+        if self._end is not None and self._end[0] is None and self._content is not None:
+            self._content.finish()
+        return None
 
     def close(self) -> None:
         """Stops reading: what comes later is dropped, and whoever waits for a chunk sees the end.
@@ -165,12 +194,13 @@ class _Reader(Generic[Content, Info]):
     def _drop(self) -> None:
         self._unread.bytes -= sum(map(_weight, self._chunks))
         self._chunks.clear()
+        self._pieces = iter(())
 
     def _room(self) -> int:
         """Bytes that a chunk that comes may have."""
         return max(MAX_UNREAD - self._unread.bytes - CHUNK_OVERHEAD, 0)
 
-    def _put(self, chunk: Content) -> None:
+    def _put(self, chunk: bytes) -> None:
         if chunk and not self._closed:
             self._chunks.append(chunk)
             self._unread.bytes += _weight(chunk)
@@ -188,7 +218,7 @@ class _Reader(Generic[Content, Info]):
                 waiter.set_result(None)
 
 
-def _weight(chunk: str | bytes) -> int:
+def _weight(chunk: bytes) -> int:
     return len(chunk) + CHUNK_OVERHEAD
 
 
@@ -200,7 +230,8 @@ class TextStreamReader(_Reader[str, TextStreamInfo]):
     ...         print(chunk)
 
     A stream that ends before it is complete raises `StreamError` where the next chunk would be: its sender
-    left or gave up, it is longer than allowed, more than 64 MiB of that sender waited to be read, or the
+    left or gave up, it is longer than allowed, more than 64 MiB of that sender waited to be read (as they
+    came: what is compressed becomes what it is as it is read), or the
     room was disconnected. Close a reader that is left before its end, or what comes for it is kept until
     the sender is done.
     """
