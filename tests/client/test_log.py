@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 import pytest
@@ -40,10 +41,12 @@ def lines() -> Iterator[Lines]:
     logger.removeHandler(lines)
 
 
-def ask_for(*hosts: str) -> None:
+@contextmanager
+def asking_for(*hosts: str) -> Iterator[None]:
     """Names that are not known, of which the media has a line each to say."""
     peer = _core.Peer(single=True, wake=lambda: None)
     peer.set_ice_servers([([f"turn:{host}.invalid" for host in hosts], "user", "secret")])
+    yield
     peer.close()
 
 
@@ -52,8 +55,8 @@ def test_lines_of_the_media_are_written_whatever_loops_have_ended(lines: Lines) 
         raise RuntimeError("the loop is closed")
 
     older = _core.Peer(single=True, wake=closed)
-    ask_for("nowhere")
-    line = lines.until("nowhere.invalid")
+    with asking_for("nowhere"):
+        line = lines.until("nowhere.invalid")
     assert line.levelno == logging.WARNING
     assert line.getMessage().startswith("roomful_media::")
     assert line.pathname.endswith(".rs")
@@ -70,8 +73,8 @@ def test_a_handler_that_raises_costs_no_further_line(
         return True
 
     lines.addFilter(raising)
-    ask_for("one", "another")
-    lines.until("another.invalid")
+    with asking_for("one", "another"):
+        lines.until("another.invalid")
     assert "of the program" in capsys.readouterr().err
 
 
