@@ -176,3 +176,19 @@ def test_a_small_frame_that_says_it_is_huge_is_an_error() -> None:
     data[6:10] = b"\xff\x3f\xff\x3f"
     with pytest.raises(ValueError, match="damaged"):
         list(Decoder("vp8").decode(bytes(data), 0))
+
+
+def test_an_encoder_is_closed_before_it_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    how = Encoder._open
+
+    def open_one(encoder: Encoder) -> object:
+        opened.append(encoder._context)
+        return how(encoder)
+
+    monkeypatch.setattr(Encoder, "_open", open_one)
+    encoder = Encoder("vp8", WIDTH, HEIGHT, bitrate=900_000, frames=30)
+    encoder.encode(picture(0), 0, key=False)
+    encoder.follow(300_000, 30)
+    encoder.encode(picture(1), STEP, key=False)
+    assert opened == [None, None]

@@ -149,6 +149,7 @@ class Encoder:
         may_rise = timestamp - self._opened_at >= _UP_INTERVAL * CLOCK
         if self._context is None or change < _DOWN[self._codec] or (change > _UP and may_rise):
             self._opened_bitrate, self._opened_frames, self._opened_at = self._bitrate, frames, timestamp
+            self._context = None  # The older one goes first: both at once would take twice the memory.
             self._context = self._open()
         elif self._codec == "h264":
             self._context.bit_rate = min(int(wanted), self._opened_bitrate)

@@ -76,6 +76,7 @@ class _Layer:
         size = frame.width, frame.height
         if self._encoder is None or size != self.size:
             self.size = size
+            self._encoder = None  # The older one goes first: both at once would take twice the memory.
             self._encoder = Encoder(self._codec, *size, bitrate=bitrate, frames=self._frames())
         else:
             self._encoder.follow(bitrate, self._frames())
