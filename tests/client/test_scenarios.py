@@ -45,16 +45,6 @@ OTHERWISE: dict[str, tuple[str, list[list[Event]]]] = {
 }
 
 
-#: Too much for one loop; one whose people leave before the last event has to come; and pictures pass as they
-#: are, whatever layer is asked for.
-NOT_HERE = {
-    "a_thousand_each_way_while_signals_break",
-    "simulcast_layers_as_asked",
-    "subscriptions_for_some_only",
-}
-HERE = [name for name in PLAYED if name not in NOT_HERE]
-
-
 @pytest.fixture(scope="module", params=MODES)
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -69,7 +59,7 @@ def played(mode: str) -> tuple[dict[str, Performance | str], str]:
 
 @pytest.fixture(scope="module")
 def played_here() -> tuple[dict[str, Performance | str], str]:
-    return perform_all(None, HERE, "single", sdk="roomful", at_once=AT_ONCE)
+    return perform_all(None, PLAYED, "single", sdk="roomful", at_once=AT_ONCE)
 
 
 @pytest.mark.timeout(600)
@@ -82,7 +72,7 @@ def test_a_program_sees_the_same(
 
 @pytest.mark.skipif(bool(REFERENCE), reason="that server is in no process of Python")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", PLAYED)
 def test_a_program_sees_the_same_without_a_network(
     name: str, played_here: tuple[dict[str, Performance | str], str]
 ) -> None:

@@ -209,6 +209,8 @@ class Roster:
         info = TrackInfo(publication.sid, publication.name, publication.kind, muted=publication.muted)
         made = RemoteVideoTrack if video else RemoteAudioTrack
         track = made(info, received)
+        if isinstance(track, RemoteVideoTrack):
+            track._share = publication._share
         if self._encryption.media is not None:
             self._encryption.media.received(received, participant.identity, publication.sid)
         publication._track = track
@@ -261,6 +263,9 @@ class Roster:
             track_sids=[publication.sid], quality=models.VideoQuality.Name(quality)
         )
         self._room._on_loop(self._request, rtc.SignalRequest(track_setting=setting))
+        publication._quality = quality
+        if isinstance(publication.track, RemoteVideoTrack):
+            publication.track._share = publication._share
 
     def exceptions(self) -> rtc.UpdateSubscription:
         """The subscriptions that differ from the rule of the room, for a server that is to check them."""

@@ -7,7 +7,7 @@ import weakref
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from roomful._core import FrameSink
+from roomful._core import FrameSink, fit_video
 from roomful.rtc import _frame_metadata
 from roomful.rtc._enums import FrameMetadata, VideoBufferType, VideoRotation
 from roomful.rtc._video_codecs import CLOCK, Decoder, check_available
@@ -71,6 +71,11 @@ class VideoReceiver:
         if decoding is not None:
             decoding.stop()
 
+    def share(self) -> float:
+        """How large pictures are wanted, of the whole."""
+        track = self._track()
+        return track._share if track is not None else 1.0
+
     def streams(self) -> list[VideoStream]:
         """Those who want pictures now."""
         with self._lock:
@@ -119,9 +124,16 @@ class _Decoding:
                     logger.exception("a picture cannot be decoded")
 
     def _pass(
-        self, streams: list[VideoStream], picture: VideoFrame, time: int, metadata: FrameMetadata | None
+        self,
+        streams: list[VideoStream],
+        share: float,
+        picture: VideoFrame,
+        time: int,
+        metadata: FrameMetadata | None,
     ) -> None:
-        """A picture as it was captured, in this process."""
+        """A picture as it was captured, in this process, smaller where that was asked for."""
+        if share < 1:
+            picture = _smaller(picture, share)
         usual = None
         for stream in streams:
             wanted = picture
@@ -138,7 +150,7 @@ class _Decoding:
         if self._stopped or (self._key_awaited and not key):
             return
         if codec == "plain":
-            self._pass(streams, *data)
+            self._pass(streams, receiver.share() if receiver is not None else 1.0, *data)
             return
         if self._decoder is None or codec != self._codec:
             self._decoder, self._codec = Decoder(codec), codec
@@ -160,3 +172,11 @@ class _Decoding:
             logger.debug("%s", error)
             self._key_awaited = True
             self._received.want_key_frame()
+
+
+def _smaller(picture: VideoFrame, share: float) -> VideoFrame:
+    """As the encoding of that size would be."""
+    own = picture.width, picture.height
+    size = max(round(own[0] * share / 2) * 2, 2), max(round(own[1] * share / 2) * 2, 2)
+    (data,), _ = fit_video(bytes(picture._data), own, picture.type, [size])
+    return VideoFrame(*size, VideoBufferType.I420, data)

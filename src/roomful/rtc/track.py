@@ -225,6 +225,8 @@ class RemoteVideoTrack(_Remote):
 
     def __init__(self, info: TrackInfo, received: Received | None = None) -> None:
         super().__init__(info, received)
+        #: How large pictures are wanted that are passed as they are, in this process.
+        self._share = 1.0
 
     def __repr__(self) -> str:
         return f"rtc.RemoteVideoTrack(sid={self.sid}, name={self.name})"

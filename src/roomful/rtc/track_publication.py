@@ -137,11 +137,20 @@ class RemoteTrackPublication(TrackPublication):
         super().__init__(owned_info)
         self._subscriber = subscriber
         self._subscribed = False
+        self._quality: int | None = None
 
     @property
     def track(self) -> RemoteTrack | None:
         """What is heard or seen; None while one is not subscribed to it."""
         return cast("RemoteTrack | None", self._track)
+
+    @property
+    def _share(self) -> float:
+        """How large the wanted encoding is, of the whole."""
+        for layer in self._info.layers:
+            if layer.quality == self._quality and 0 < layer.width < self._info.width:
+                return layer.width / self._info.width
+        return 1.0
 
     @property
     def subscribed(self) -> bool:
