@@ -39,7 +39,14 @@ async def speak_and_leave(server: Server, name: str) -> None:
     read, frames = asyncio.Queue[str](), asyncio.Queue[bytes]()
     gone = asyncio.Event()
     tasks = set()
-    listener.on("data_received", lambda packet: came.append(packet.data))
+    all_came = asyncio.Event()
+
+    def take_data(packet: rtc.DataPacket) -> None:
+        came.append(packet.data)
+        if len(came) == PACKETS + 2:
+            all_came.set()
+
+    listener.on("data_received", take_data)
     listener.on("participant_disconnected", lambda _: gone.set())
 
     async def read_text(reader: rtc.TextStreamReader) -> None:
@@ -71,6 +78,7 @@ async def speak_and_leave(server: Server, name: str) -> None:
     await speaker.disconnect()
     async with asyncio.timeout(10):
         await gone.wait()
+        await all_came.wait()
         assert await read.get() == "the end " * 20_000
         while await frames.get() != b"last":
             pass

@@ -37,7 +37,9 @@ def outcomes(networks: None) -> dict[Cell, Outcome]:
 def test_a_session_outlives_a_fault(outcomes: dict[Cell, Outcome], cell: Cell) -> None:
     outcome = outcomes[cell]
     assert outcome.recovered is not None
-    assert outcome.client.events in RESUMED[cell.fault]
+    # After a resume somebody's listening is told again: it may not have come.
+    events = [it for it in outcome.client.events if it[0] != "local_track_subscribed"]
+    assert events in RESUMED[cell.fault]
     assert outcome.observer.events == []
     for side in (outcome.client, outcome.observer):
         assert (side.lost, side.doubled, side.disordered, side.refused) == (0, 0, 0, 0)
