@@ -231,6 +231,21 @@ async def test_a_track_is_announced_before_its_publication_is_told_of(script: Sc
     await room.disconnect()
 
 
+@pytest.mark.parametrize("ends", ["unpublished", "left"])
+async def test_nobody_waits_on_for_a_subscription_of_what_is_gone(script: ScriptedServer, ends: str) -> None:
+    room, _ = await connected(script)
+    publication = await room.local_participant.publish_track(tone())
+    waiting = asyncio.create_task(publication.wait_for_subscription())
+    await turns(1)
+    if ends == "unpublished":
+        await room.local_participant.unpublish_track(publication.sid)
+    else:
+        await room.disconnect()
+    with pytest.raises(RuntimeError, match="before anybody subscribed"):
+        await asyncio.wait_for(waiting, 5)
+    await room.disconnect()
+
+
 async def test_who_may_not_publish_hears_so_at_once(script: ScriptedServer) -> None:
     room, _ = await connected(script)
     script.deaf_to.add("add_track")

@@ -383,6 +383,7 @@ class Publisher:
         if not lost:
             self._emit("local_track_unpublished", publication)
         publication._track = None
+        publication._withdrawn()
 
     def _muted_here(self, publication: LocalTrackPublication, muted: bool) -> None:
         self._send_muted(publication, muted)

@@ -113,8 +113,19 @@ class LocalTrackPublication(TrackPublication):
         return cast("LocalTrack | None", self._track)
 
     async def wait_for_subscription(self) -> None:
-        """Returns when somebody has subscribed, which may be long ago."""
+        """Returns when somebody has subscribed, which may be long ago.
+
+        Raises:
+            RuntimeError: nobody has, and the track is not published any more.
+        """
         await asyncio.shield(self._first_subscription)
+
+    def _withdrawn(self) -> None:
+        if not self._first_subscription.done():
+            self._first_subscription.set_exception(
+                RuntimeError("the track was unpublished before anybody subscribed")
+            )
+            self._first_subscription.exception()  # Perhaps nobody waits.
 
     def __repr__(self) -> str:
         return (
