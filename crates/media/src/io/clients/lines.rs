@@ -1,5 +1,6 @@
 //! Streams that clients open: to TURN servers, and to passive candidates.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, OnceLock};
@@ -181,16 +182,6 @@ impl Url {
             password: String::new(),
         })
     }
-
-    /// Asks the system for the addresses; may take seconds.
-    fn resolve(&self) -> Vec<SocketAddr> {
-        let place = (self.host.as_str(), self.port);
-        let addresses = place.to_socket_addrs().map_err(|error| {
-            log::warn!("ICE server {}: {error}", self.host);
-        });
-        let addresses = addresses.into_iter().flatten();
-        addresses.take(ADDRESSES).collect()
-    }
 }
 
 /// URLs of a server, with username and password.
@@ -218,9 +209,25 @@ pub(super) struct Found {
 
 /// Asks the system for names, which may take seconds.
 pub(super) fn resolve(urls: &[Url]) -> Found {
+    resolve_by(urls, |host| {
+        let addresses = (host, 0).to_socket_addrs().map_err(|error| {
+            log::warn!("ICE server {host}: {error}");
+        });
+        let addresses = addresses.into_iter().flatten();
+        addresses.take(ADDRESSES).collect()
+    })
+}
+
+/// Most servers have several URLs: each name is asked for once.
+fn resolve_by(urls: &[Url], mut ask: impl FnMut(&str) -> Vec<SocketAddr>) -> Found {
+    let mut known: BTreeMap<&str, Vec<SocketAddr>> = BTreeMap::new();
     let mut found = Found::default();
     for url in urls {
-        for address in url.resolve() {
+        let addresses = known
+            .entry(url.host.as_str())
+            .or_insert_with(|| ask(&url.host));
+        for mut address in addresses.iter().copied() {
+            address.set_port(url.port);
             match &url.transport {
                 Some(transport) => found.turn.push(TurnServer {
                     address,
@@ -277,6 +284,30 @@ mod tests {
         ] {
             assert_eq!(url(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_is_asked_for_once_whatever_urls_it_has() {
+        let of_one = [
+            "stun:turn.example",
+            "turn:turn.example",
+            "turn:turn.example?transport=tcp",
+            "turns:turn.example:443?transport=tcp",
+        ];
+        let told = vec![(
+            of_one.map(Into::into).to_vec(),
+            String::new(),
+            String::new(),
+        )];
+        let mut asked = Vec::new();
+        let found = resolve_by(&urls(&told), |host| {
+            asked.push(host.to_owned());
+            vec![SocketAddr::from(([192, 0, 2, 1], 0))]
+        });
+        assert_eq!(asked, ["turn.example"]);
+        let ports: Vec<u16> = found.turn.iter().map(|it| it.address.port()).collect();
+        assert_eq!(ports, [3478, 3478, 443]);
+        assert_eq!(found.stun, [SocketAddr::from(([192, 0, 2, 1], 3478))]);
     }
 
     #[test]
