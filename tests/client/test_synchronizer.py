@@ -114,6 +114,29 @@ def test_video_that_is_late_does_not_come_in_a_rush(
     run(scenario())
 
 
+def test_pictures_stay_with_their_sound_when_that_is_late(sources: Sources) -> None:
+    async def scenario() -> None:
+        synchronizer = sources.synchronizer(video_queue_size_ms=0)
+        tenth = rtc.AudioFrame.create(48_000, 1, 4_800)
+
+        async def push(*frames: str) -> None:
+            for frame in frames:
+                await synchronizer.push(frame)
+                await synchronizer.push(tenth)
+            await synchronizer.wait_for_playout()
+
+        await push("a", "b")
+        sources.clock.now += 0.29  # Sound had run out after 0.1 s, and goes on now: so does the beat.
+        await push("c", "d")
+        assert sources.video.seen[2:] == [(0.39, "c"), (0.49, "d")]
+        sources.clock.now += 0.17  # That is caught up with.
+        await push("e", "f")
+        assert sources.video.seen[4:] == [(0.66, "e"), (0.69, "f")]
+        await synchronizer.aclose()
+
+    run(scenario())
+
+
 def test_a_full_queue_waits_and_a_broken_frame_is_passed_over(
     sources: Sources, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,10 @@ from typing import Any, Protocol
 from roomful.rtc.audio_frame import AudioFrame
 from roomful.rtc.log import logger
 
+#: Seconds; sound that comes later than this after the end of what was before leaves a gap, what comes sooner
+#: catches up.
+LATEST = 0.08
+
 
 class _Audio(Protocol):
     """What is needed of an AudioSource."""
@@ -64,6 +68,8 @@ class AVSynchronizer:
         self._video_source = video_source
         self._last_video_time = 0.0
         self._last_audio_time = 0.0
+        #: When all sound that was pushed has been played.
+        self._sound_ends: float | None = None
         size = max(1, int(video_fps * video_queue_size_ms / 1000)) if video_queue_size_ms > 0 else 0
         self._video_queue: asyncio.Queue[tuple[Any, float | None]] = asyncio.Queue(size)
         self._beat = _Beat(video_fps, _max_delay_tolerance_ms / 1000)
@@ -76,6 +82,7 @@ class AVSynchronizer:
             timestamp: seconds, for `last_video_time` and `last_audio_time`; of an audio frame its end.
         """
         if isinstance(frame, AudioFrame):
+            self._beat.follow(self._gap_before(frame))
             await self._audio_source.capture_frame(frame)
             if timestamp is not None:
                 self._last_audio_time = timestamp
@@ -85,6 +92,7 @@ class AVSynchronizer:
     async def clear_queue(self) -> None:
         """Drops what waits to be heard and seen."""
         self._audio_source.clear_queue()
+        self._sound_ends = None
         while not self._video_queue.empty():
             self._video_queue.get_nowait()
             self._video_queue.task_done()
@@ -95,6 +103,7 @@ class AVSynchronizer:
 
     def reset(self) -> None:
         """Begins the beat anew, after a pause."""
+        self._sound_ends = None
         self._beat.reset()
 
     async def aclose(self) -> None:
@@ -116,6 +125,14 @@ class AVSynchronizer:
     def last_audio_time(self) -> float:
         """Timestamp of what is heard now."""
         return self._last_audio_time - self._audio_source.queued_duration
+
+    def _gap_before(self, frame: AudioFrame) -> float:
+        """Seconds without sound, by which it is later than it was to be."""
+        now = time.perf_counter()
+        ends = now if self._sound_ends is None else self._sound_ends
+        gap = now - ends if now - ends > LATEST else 0.0
+        self._sound_ends = ends + gap + frame.samples_per_channel / frame.sample_rate
+        return gap
 
     async def _capture_video(self) -> None:
         while True:
@@ -150,6 +167,11 @@ class _Beat:
         elif now - self._next > self._tolerance:
             logger.warning("video frames are %d ms late", (now - self._next) * 1000)
             self._next = now
+
+    def follow(self, gap: float) -> None:
+        """Sound is later by so much."""
+        if self._next is not None and gap:
+            self._next = max(self._next, min(self._next + gap, time.perf_counter()))
 
     def done(self) -> None:
         now = time.perf_counter()
