@@ -964,14 +964,15 @@ class Peer:
         *,
         timestamp_us: int,
         key: bool,
+        age: float = 0.0,
         size: tuple[int, int] = ...,
         seconds: float = 0.0,
         captured: tuple[int, int, int] = ...,
     ) -> None:
         """VP8 and VP9 as they are, H.264 as a byte stream (Annex B), AV1 as OBUs with sizes.
 
-        `size`, the `seconds` that encoding took and what was `captured` (width, height, pictures so far) are
-        for statistics."""
+        `age` is seconds since its capture. `size`, the `seconds` that encoding took and what was `captured`
+        (width, height, pictures so far) are for statistics."""
 
     def statistics(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """W3C's dictionaries (webrtc-stats) of the publisher's and the subscriber's connection, as they are
@@ -1013,6 +1014,8 @@ class Peer:
         """Ends what `see` or `hear` began; without a sink for all of a section's."""
 
     def want_key_frame(self, target: Target, mid: str) -> None: ...
+    def keep_step(self, target: Target, mid: str, stream: str) -> None:
+        """What is received in a section is played in step with what is received in others of that stream."""
 
 Samples: TypeAlias = bytes | bytearray | memoryview
 """Bytes (a memoryview cast to "B") of native 16-bit integers, interleaved by channel."""

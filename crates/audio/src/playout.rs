@@ -3,17 +3,20 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use roomful_media::client::PacketSink;
+use roomful_media::client::{PacketSink, Step};
 use roomful_media::codec::CodecKind;
 use roomful_media::plain::Content;
 use roomful_media::statistics::Report;
 use roomful_media::track::MediaPacket;
+use roomful_media::track::clock::WallMicros;
 
 use crate::jitter::{Arrival, BLOCK, Heard, JitterBuffer, JitterConfig};
 use crate::opus::{OpusError, SAMPLE_RATE};
 use crate::resample::{Quality, ResampleError, Resampler};
 use crate::source::Samples;
 
+/// Of RTP time.
+const TICKS_PER_MS: i64 = SAMPLE_RATE as i64 / 1_000;
 /// Of a block.
 const STEP: Duration = Duration::from_millis(10);
 /// A thread that was held up for longer does not make up for it.
@@ -157,6 +160,9 @@ pub struct Playout {
     due: Option<Instant>,
     /// Rate and channels, while frames pass as they are.
     passed: Option<(u32, usize)>,
+    step: Option<Step>,
+    /// RTP time and capture of the last packet, if a sender report told that.
+    captured: Option<(u32, WallMicros)>,
     pcm: Vec<i16>,
 }
 
@@ -177,8 +183,31 @@ impl Playout {
             channels,
             due: None,
             passed: None,
+            step: None,
+            captured: None,
             pcm: Vec::with_capacity(BLOCK * channels),
         })
+    }
+}
+
+impl Playout {
+    /// Tells how late the sound is, of which the next block is heard at `next`, and waits for pictures.
+    fn keep_step_with(&mut self, heard: Heard, next: Instant) {
+        let (Some(step), Some((timestamp, captured))) = (&self.step, self.captured) else {
+            return;
+        };
+        match (heard, self.buffer.playout(next)) {
+            (Heard::Sound, Some((playing, delay))) => {
+                let ticks = i64::from(timestamp.wrapping_sub(playing) as i32);
+                let captured = captured - ticks * 1_000 / TICKS_PER_MS;
+                step.heard(next, captured);
+                let earliest = next.checked_sub(delay).unwrap_or(next);
+                let wait = step.wait_of_sound(next, earliest, captured);
+                self.buffer.set_minimum_delay(wait);
+            }
+            (Heard::Pause, _) => step.pauses(next),
+            _ => {}
+        }
     }
 }
 
@@ -199,6 +228,7 @@ impl PacketSink for Playout {
             },
         );
         self.passed = None;
+        self.captured = packet.synced.then_some((packet.timestamp, packet.wall));
         self.due.get_or_insert(now);
     }
 
@@ -232,7 +262,9 @@ impl PacketSink for Playout {
                 continue;
             }
             self.pcm.clear();
-            if self.buffer.pull(now, &mut self.pcm) == Heard::Nothing {
+            let heard = self.buffer.pull(now, &mut self.pcm);
+            self.keep_step_with(heard, now + STEP);
+            if heard == Heard::Nothing {
                 continue;
             }
             let listeners = self.audience.lock().clone();
@@ -240,6 +272,11 @@ impl PacketSink for Playout {
                 listener.hear(SAMPLE_RATE, &self.pcm, self.channels);
             }
         }
+    }
+
+    fn keep_step(&mut self, with: Option<Step>) {
+        self.step = with;
+        self.buffer.set_minimum_delay(Duration::ZERO);
     }
 
     fn describe(&self, _now: Instant, report: &mut Report) {

@@ -358,8 +358,8 @@ impl Source {
         self.pcm.len() >= FRAME_SAMPLES * self.channels
     }
 
-    /// Goes on by a packet; its timestamp.
-    fn step(&mut self, now: Instant) -> u32 {
+    /// Goes on by a packet: its timestamp, and when it was due.
+    fn step(&mut self, now: Instant) -> (u32, Instant) {
         let due = match self.due {
             Some(due) if now.saturating_duration_since(due) < LATEST => due,
             _ => {
@@ -377,7 +377,7 @@ impl Source {
         self.ended = Some(due + FRAME);
         let timestamp = self.timestamp;
         self.timestamp = timestamp.wrapping_add(FRAME_SAMPLES as u32);
-        timestamp
+        (timestamp, due)
     }
 
     /// Encodes a packet; `None` when it is not to be sent.
@@ -425,7 +425,7 @@ impl AudioSource for Source {
             if !self.take(now) {
                 return None;
             }
-            let timestamp = self.step(now);
+            let (timestamp, captured) = self.step(now);
             let samples = Samples {
                 rate: self.queue.rate,
                 channels: self.channels,
@@ -438,6 +438,7 @@ impl AudioSource for Source {
             return Some(OpusFrame {
                 payload: payload.into(),
                 timestamp,
+                captured,
                 level,
                 voice: level < VOICE,
                 begins,
@@ -449,7 +450,7 @@ impl AudioSource for Source {
                 return None;
             }
         }
-        let timestamp = self.step(now);
+        let (timestamp, captured) = self.step(now);
         let length = FRAME_SAMPLES * self.channels;
         let pcm = self.pcm.get(..length).unwrap_or_default();
         let level = level(pcm);
@@ -458,6 +459,7 @@ impl AudioSource for Source {
         Some(OpusFrame {
             payload: payload.into(),
             timestamp,
+            captured,
             level,
             voice: level < VOICE,
             begins,

@@ -12,7 +12,7 @@ use roomful_audio::playout::{Audience, Listener, Playout};
 use roomful_audio::source::Source;
 use roomful_media::api::{MediaKind, Target, TrackId};
 use roomful_media::client::{
-    AudioSpec, Client, ClientEvent, FrameDetails, OpusFrame, VideoLayer, VideoSpec,
+    AudioSpec, Client, ClientEvent, EncodedFrame, FrameDetails, OpusFrame, VideoLayer, VideoSpec,
 };
 use roomful_media::data::Channel;
 use roomful_media::encryption::{Opener, Sealer};
@@ -514,6 +514,7 @@ impl Peer {
         let frame = OpusFrame {
             payload: payload.into(),
             timestamp,
+            captured: Instant::now(),
             level,
             voice,
             begins: false,
@@ -554,9 +555,9 @@ impl Peer {
         Ok(())
     }
 
-    /// `size`, `seconds` and `captured` (size and number of what was captured) are for statistics.
+    /// `age`: seconds since it was captured. `size`, `seconds` and `captured` (size and number of what was captured) are for statistics.
     #[pyo3(signature = (
-        track, layer, frame, *, timestamp_us, key, size = (0, 0), seconds = 0.0, captured = (0, 0, 0)
+        track, layer, frame, *, timestamp_us, key, age = 0.0, size = (0, 0), seconds = 0.0, captured = (0, 0, 0)
     ))]
     fn send_frame(
         &self,
@@ -565,6 +566,7 @@ impl Peer {
         frame: Vec<u8>,
         timestamp_us: i64,
         key: bool,
+        age: f64,
         size: (u32, u32),
         seconds: f64,
         captured: (u32, u32, u64),
@@ -575,10 +577,19 @@ impl Peer {
             time: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
             captured,
         };
+        let now = Instant::now();
+        let age = Duration::try_from_secs_f64(age).unwrap_or_default();
+        let captured = now.checked_sub(age).unwrap_or(now);
         self.call_at_once(move |client, now| {
             let id = TrackId(track);
             client.describe_frame(now, id, layer, details);
-            client.send_frame(now, id, layer, &frame, timestamp_us, key);
+            let frame = EncodedFrame {
+                data: &frame,
+                timestamp_us,
+                captured,
+                key,
+            };
+            client.send_frame(now, id, layer, frame);
         });
     }
 
@@ -637,6 +648,15 @@ impl Peer {
         });
         self.call_at_once(move |client, now| {
             client.set_sink(now, target, &mid, 0, Box::new(playout));
+        });
+        Ok(())
+    }
+
+    /// What is received in a section is played in step with what is received in others of that stream.
+    fn keep_step(&self, py: Python<'_>, target: &str, mid: String, stream: String) -> PyResult<()> {
+        let target = parse_target(target)?;
+        self.call(py, move |client, now| {
+            client.keep_step(now, target, &mid, &stream);
         });
         Ok(())
     }

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 class Reception:
     """Nothing of it is decoded while no sink is attached: an AudioSink or, of video, a FrameSink."""
 
-    def __init__(self, peer: Any, target: str, mid: str, *, video: bool) -> None:
+    def __init__(self, peer: Any, target: str, mid: str, *, stream: str, video: bool) -> None:
+        """Sound and pictures of the same stream are played in step."""
         self._peer = peer
         self._section = (target, mid)
         self._video = video
+        peer.keep_step(target, mid, stream)
 
     def attach(self, sink: Any) -> None:
         (self._peer.see if self._video else self._peer.hear)(*self._section, sink)

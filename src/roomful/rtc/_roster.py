@@ -42,7 +42,7 @@ class Roster:
         emit: Callable[..., None],
         *,
         auto_subscribe: bool,
-        receive: Callable[[str, str, bool], Received],
+        receive: Callable[[str, str, str, bool], Received],
         request: Callable[[rtc.SignalRequest], None],
         left: Callable[[RemoteParticipant], None],
     ) -> None:
@@ -205,7 +205,9 @@ class Roster:
             self._unsubscribe(participant, publication)
         self._playing[media.sid] = media.target, media.mid
         video = publication.kind == TrackKind.KIND_VIDEO
-        received = self._receive(media.target, media.mid, video)
+        # A camera's and its microphone's are the same, and so are a screen's.
+        stream = f"{participant.sid}|{publication._info.stream}"
+        received = self._receive(media.target, media.mid, stream, video)
         info = TrackInfo(publication.sid, publication.name, publication.kind, muted=publication.muted)
         made = RemoteVideoTrack if video else RemoteAudioTrack
         track = made(info, received)

@@ -161,7 +161,7 @@ class VideoSender:
             self._captured += 1
             self._in_last_step.clear()
             captured = frame, timestamp_us + self._offset, metadata
-            self._next.put((self._captured, captured))
+            self._next.put((self._captured, now, captured))
         if not self._closed:
             self._peer.send_plain(self._number, captured)
         if time.monotonic() < self._starved_until:
@@ -197,13 +197,14 @@ class VideoSender:
             item, waited = self._next.take(interval if self._black else None)
             self._note_waiting(waited)
             if item is None and self._black and not self._closed:
-                item = 0, (self._black_picture(), time.monotonic_ns() // 1_000, None)
+                now = time.monotonic_ns() // 1_000
+                item = 0, now, (self._black_picture(), now, None)
                 self._black_sent = True
             if item is None:
                 continue
-            number, captured = item
+            number, came, captured = item
             try:
-                self._send(number, *captured)
+                self._send(number, came, *captured)
             except Exception:
                 logger.exception("a picture cannot be encoded")
             self._note_last_step(number)
@@ -222,8 +223,9 @@ class VideoSender:
         return VideoFrame(width, height, VideoBufferType.I420, bytes(width * height) + b"\x80" * chroma)
 
     def _send(
-        self, number: int, frame: VideoFrame, timestamp_us: int, metadata: FrameMetadata | None
+        self, number: int, came: int, frame: VideoFrame, timestamp_us: int, metadata: FrameMetadata | None
     ) -> None:
+        """`came` is in microseconds of our clock."""
         timestamp = timestamp_us * CLOCK // 1_000_000
         due = [layer for layer in self._layers if layer.due(timestamp)]
         captured = frame.width, frame.height, self._captured
@@ -245,6 +247,7 @@ class VideoSender:
                 data,
                 timestamp_us=timestamp_us,
                 key=encoded.key,
+                age=(time.monotonic_ns() // 1_000 - came) / 1e6,
                 size=layer.size,
                 seconds=time.perf_counter() - began,
                 captured=captured,

@@ -632,10 +632,10 @@ class Room(EventEmitter[EventTypes]):
             with contextlib.suppress(RuntimeError):  # The loop is closed, and with it the room.
                 loop.call_soon_threadsafe(call, *arguments)
 
-    def _receive(self, target: str, mid: str, video: bool) -> Reception:
+    def _receive(self, target: str, mid: str, stream: str, video: bool) -> Reception:
         assert self._connection is not None
         assert self._connection.presence is not None
-        return Reception(self._connection.presence.peer, target, mid, video=video)
+        return Reception(self._connection.presence.peer, target, mid, stream=stream, video=video)
 
     def _other_left(self, participant: RemoteParticipant) -> None:
         self._streams.participant_left(participant.identity, participant.sid)

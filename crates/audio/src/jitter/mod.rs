@@ -257,6 +257,15 @@ impl JitterBuffer {
         Some(next.wrapping_sub(self.ready_samples() as u64) as u32)
     }
 
+    /// The same, and how long after the fastest packet could have been here that is, if it is pulled at `now`.
+    pub fn playout(&self, now: Instant) -> Option<(u32, Duration)> {
+        let stream = self.stream.as_ref()?;
+        let next = stream.next?;
+        let playing = next.wrapping_sub(self.ready_samples() as u64);
+        let delay = stream.delay.lateness(now, playing).max(0) as u64;
+        Some((playing as u32, Duration::from_micros(delay)))
+    }
+
     /// Takes a packet in. Malformed ones are counted and dropped.
     pub fn insert(&mut self, now: Instant, arrival: &Arrival<'_>) {
         self.stats.packets_received += 1;

@@ -110,6 +110,7 @@ impl Connection {
         );
         let mut receiver = Receiver::new(clock, random.u32().max(1), cname.into());
         receiver.leave_redundancy();
+        receiver.keep_clocks();
         if in_memory.is_none() {
             receiver.estimate_path(now);
         }

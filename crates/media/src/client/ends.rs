@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Decryption;
+use super::{Decryption, Step};
 use crate::plain::Content;
 use crate::statistics::Report;
 use crate::track::MediaPacket;
@@ -16,6 +16,8 @@ pub struct OpusFrame {
     pub payload: Bytes,
     /// In samples of 48 kHz, from any start; goes on while nothing is sent.
     pub timestamp: u32,
+    /// When its sound began to be played, as who captured it knows.
+    pub captured: Instant,
     /// −dBov (RFC 6464): 0 is loudest, 127 silence.
     pub level: u8,
     pub voice: bool,
@@ -23,6 +25,16 @@ pub struct OpusFrame {
     pub begins: bool,
     /// The frame as it was, where that was wanted.
     pub plain: Option<Content>,
+}
+
+/// An encoded frame of a published video track.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodedFrame<'a> {
+    pub data: &'a [u8],
+    /// When it was captured, on any steady clock, and on ours.
+    pub timestamp_us: i64,
+    pub captured: Instant,
+    pub key: bool,
 }
 
 /// What a published audio track is made of. It keeps its own time.
@@ -65,6 +77,9 @@ pub trait PacketSink: Send {
 
     /// Pictures, which are whole only here, are opened by this from now on.
     fn decrypt(&mut self, _by: Option<Decryption>) {}
+
+    /// With what it is to be played in step from now on.
+    fn keep_step(&mut self, _with: Option<Step>) {}
 
     /// Whether nothing can be shown until a key frame comes; asked after each call.
     fn needs_keyframe(&mut self, _now: Instant) -> bool {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Client, Decryption, FrameDetails, PacketSink};
+use super::{Client, Decryption, EncodedFrame, FrameDetails, PacketSink, Step};
 use crate::api::{MediaKind, TrackId};
 use crate::client::sending::{Sending, Stream, wish};
 use crate::codec::CodecKind;
@@ -78,18 +78,17 @@ impl Client {
         self.add_sending(send, Sending::new(MediaKind::Video, codec, streams));
     }
 
-    /// Sends an encoded frame of a layer, captured at `timestamp_us` on any steady clock. Before the server
-    /// takes the layer, and before its first key frame, it is dropped.
+    /// Sends a frame of a layer. Before the server takes the layer, and before its first key frame, it is
+    /// dropped.
     pub fn send_frame(
         &mut self,
         now: Instant,
         track: TrackId,
         layer: usize,
-        frame: &[u8],
-        timestamp_us: i64,
-        key: bool,
+        frame: EncodedFrame<'_>,
     ) {
-        let clock = self.clock;
+        let EncodedFrame { data, key, .. } = frame;
+        let wall = self.clock.micros(frame.captured);
         let (Some(sending), Some(connection)) =
             (self.sending.get_mut(&track), self.connections.first_mut())
         else {
@@ -107,11 +106,11 @@ impl Client {
             return;
         };
         let (sealed, state) = match &mut sending.sealer {
-            Some(sealer) => sealer.seal(Form::of(codec, key), frame, self.random.try_bytes()),
-            None => (Some(frame.to_vec()), None),
+            Some(sealer) => sealer.seal(Form::of(codec, key), data, self.random.try_bytes()),
+            None => (Some(data.to_vec()), None),
         };
         stream.tally.framed(now, key);
-        let timestamp = (i128::from(timestamp_us) * 9 / 100) as u32;
+        let timestamp = (i128::from(frame.timestamp_us) * 9 / 100) as u32;
         let payloads = sealed.map_or_else(Vec::new, |frame| packetizer.packetize(&frame, key));
         let last = payloads.len().saturating_sub(1);
         for (index, payload) in payloads.iter().enumerate() {
@@ -122,7 +121,7 @@ impl Client {
                 marker: index == last,
                 keyframe: key && index == 0,
                 now,
-                wall: clock.micros(now),
+                wall,
                 audio_level: None,
                 payload,
                 primary: payload.len(),
@@ -165,14 +164,17 @@ pub struct ReceivedFrame {
     pub frame: Frame,
     /// Its RTP time, which never wraps.
     pub timestamp: u64,
-    /// When it was captured.
+    /// When it was captured, by the clock of sender reports if it is `synced`.
     pub wall: WallMicros,
+    pub synced: bool,
     /// Clockwise degrees that it is to be turned by: 0, 90, 180 or 270.
     pub rotation: u16,
 }
 
 /// Frames whose packets are counted.
 const MOST_AWAITED: usize = 64;
+/// Frames that are held to be in step with sound.
+const MOST_HELD: usize = 128;
 
 /// What is counted of a stream's frames.
 #[derive(Default)]
@@ -181,7 +183,7 @@ struct Assembly {
     awaited: VecDeque<(u32, Instant, u32)>,
     frames: u64,
     rate: Rate,
-    /// From the first packet to the whole frame.
+    /// From the first packet to when the frame is given.
     time: Duration,
     /// Of these, those of several packets.
     joined: u64,
@@ -216,6 +218,10 @@ impl Assembly {
         }
     }
 
+    fn held(&mut self, time: Duration) {
+        self.time += time;
+    }
+
     fn describe(&self, now: Instant, report: &mut Report) {
         report.count("framesReceived", self.frames);
         report.set("framesPerSecond", self.rate.per_second(now));
@@ -238,8 +244,11 @@ pub struct FrameReader<F> {
     decryption: Option<Decryption>,
     /// A frame could not be opened, and those that follow may rest on it.
     missed: bool,
-    /// RTP time and wall clock of the newest packet.
-    newest: (u32, WallMicros),
+    /// RTP time and wall clock of the newest packet, and whether a sender report told that.
+    newest: (u32, WallMicros, bool),
+    step: Option<Step>,
+    /// Whole since then.
+    held: VecDeque<(Instant, ReceivedFrame)>,
     tally: Assembly,
     take: F,
 }
@@ -253,7 +262,9 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
             stuck: false,
             decryption: None,
             missed: false,
-            newest: (0, 0),
+            newest: (0, 0, false),
+            step: None,
+            held: VecDeque::new(),
             tally: Assembly::default(),
             take,
         }
@@ -271,9 +282,9 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
             let Some(frame) = self.opened(frame) else {
                 continue;
             };
-            let (timestamp, wall) = self.newest;
+            let (timestamp, wall, synced) = self.newest;
             let since = i64::from(timestamp.wrapping_sub(frame.timestamp) as i32);
-            self.give(now, frame, wall - since * 100 / 9);
+            self.add(now, frame, wall - since * 100 / 9, synced);
         }
     }
 
@@ -291,7 +302,7 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
         Some(frame)
     }
 
-    fn give(&mut self, now: Instant, frame: Frame, wall: WallMicros) {
+    fn add(&mut self, now: Instant, frame: Frame, wall: WallMicros, synced: bool) {
         self.tally.assembled(now, frame.timestamp);
         let timestamp = match self.last {
             Some(last) => {
@@ -301,12 +312,38 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
             None => frame.timestamp.into(),
         };
         self.last = Some(timestamp);
-        self.stuck |= !(self.take)(ReceivedFrame {
+        if let Some(step) = &self.step
+            && synced
+        {
+            step.ready(now, wall);
+        }
+        let frame = ReceivedFrame {
             frame,
             timestamp,
             wall,
+            synced,
             rotation: self.rotation,
-        });
+        };
+        self.held.push_back((now, frame));
+        self.give(now);
+    }
+
+    /// When the frame that is held longest is due.
+    fn due(&self) -> Option<Instant> {
+        let (since, frame) = self.held.front()?;
+        Some(match &self.step {
+            Some(step) if frame.synced => step.due(*since, frame.wall),
+            _ => *since,
+        })
+    }
+
+    fn give(&mut self, now: Instant) {
+        while self.due().is_some_and(|due| due <= now) || self.held.len() > MOST_HELD {
+            if let Some((since, frame)) = self.held.pop_front() {
+                self.tally.held(now.saturating_duration_since(since));
+                self.stuck |= !(self.take)(frame);
+            }
+        }
     }
 }
 
@@ -321,7 +358,7 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> PacketSink for FrameReader<F> {
                     key: true,
                     data: packet.primary().to_vec(),
                 };
-                self.give(now, frame, packet.wall);
+                self.add(now, frame, packet.wall, packet.synced);
             }
             return;
         }
@@ -343,7 +380,7 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> PacketSink for FrameReader<F> {
             self.rotation = u16::from(value & 3) * 90;
         }
         if packet.newest && !packet.is_padding() {
-            self.newest = (packet.timestamp, packet.wall);
+            self.newest = (packet.timestamp, packet.wall, packet.synced);
         }
         if let Some((_, _, assembler)) = &mut self.assembler {
             self.tally.arrived(now, packet.timestamp);
@@ -353,11 +390,18 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> PacketSink for FrameReader<F> {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.assembler.as_ref()?.2.deadline()
+        let assembler = self.assembler.as_ref();
+        let assembled = assembler.and_then(|(_, _, assembler)| assembler.deadline());
+        assembled.into_iter().chain(self.due()).min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.poll(now);
+        self.give(now);
+    }
+
+    fn keep_step(&mut self, with: Option<Step>) {
+        self.step = with;
     }
 
     fn decrypt(&mut self, by: Option<Decryption>) {

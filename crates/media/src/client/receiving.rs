@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Client, ClientEvent, Decryption, FrameReader, PacketSink, ReceivedFrame};
+use super::{Client, ClientEvent, Decryption, FrameReader, PacketSink, ReceivedFrame, Step};
 use crate::api::{MediaKind, Target};
 use crate::encryption::Form;
 use crate::plain::Content;
@@ -29,6 +29,8 @@ pub(super) struct Received {
     /// The caller's name for it.
     sink_id: usize,
     decryption: Option<Decryption>,
+    /// Name of what it belongs to, and what is shared by all who do.
+    stream: Option<(String, Step)>,
     /// Opens encrypted pictures that nobody looks at, for what is told of it.
     unseen: Option<Unseen>,
 }
@@ -44,6 +46,7 @@ impl Received {
             sink: None,
             sink_id: 0,
             decryption: None,
+            stream: None,
             unseen: None,
         }
     }
@@ -89,6 +92,13 @@ impl Received {
         self.sink = Some(sink);
         self.sink_id = id;
         self.decrypt(self.decryption.clone());
+        self.keep_step();
+    }
+
+    fn keep_step(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            sink.keep_step(self.stream.as_ref().map(|(_, step)| step.clone()));
+        }
     }
 
     /// A frame as it was; where keys are asked for there is none.
@@ -120,6 +130,21 @@ impl Client {
             received.set_sink(now, id, sink);
         }
         self.request_keyframe(target, mid);
+    }
+
+    /// What is received in a section is played in step with what is received in others that have the same name
+    /// for their stream.
+    pub fn keep_step(&mut self, now: Instant, target: Target, mid: &str, stream: &str) {
+        let all = self.connections.iter().flat_map(|it| it.received.values());
+        let known = all
+            .filter_map(|it| it.stream.as_ref())
+            .find(|(name, _)| name == stream)
+            .map(|(_, step)| step.clone());
+        if let Some((_, received)) = self.received(target, mid) {
+            let step = known.unwrap_or_else(|| Step::new(now));
+            received.stream = Some((stream.to_owned(), step));
+            received.keep_step();
+        }
     }
 
     /// Nobody gets what is received in a section, unless another sink has it than that with the name.

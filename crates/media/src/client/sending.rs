@@ -513,7 +513,7 @@ impl Sending {
             marker: frame.begins,
             keyframe: true,
             now,
-            wall: clock.micros(now),
+            wall: clock.micros(frame.captured),
             audio_level: Some((frame.level, frame.voice)),
             payload,
             primary: frame.payload.len(),

@@ -61,12 +61,26 @@ pub fn ntp_to_micros(ntp: u64) -> WallMicros {
 pub struct PeerClock {
     /// Ours minus theirs, the least seen: the report that was fastest on its way.
     offset: Option<i64>,
+    /// Theirs is kept.
+    kept: bool,
 }
 
 impl PeerClock {
-    /// Takes a sender report's NTP time and returns it on our clock.
+    /// Of a server, which passes on the reports of several publishers, each by a clock of its own.
+    #[must_use]
+    pub fn kept() -> Self {
+        Self {
+            offset: None,
+            kept: true,
+        }
+    }
+
+    /// Takes a sender report's NTP time and returns it on our clock, if that isn't theirs.
     pub fn observe(&mut self, ntp: u64, arrival: WallMicros) -> WallMicros {
         let theirs = ntp_to_micros(ntp);
+        if self.kept {
+            return theirs;
+        }
         let seen = arrival - theirs;
         let offset = match self.offset {
             // Slower reports barely move it, so that drift is followed but queues are not.

@@ -155,6 +155,12 @@ impl Receiver {
         }
     }
 
+    /// The wall clock of packets is that of the sender reports from now on. Streams whose reports go by the same clock
+    /// can be compared, and are not if one is corrected by how fast another's report came.
+    pub fn keep_clocks(&mut self) {
+        self.peer = PeerClock::kept();
+    }
+
     /// From now on estimates what the path takes, for senders that want to be told (REMB); without this they are told
     /// that it takes everything.
     pub fn estimate_path(&mut self, now: Instant) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomful_media::api::{MediaKind, Target, TrackId};
-use roomful_media::client::ClientEvent;
+use roomful_media::client::{ClientEvent, EncodedFrame};
 use roomful_media::encryption::{Derivation, KeyOptions, Keys, Opener, Sealer, State};
 
 use crate::link::LinkConfig;
@@ -127,7 +127,13 @@ fn how_encrypting_fares_is_told_though_nobody_took_the_first_frames() {
     let sealer = Sealer::new(keys(b"secret"), "alice", 0);
     meeting.act(alice, |client, now| {
         client.encrypt(camera, Some(sealer));
-        client.send_frame(now, camera, 9, &[0; 50], 0, true);
+        let frame = EncodedFrame {
+            data: &[0; 50],
+            timestamp_us: 0,
+            captured: now,
+            key: true,
+        };
+        client.send_frame(now, camera, 9, frame);
     });
     meeting.run_for(SECOND);
     let told = meeting.guests[alice].events.iter();

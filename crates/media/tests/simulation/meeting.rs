@@ -13,8 +13,8 @@ use roomful_media::api::{
     TrackId, TrackSpec,
 };
 use roomful_media::client::{
-    AudioSource, AudioSpec, Client, ClientConfig, ClientEvent, FrameReader, LinkId, OpusFrame,
-    Outgoing, PacketSink, ReceivedFrame, VideoLayer, VideoSpec,
+    AudioSource, AudioSpec, Client, ClientConfig, ClientEvent, EncodedFrame, FrameReader, LinkId,
+    OpusFrame, Outgoing, PacketSink, ReceivedFrame, VideoLayer, VideoSpec,
 };
 use roomful_media::data::Channel;
 use roomful_media::sdp::Codec;
@@ -47,6 +47,7 @@ impl AudioSource for Counter {
         if self.due > now {
             return None;
         }
+        let captured = self.due;
         self.due += FRAME;
         self.next += 1;
         let mut payload = vec![0xFC];
@@ -55,6 +56,7 @@ impl AudioSource for Counter {
         Some(OpusFrame {
             payload: payload.into(),
             timestamp: self.next * 960,
+            captured,
             level: 20,
             voice: true,
             begins: self.next == 1,
@@ -177,10 +179,13 @@ impl Guest {
                     continue;
                 }
                 let key = std::mem::take(&mut camera.keys[layer]);
-                let frame = picture(camera.number, key, if key { 6 * size } else { size });
-                let at = i64::from(camera.number) * 33_333;
-                self.client
-                    .send_frame(now, camera.track, layer, &frame, at, key);
+                let frame = EncodedFrame {
+                    data: &picture(camera.number, key, if key { 6 * size } else { size }),
+                    timestamp_us: i64::from(camera.number) * 33_333,
+                    captured: now,
+                    key,
+                };
+                self.client.send_frame(now, camera.track, layer, frame);
             }
         }
     }
