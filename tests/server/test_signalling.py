@@ -158,11 +158,15 @@ async def test_health_answers_get_and_head_with_cors(server: roomful.Server) -> 
             headers={
                 "access-control-request-method": "GET",
                 "access-control-request-headers": "authorization",
+                "access-control-request-private-network": "true",
             },
         )
     assert (get.status_code, get.text) == (200, "OK")
     assert head.status_code == 200
-    assert head.headers["access-control-allow-origin"] == "*"
+    for answer in (get, head, preflight):
+        assert answer.headers["access-control-allow-origin"] == "https://example.com"
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-private-network"] == "true"
     assert preflight.headers["access-control-max-age"] == "86400"
     assert preflight.headers["access-control-allow-headers"] in ("*", "authorization")
 

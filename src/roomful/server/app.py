@@ -75,7 +75,8 @@ class App:
         self._twirp: Twirp | None = None
         self._http_app = CORSMiddleware(
             self._http,
-            allow_origins=["*"],
+            allow_origin_regex=".*",  # The answer names the origin, as LiveKit's does.
+            allow_private_network=True,  # Browsers ask before a public page may reach a server at home.
             allow_methods=["OPTIONS", "HEAD", "GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
             expose_headers=["*"],

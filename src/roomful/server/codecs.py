@@ -78,14 +78,16 @@ def room_codecs(config: Config) -> list[models.Codec]:
 
 
 def disabled_for(client: models.ClientInfo) -> models.DisabledCodecs:
-    """What is known not to work in some browsers."""
-    browser = client.browser.lower()
+    """What is known not to work in some browsers and on some devices."""
+    browser, os = client.browser.lower(), client.os.lower()
     disabled = models.DisabledCodecs()
     if browser == "safari":
         disabled.codecs.add(mime="video/AV1")
         if _version(client.browser_version) > (18, 3):
             disabled.publish.add(mime="video/VP9")
-    elif browser == "firefox" and client.os.lower() in ("linux", "android"):
+    elif (browser in ("firefox", "firefox mobile") and os in ("linux", "android")) or (
+        (os, client.device_model.lower()) == ("android", "xiaomi 2201117ti")
+    ):
         disabled.publish.add(mime="video/H264")
     return disabled
 

@@ -295,10 +295,10 @@ def test_configured_turn_and_stun_servers_reach_the_client() -> None:
             ipaddress.IPv6Address(parts["host"][1:-1])
 
 
-def test_browsers_get_what_is_known_not_to_work(world: World) -> None:
+def test_browsers_and_devices_get_what_is_known_not_to_work(world: World) -> None:
     def client(browser: str, **fields: str) -> rtc.JoinResponse:
         info = models.ClientInfo(sdk=models.ClientInfo.JS, protocol=17, browser=browser, **fields)
-        return world.join(browser + fields.get("os", ""), client=info).join
+        return world.join(browser + "".join(fields.values()), client=info).join
 
     safari = client("Safari", browser_version="18.4")
     assert [it.mime for it in safari.client_configuration.disabled_codecs.codecs] == ["video/AV1"]
@@ -306,6 +306,12 @@ def test_browsers_get_what_is_known_not_to_work(world: World) -> None:
     firefox = client("Firefox", os="Linux")
     assert "video/H264" not in [it.mime for it in firefox.enabled_publish_codecs]
     assert world.media.named("add_participant")[-1]["disabled_publish_codecs"] == ["video/h264"]
+    for phone in (
+        client("Firefox Mobile", os="Android"),
+        client("", os="android", device_model="Xiaomi 2201117TI"),
+    ):
+        assert "video/H264" not in [it.mime for it in phone.enabled_publish_codecs]
+    assert not client("", os="android", device_model="Pixel 9").HasField("client_configuration")
     assert not client("Chrome").HasField("client_configuration")
 
 
