@@ -167,22 +167,20 @@ impl Plane {
         };
         transport.set_tcp_only(spec.tcp_only);
         let local = convert::local_transport(&transport, &self.config.identity, spec.ice_lite);
-        let disabled = |codec: &crate::sdp::Codec| {
-            let of = |list: &[String]| list.iter().any(|mime| mime == codec.mime());
-            of(&spec.client.disabled_codecs)
-                || target == Target::Publisher
-                    && !participant.is_single()
-                    && of(&spec.client.disabled_publish_codecs)
+        let is = |codec: &crate::sdp::Codec, list: &[String]| {
+            list.iter().any(|mime| mime == codec.mime())
         };
+        let codecs = room.codecs.iter().copied();
         let negotiator = Negotiator::new(
             NegotiatorConfig {
                 session_id: (self.random.u64() >> 1).max(1),
                 cname: spec.sid.to_string(),
-                codecs: room
-                    .codecs
-                    .iter()
-                    .copied()
-                    .filter(|codec| !disabled(codec))
+                codecs: codecs
+                    .clone()
+                    .filter(|codec| !is(codec, &spec.client.disabled_codecs))
+                    .collect(),
+                never_received: codecs
+                    .filter(|codec| is(codec, &spec.client.disabled_publish_codecs))
                     .collect(),
                 // The client waits for our first flight otherwise.
                 answer_role: DtlsRole::Server,

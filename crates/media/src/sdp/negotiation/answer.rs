@@ -87,11 +87,19 @@ impl Negotiator {
         self.place(offer, &mut lines, &mut outcome);
 
         let mut sections = Vec::with_capacity(offer.sections.len());
+        let mut kinds = HashSet::new();
         for ((section, verdict), line) in offer.sections.iter().zip(&verdicts).zip(&mut lines) {
             let media = match (verdict, &section.media) {
-                (Verdict::Media, SectionMedia::Media(media)) => SectionMedia::Media(Box::new(
-                    self.answer_media(section, media, line, &mut outcome),
-                )),
+                (Verdict::Media, SectionMedia::Media(media)) => {
+                    let first = kinds.insert(media.kind);
+                    SectionMedia::Media(Box::new(self.answer_media(
+                        section,
+                        media,
+                        line,
+                        first,
+                        &mut outcome,
+                    )))
+                }
                 (Verdict::Data, SectionMedia::Data(data)) => {
                     outcome.negotiated.data = Some(DataSection {
                         mid: section.mid.clone(),
@@ -282,6 +290,7 @@ impl Negotiator {
         section: &Section,
         offered: &MediaMedia,
         line: &mut Line,
+        first: bool,
         outcome: &mut Outcome,
     ) -> MediaMedia {
         let default = ReceivePreferences::default();
@@ -296,7 +305,7 @@ impl Negotiator {
         }
         let mut spec = line.sender.and_then(|id| self.sends.get(&id));
         if let (Some(id), Some(wanted)) = (line.sender, spec) {
-            let selected = formats::select(&wanted.codecs, &payloads);
+            let mut selected = formats::select(&wanted.codecs, &payloads);
             if selected.is_empty() {
                 outcome.unsupported.push(id);
                 outcome
@@ -306,6 +315,9 @@ impl Negotiator {
                 line.sender = None;
                 spec = None;
             } else if !receives {
+                if first {
+                    formats::add_others(&mut selected, payloads);
+                }
                 payloads = selected;
             }
         }

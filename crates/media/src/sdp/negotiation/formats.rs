@@ -90,12 +90,24 @@ fn drop_orphaned_red(formats: &mut Vec<PayloadFormat>) {
     });
 }
 
+/// Puts formats of other codecs behind those of a track.
+///
+/// A peer may take the formats of all sections from the first of its kind, as Pion does when its media engine
+/// is not copied: what that one leaves out can never be sent later.
+pub(super) fn add_others(selected: &mut Vec<PayloadFormat>, all: Vec<PayloadFormat>) {
+    let codecs: Vec<Codec> = selected.iter().map(|format| format.codec).collect();
+    let other =
+        |format: &PayloadFormat| format.codec != Codec::Red && !codecs.contains(&format.codec);
+    selected.extend(all.into_iter().filter(other));
+}
+
 /// The formats of an offered section that are enabled here, in the offer's order.
 pub(super) fn enabled(config: &NegotiatorConfig, media: &MediaMedia) -> Vec<PayloadFormat> {
     let mut formats: Vec<PayloadFormat> = media
         .payloads
         .iter()
         .filter(|format| config.codecs.contains(&format.codec))
+        .filter(|format| !media.direction.sends() || !config.never_received.contains(&format.codec))
         .filter(|format| format.codec != Codec::H264 || format.fmtp.h264_profile().is_some())
         .cloned()
         .collect();

@@ -10,7 +10,7 @@ use crate::sdp::{
 /// former self.
 pub(super) type SendId = u64;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LineKind {
     Media(MediaKind),
     Data,

@@ -86,9 +86,13 @@ impl Negotiator {
             ..
         } = lines;
         let numbers = Numbers::of(&self.lines);
+        let mut kinds = HashSet::new();
         let sections: Vec<Section> = lines
             .iter_mut()
-            .map(|line| self.offer_section(line, &numbers))
+            .map(|line| {
+                let first = kinds.insert(line.kind.clone());
+                self.offer_section(line, first, &numbers)
+            })
             .collect();
         let live = sections.iter().filter(|section| !section.is_rejected());
         let description = Description {
@@ -102,10 +106,10 @@ impl Negotiator {
         (description, lines, next_mid)
     }
 
-    fn offer_section(&self, line: &mut Line, numbers: &Numbers) -> Section {
+    fn offer_section(&self, line: &mut Line, first: bool, numbers: &Numbers) -> Section {
         let (proto, media) = match &line.kind {
             LineKind::Media(kind) => {
-                let media = self.offer_media(*kind, line, numbers);
+                let media = self.offer_media(*kind, line, first, numbers);
                 line.payloads.clone_from(&media.payloads);
                 line.extensions.clone_from(&media.extensions);
                 (RTP_PROTO, SectionMedia::Media(Box::new(media)))
@@ -136,14 +140,20 @@ impl Negotiator {
         section
     }
 
-    fn offer_media(&self, kind: MediaKind, line: &Line, numbers: &Numbers) -> MediaMedia {
+    fn offer_media(
+        &self,
+        kind: MediaKind,
+        line: &Line,
+        first: bool,
+        numbers: &Numbers,
+    ) -> MediaMedia {
         let spec = line
             .sender
             .and_then(|id| self.sends.get(&id))
             .filter(|_| !line.stopped);
         let receives = (line.receiver || line.receive.is_some()) && !line.stopped;
         let mut payloads = match spec {
-            Some(spec) if !receives => self.send_formats(kind, spec),
+            Some(spec) if !receives => self.send_formats(kind, spec, first),
             _ if line.payloads.is_empty() || receives => self.receive_formats(kind),
             _ => line.payloads.clone(),
         };
@@ -191,8 +201,11 @@ impl Negotiator {
         media
     }
 
-    fn send_formats(&self, kind: MediaKind, spec: &SendSpec) -> Vec<PayloadFormat> {
+    fn send_formats(&self, kind: MediaKind, spec: &SendSpec, first: bool) -> Vec<PayloadFormat> {
         let mut payloads = formats::own_for(&self.config, kind, &spec.codecs);
+        if first {
+            formats::add_others(&mut payloads, formats::own(&self.config, kind));
+        }
         let red = payloads
             .first()
             .is_some_and(|format| format.codec == Codec::Red);

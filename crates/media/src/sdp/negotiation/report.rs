@@ -36,6 +36,8 @@ pub struct NegotiatorConfig {
     pub cname: String,
     /// Codecs enabled for both directions, in order of preference; others are never negotiated.
     pub codecs: Vec<Codec>,
+    /// Of these the ones that the peer may not send.
+    pub never_received: Vec<Codec>,
     pub congestion: CongestionFeedback,
     pub line_reuse: LineReuse,
     /// The role that answers choose when the offer leaves it open.
@@ -61,6 +63,7 @@ impl Default for NegotiatorConfig {
             session_id: 1,
             cname: "roomful".to_owned(),
             codecs: Codec::ALL.to_vec(),
+            never_received: Vec::new(),
             congestion: CongestionFeedback::default(),
             line_reuse: LineReuse::default(),
             answer_role: DtlsRole::Client,
