@@ -330,7 +330,14 @@ impl Plane {
         };
         forward.connected();
         if !std::mem::replace(&mut sub.announced, true) {
-            let (participant, track) = (sub.participant, sub.track);
+            let (participant, track, connection) = (sub.participant, sub.track, sub.connection);
+            let muted = self
+                .tracks
+                .get(&track)
+                .is_some_and(|source| source.spec.muted);
+            if muted && let Some(connection) = self.connections.get_mut(connection) {
+                forward.open(now, &mut connection.queue);
+            }
             let mime = sub
                 .codec
                 .map(|codec| codec.mime().to_owned())
@@ -340,6 +347,7 @@ impl Plane {
                 track,
                 mime,
             });
+            self.touch(connection);
         }
         self.follow_wishes(now, key);
     }

@@ -29,6 +29,9 @@ use crate::congestion::pacer::{Priority, SendQueue};
 use crate::track::dynacast::Wanted;
 use crate::track::packet::MediaPacket;
 
+/// As many packets as open a muted track; most links let one of them pass.
+const OPENING_PACKETS: u64 = 3;
+
 /// What a subscription wants of the publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyframeWish {
@@ -347,6 +350,25 @@ impl Subscription {
         let outgoing = self.outgoing(packet, payload, mapped, patch, marker);
         self.send(now, outgoing, payload, queue);
         Forwarded::Queued
+    }
+
+    /// Sends something of a track that is muted. Pion tells its program of a track with the first packet; one
+    /// that was muted when it was subscribed to would not be there before it is heard.
+    pub fn open(&mut self, now: Instant, queue: &mut SendQueue) {
+        if self.packets > 0 || self.wanted.is_none() || !self.connected {
+            return;
+        }
+        let mut payloads = self.format.payloads.iter();
+        let Some(payload) = payloads.find(|it| it.codec != CodecKind::Red).copied() else {
+            return;
+        };
+        self.numbers.switch(1, 0);
+        self.timeline
+            .switch(now, &MediaPacket::empty(payload.codec, 1, now));
+        for sequence in 1..=OPENING_PACKETS {
+            let packet = Arc::new(MediaPacket::empty(payload.codec, sequence, now));
+            self.fill(now, &packet, payload, queue);
+        }
     }
 
     /// Sends an empty packet instead of one that is left out although it came late: the subscriber has a hole

@@ -484,3 +484,30 @@ fn a_subscription_is_compact() {
         size_of::<MediaPacket>()
     );
 }
+#[test]
+fn a_muted_track_opens_with_something_and_goes_on_when_it_is_heard() {
+    let mut audio = Pair::audio(vec![
+        send(63, CodecKind::Red, None),
+        send(111, CodecKind::Opus, None),
+    ]);
+    audio.subscription.open(audio.bench.now, &mut audio.queue);
+    audio.flush();
+    assert_eq!(audio.layers(), [111; 3]);
+    assert!(audio.received.iter().all(|it| it.payload.is_empty()));
+    audio.bench.pass(1000 * MS);
+    audio.receive(&Rtp::new(OPUS, 10, 7, 123_456));
+    audio.assert_continuous();
+    let (opening, heard) = (audio.received[2].header, audio.received[3].header);
+    let passed = heard.timestamp.wrapping_sub(opening.timestamp);
+    assert!((47_000..49_000).contains(&passed), "{passed}");
+
+    let mut video = Pair::simulcast(2);
+    video.subscription.open(video.bench.now, &mut video.queue);
+    video.flush();
+    assert_eq!(video.layers(), [120; 3]);
+    video.bench.pass(1000 * MS);
+    video.frame(2, true, 1, 0, 90_000);
+    video.assert_continuous();
+    assert_eq!(video.received.len(), 4);
+    assert!(!video.received[3].payload.is_empty());
+}

@@ -98,6 +98,33 @@ pub(crate) struct Authored<'a> {
 }
 
 impl MediaPacket {
+    /// A packet of our own with nothing in it.
+    pub(crate) fn empty(codec: CodecKind, sequence: u64, now: Instant) -> Self {
+        Self {
+            epoch: 0,
+            layer: 0,
+            active_layers: 0,
+            codec,
+            sequence,
+            newest: true,
+            timestamp: 0,
+            marker: false,
+            arrival: now,
+            wall: 0,
+            synced: false,
+            meta: Meta {
+                keyframe: false,
+                ..Meta::opaque(false)
+            },
+            audio_level: None,
+            extensions: [ExtensionSlice::default(); 6],
+            extension_count: 0,
+            data: Bytes::new(),
+            payload: 0..0,
+            primary: 0..0,
+        }
+    }
+
     /// A packet that we send ourselves; `None` when its payload is not of its codec or too long.
     pub(crate) fn authored(authored: Authored<'_>) -> Option<Self> {
         let Authored { payload, .. } = authored;
