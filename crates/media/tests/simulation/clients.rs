@@ -90,6 +90,28 @@ fn redundancy_and_repeats_mend_what_is_lost() {
 }
 
 #[test]
+fn redundancy_is_left_to_the_sink_that_listens() {
+    let mut meeting = Meeting::new(2);
+    let alice = meeting.join(true, LinkConfig::default());
+    let lossy = LinkConfig {
+        loss: 0.1,
+        ..LinkConfig::default()
+    };
+    let bob = meeting.join(true, lossy);
+    meeting.run_for(SECOND);
+    let track = meeting.publish(alice, true);
+    meeting.run_for(6 * SECOND);
+    let heard = meeting.guests[bob].heard(track);
+    let span = heard[heard.len() - 1].0 - heard[0].0 + 1;
+    // About 30 of 300 were lost.
+    assert!(
+        heard.len() + 10 < span as usize,
+        "{} of {span}",
+        heard.len()
+    );
+}
+
+#[test]
 fn statistics_tell_of_loss_and_of_what_came_again() {
     let mut meeting = Meeting::new(2);
     let alice = meeting.join(true, LinkConfig::default());
