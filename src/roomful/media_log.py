@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import traceback
@@ -27,5 +28,6 @@ def _write() -> None:
             text, arguments = "%s: %s", (module, message)
             try:
                 logger.handle(logger.makeRecord(logger.name, level, file, number, text, arguments, None))
-            except Exception:  # Of a filter or a handler of the program: the next line may do.
-                traceback.print_exc()
+            except BaseException:  # Of a filter or a handler of the program: the next line may do.
+                with contextlib.suppress(Exception):
+                    traceback.print_exc()

@@ -109,6 +109,30 @@ def test_the_child_of_a_fork_has_lines_of_its_own() -> None:
     subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
 
 
+ENDING = """
+import sys, time
+from roomful import _core
+
+def wake():
+    for _ in range(100_000):
+        pass
+
+peer = _core.Peer(single=True, wake=wake)
+peer.set_ice_servers([([f"turn:{number}.invalid" for number in range(4)], "user", "secret")])
+peer.open_channels()
+peer.negotiate()
+time.sleep(float(sys.argv[1]) / 1000)
+"""
+
+
+def test_a_program_may_end_while_the_media_has_something_to_say() -> None:
+    for milliseconds in range(12):
+        ended = subprocess.run(
+            [sys.executable, "-c", ENDING, str(milliseconds)], capture_output=True, timeout=60
+        )
+        assert ended.returncode == 0, ended.stderr[-500:]
+
+
 @pytest.mark.asyncio
 async def test_no_secret_is_in_any_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)

@@ -12,11 +12,13 @@ use roomful_media::plain::Content;
 use roomful_media::statistics::Report;
 use roomful_media::track::MediaPacket;
 
+use crate::interpreter;
+
 /// A wake-up that Python gave.
 pub(crate) fn waker(wake: Py<PyAny>) -> impl Fn() + Send + Sync + 'static {
     move || {
         // No interpreter any more: nobody is left to wake.
-        let _ = Python::try_attach(|py| {
+        let _ = interpreter::enter(|py| {
             if let Err(error) = wake.call0(py) {
                 // The event loop is closed; what came stays queued for a last look.
                 log::debug!("wake-up failed: {error}");

@@ -4,6 +4,7 @@ mod audio;
 mod cipher;
 mod event;
 mod frames;
+mod interpreter;
 mod logging;
 mod mailbox;
 mod media;
@@ -41,8 +42,8 @@ mod _core {
     use crate::video::{convert_video, fit_video};
 
     #[pymodule_init]
-    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
-        crate::logging::install();
-        Ok(())
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        crate::interpreter::install(module.py())?;
+        crate::logging::install(module.py())
     }
 }

@@ -3,24 +3,25 @@
 //! They are queued, bounded, by threads that must not wait; a thread of Python's writes what is queued, and ends when
 //! there is nothing left. See `roomful/media_log.py`.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 
+use crate::interpreter;
+
 /// Lines passed on in a second, and that may wait to be written; the others are counted and dropped.
 const LINES_PER_SECOND: u32 = 100;
 const LINES_WAITING: usize = 1_000;
 const MESSAGE_LIMIT: usize = 500;
-/// A lock that is held for longer than so many turns of others was held as the process forked, and stays so.
-const TURNS: u32 = 10_000;
 
 static LOGGER: LazyLock<Queue> = LazyLock::new(|| {
     Queue(Mutex::new(State {
         lines: VecDeque::new(),
-        writing: None,
+        writing: false,
         second: Instant::now(),
         count: 0,
         dropped: 0,
@@ -34,8 +35,8 @@ struct Queue(Mutex<State>);
 
 struct State {
     lines: VecDeque<Line>,
-    /// The process in which a thread writes, or is about to: after a fork the child's is another.
-    writing: Option<u32>,
+    /// A thread writes, or is about to.
+    writing: bool,
     second: Instant,
     count: u32,
     dropped: u32,
@@ -61,49 +62,69 @@ impl State {
 }
 
 impl Queue {
-    fn lock(&self) -> Option<MutexGuard<'_, State>> {
-        for _ in 0..TURNS {
-            match self.0.try_lock() {
-                Ok(state) => return Some(state),
-                Err(TryLockError::Poisoned(state)) => return Some(state.into_inner()),
-                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
-            }
-        }
-        None
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nobody writes: the next line has somebody begin.
     fn not_written(&self) {
-        if let Some(mut state) = self.lock() {
-            state.writing = None;
-        }
+        self.lock().writing = false;
+    }
+}
+
+thread_local! {
+    /// The queue, while this thread forks: a copy that another thread held would be held for ever.
+    static FORKING: RefCell<Option<MutexGuard<'static, State>>> = const { RefCell::new(None) };
+}
+
+#[pyfunction]
+fn before_fork() {
+    FORKING.set(Some(LOGGER.lock()));
+}
+
+#[pyfunction]
+fn forked_in_parent() {
+    FORKING.take();
+}
+
+#[pyfunction]
+fn forked_in_child() {
+    interpreter::forked();
+    if let Some(mut state) = FORKING.take() {
+        // The parent writes them.
+        state.lines.clear();
+        state.writing = false;
     }
 }
 
 /// From here on lines are queued.
-pub(crate) fn install() {
+pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     // Fails when another logger is installed, by an earlier call or by the host: both are fine.
     if log::set_logger(&*LOGGER).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
+    if cfg!(unix) {
+        interpreter::around_forks(
+            wrap_pyfunction!(before_fork, py)?.into_any(),
+            wrap_pyfunction!(forked_in_parent, py)?.into_any(),
+            wrap_pyfunction!(forked_in_child, py)?.into_any(),
+        )?;
+    }
+    Ok(())
 }
 
 /// What waits to be written. Who gets nothing is to end: somebody else is called for the next line.
 #[pyfunction]
 pub(crate) fn take_log_lines() -> Vec<Line> {
-    let Some(mut state) = LOGGER.lock() else {
-        return Vec::new();
-    };
-    if state.lines.is_empty() {
-        state.writing = None;
-    }
+    let mut state = LOGGER.lock();
+    state.writing = !state.lines.is_empty();
     state.lines.drain(..).collect()
 }
 
 /// Calls for somebody to write, from a thread of its own: a line is no reason to wait for the interpreter.
 fn call_writer() {
     let call = || {
-        let begun = Python::try_attach(|py| {
+        let begun = interpreter::enter(|py| {
             let writer = py.import("roomful.media_log")?;
             writer.call_method0("start").map(drop)
         });
@@ -154,17 +175,9 @@ impl Log for Queue {
             record.target().to_owned(),
             message,
         );
-        let Some(mut state) = self.lock() else {
-            return;
-        };
-        let process = std::process::id();
-        let begin = state.writing != Some(process);
-        if state.writing.is_some() && begin {
-            // Of before a fork: the parent writes them.
-            state.lines.clear();
-        }
+        let mut state = self.lock();
         state.add(line);
-        state.writing = Some(process);
+        let begin = !std::mem::replace(&mut state.writing, true);
         drop(state);
         if begin {
             call_writer();
