@@ -52,6 +52,9 @@ class Source:
     num_channels = 1
     _queue = "a queue"
 
+    def _until_heard(self) -> float:
+        return 0.0
+
 
 # ---- before the WebSocket
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from array import array
 from collections.abc import Iterator
 
 import pytest
@@ -12,12 +13,13 @@ from servers import Server, open_server
 from watched import connected
 
 from roomful import rtc
-from roomful.rtc import _presence
+from roomful.rtc import _presence, audio_source
 
 pytestmark = pytest.mark.asyncio
 
 ROUNDS = 5
 PACKETS = 40
+RATE = 48_000
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +141,45 @@ async def test_a_session_that_ends_meanwhile_is_not_waited_for(
     script.seats[-1].socket.transport.abort()
     await leaving
     assert time.monotonic() - began < _presence.FLUSH_WITHIN / 2
+
+
+async def test_the_end_of_what_was_played_is_heard(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio_source, "HEARD_WITHIN", 0.5)  # However busy the machine is.
+    listener, speaker = await entered(server, "listener", "sound"), await entered(server, "speaker", "sound")
+    tracks: asyncio.Queue[rtc.RemoteAudioTrack] = asyncio.Queue()
+    listener.on("track_subscribed", tracks.put_nowait)
+    source = rtc.AudioSource(RATE, 1)
+    track = rtc.LocalAudioTrack.create_audio_track("voice", source)
+    publication = await speaker.local_participant.publish_track(track)
+    stream = rtc.AudioStream(await tracks.get())
+    await publication.wait_for_subscription()
+
+    async def loudness() -> list[int]:
+        return [max(event.frame.data) async for event in stream]
+
+    hearing = asyncio.create_task(loudness())
+    low, high = ([level * (-1) ** (n // 50) for n in range(RATE // 2)] for level in (3_000, 20_000))
+    # What is quiet goes on until it is loud, for the last 20 ms.
+    samples = array("h", low + high[: RATE // 50])
+    await source.capture_frame(rtc.AudioFrame(samples.tobytes(), RATE, 1, len(samples)))
+    await source.wait_for_playout()
+    await speaker.disconnect()
+    assert max(await hearing) > 10_000
+    await listener.disconnect()
+
+
+@pytest.mark.parametrize("played", [True, False])
+async def test_who_waits_for_the_end_of_sound_leaves_after_it(
+    script: ScriptedServer, monkeypatch: pytest.MonkeyPatch, *, played: bool
+) -> None:
+    monkeypatch.setattr(audio_source, "HEARD_WITHIN", 0.2)
+    room, _ = await connected(script)
+    source = rtc.AudioSource(RATE, 1)
+    await room.local_participant.publish_track(rtc.LocalAudioTrack.create_audio_track("voice", source))
+    length = RATE // 50 if played else RATE
+    await source.capture_frame(rtc.AudioFrame(bytes(2 * length), RATE, 1, length))
+    if played:
+        await source.wait_for_playout()
+    began = time.monotonic()
+    await room.disconnect()
+    assert (time.monotonic() - began > 0.15) == played

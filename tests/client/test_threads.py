@@ -21,6 +21,9 @@ class Source:
     num_channels = 1
     _queue = "a queue"
 
+    def _until_heard(self) -> float:
+        return 0.0
+
 
 async def test_tracks_are_muted_subscribed_to_and_permitted_from_any_thread(script: ScriptedServer) -> None:
     camera = models.TrackInfo(sid="TR_cam", type=models.TrackType.VIDEO, simulcast=True)

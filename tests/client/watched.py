@@ -19,6 +19,9 @@ class Source:
     num_channels = 1
     _queue = "a queue"
 
+    def _until_heard(self) -> float:
+        return 0.0
+
 
 class Log:
     """Every event of a room, by name and what it is about."""

@@ -25,7 +25,7 @@ from roomful.rtc._publishing import (
 from roomful.rtc._requests import Denied, Replaced, Requests, Unanswered
 from roomful.rtc.encoded_video import EncodedVideoSource
 from roomful.rtc.log import logger
-from roomful.rtc.track import UNPUBLISHED, LocalTrack
+from roomful.rtc.track import UNPUBLISHED, LocalAudioTrack, LocalTrack
 from roomful.rtc.track_publication import LocalTrackPublication
 
 if TYPE_CHECKING:
@@ -136,6 +136,13 @@ class Publisher:
         if publication is None:
             raise Refused(f"track not found: {sid}")
         self._withdraw(publication)
+
+    async def heard(self) -> None:
+        """Returns when the others have heard the end of what was played."""
+        tracks = [publication.track for publication in self._senders]
+        sources = [one._source for one in tracks if isinstance(one, LocalAudioTrack) and not one.muted]
+        if (left := max((source._until_heard() for source in sources), default=0.0)) > 0:
+            await asyncio.sleep(left)
 
     def leave(self) -> None:
         """The room, and with it all tracks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +11,8 @@ from roomful.rtc.audio_frame import AudioFrame
 
 #: Milliseconds of the queue of a source that asks for none.
 SHORTEST_QUEUE = 20
+#: Seconds for which those who hear it hold sound back, as packets may come late.
+HEARD_WITHIN = 0.15
 #: Bytes of a sample.
 WIDTH = 2
 
@@ -44,6 +47,8 @@ class AudioSource:
         self._queue = core.AudioQueue(sample_rate, num_channels, size)
         #: Bytes that are queued at once: of longer frames, what fits as there is room.
         self._piece = max(sample_rate * size // 2000, 1) * num_channels * WIDTH
+        #: When the last of what was captured is played.
+        self._played_at = 0.0
         self._turn = asyncio.Lock()
         #: Set, and replaced, when what waits is dropped.
         self._cleared = asyncio.Event()
@@ -66,6 +71,8 @@ class AudioSource:
 
     def clear_queue(self) -> None:
         """Drops what waits to be played. Those who wait for it go on."""
+        if self.queued_duration:
+            self._played_at = 0.0
         self._queue.clear()
         cleared, self._cleared = self._cleared, asyncio.Event()
         cleared.set()
@@ -91,12 +98,17 @@ class AudioSource:
                     await _at_most(wait, cleared)
                 else:
                     content = content[self._piece :]
+                    self._played_at = time.monotonic() + self._queue.queued
 
     async def wait_for_playout(self) -> None:
         """Returns when all that was queued is played, or dropped."""
         cleared = self._cleared
         while not cleared.is_set() and (queued := self.queued_duration):
             await _at_most(queued, cleared)
+
+    def _until_heard(self) -> float:
+        """Seconds until the end of what was played is heard; what still waits to be played has no end yet."""
+        return 0.0 if self.queued_duration else self._played_at + HEARD_WITHIN - time.monotonic()
 
     async def aclose(self) -> None:
         """No sound is taken any more. Any number of times."""

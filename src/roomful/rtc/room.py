@@ -351,9 +351,10 @@ class Room(EventEmitter[EventTypes]):
     async def disconnect(
         self, *, reason: DisconnectReason.ValueType = DisconnectReason.CLIENT_INITIATED
     ) -> None:
-        """Leaves the room, at any time and any number of times, once the server has the data that was sent
-        (for which it waits a second at most). Returns when nothing of it is left. Where it is cancelled, as
-        handlers of calls are that leave their own room, the room is left all the same."""
+        """Leaves the room, at any time and any number of times. Before that, waits a second at most until the
+        server has the data that was sent, and until the end of what was played is heard (0.15 s). Returns
+        when nothing of the room is left. Where it is cancelled, as handlers of calls are that leave their own
+        room, the room is left all the same."""
         if self._joining is not None:
             self._joining.cancel()
             await asyncio.wait([self._joining])
@@ -558,12 +559,14 @@ class Room(EventEmitter[EventTypes]):
     # ---- within
 
     async def _leave(self, connection: Connection, reason: models.DisconnectReason) -> None:
-        if self.isconnected() and self._connection is connection:
-            await self._rpc.close()
-            self._streams.close()
-            await connection.flush()
-            self._publisher.leave()
-        await connection.leave(reason)
+        try:
+            if self.isconnected() and self._connection is connection:
+                await self._rpc.close()
+                self._streams.close()
+                await asyncio.gather(connection.flush(), self._publisher.heard())
+                self._publisher.leave()
+        finally:
+            await connection.leave(reason)
         while ending := self._ending.tasks:
             await asyncio.wait(ending)
 
