@@ -61,7 +61,7 @@ struct State {
     front: u64,
     /// When the last of them came.
     pushed: Option<Instant>,
-    /// Up to when the clock has taken samples away while nobody sent.
+    /// Since when there are samples, or up to when the clock has taken them away while nobody sent.
     drained: Option<Instant>,
     senders: Vec<Sender>,
     /// Of senders, so far.
@@ -236,6 +236,9 @@ pub struct Source {
     began: Instant,
     /// When the next packet is due; `None` before the first.
     due: Option<Instant>,
+    /// How long the first sample of what was taken had waited for the others, and of the packet that set the pace.
+    gathered: Duration,
+    lead: Duration,
     /// The end of the last packet.
     ended: Option<Instant>,
     /// Nothing was sent of the time before the next packet.
@@ -309,6 +312,8 @@ impl Source {
             timestamp: 0,
             began: now,
             due: None,
+            gathered: Duration::ZERO,
+            lead: Duration::ZERO,
             ended: None,
             silent: true,
             loudness: Loudness::default(),
@@ -328,6 +333,9 @@ impl Source {
         else {
             return false;
         };
+        let times = state.drained.zip(state.pushed);
+        let gathered = times.map(|(first, last)| last.saturating_duration_since(first));
+        self.gathered = gathered.unwrap_or_default().min(FRAME);
         self.taken.clear();
         let from = self.queue.channels;
         let begin = (at - state.first) as usize;
@@ -358,7 +366,7 @@ impl Source {
         self.pcm.len() >= FRAME_SAMPLES * self.channels
     }
 
-    /// Goes on by a packet: its timestamp, and when it was due.
+    /// Goes on by a packet: its timestamp, and when it was captured.
     fn step(&mut self, now: Instant) -> (u32, Instant) {
         let due = match self.due {
             Some(due) if now.saturating_duration_since(due) < LATEST => due,
@@ -370,6 +378,7 @@ impl Source {
                     self.timestamp = self.timestamp.wrapping_add(samples as u32);
                 }
                 self.silent = true;
+                self.lead = self.gathered;
                 now
             }
         };
@@ -377,7 +386,7 @@ impl Source {
         self.ended = Some(due + FRAME);
         let timestamp = self.timestamp;
         self.timestamp = timestamp.wrapping_add(FRAME_SAMPLES as u32);
-        (timestamp, due)
+        (timestamp, due.checked_sub(self.lead).unwrap_or(due))
     }
 
     /// Encodes a packet; `None` when it is not to be sent.
@@ -613,13 +622,16 @@ mod tests {
         let mut source = source(&queue, start, false);
         let mut now = start;
         let piece = tone(48_000, 1, Duration::from_millis(10));
-        let mut sent = 0;
+        let mut captured = Vec::new();
         for index in 1..=50 {
             queue.push(now, &piece).unwrap();
             let end = start + Duration::from_millis(10) * index;
-            sent += run(&mut source, &mut now, end).len();
+            let frames = run(&mut source, &mut now, end);
+            captured.extend(frames.iter().map(|(_, frame)| frame.captured - start));
         }
-        assert_eq!(sent, 25);
+        // When the first of them came.
+        let first: Vec<_> = (0..25).map(|index| FRAME * index).collect();
+        assert_eq!(captured, first);
     }
 
     #[test]
@@ -639,6 +651,7 @@ mod tests {
             for (index, (at, frame)) in frames.iter().enumerate() {
                 assert_eq!(*at, start + FRAME * index as u32);
                 assert_eq!(frame.timestamp, 960 * index as u32);
+                assert_eq!(frame.captured, *at);
                 assert!(
                     (10..20).contains(&frame.level) && frame.voice,
                     "{}",
