@@ -212,6 +212,10 @@ def test_echo_is_cancelled() -> None:
     assert decibels(our[-96_000:]) < decibels(captured) - 25
 
 
+def test_a_program_that_prints_the_handle_of_a_processing_module_goes_on() -> None:
+    assert ours.AudioProcessingModule()._ffi_handle is None
+
+
 def test_frames_of_other_lengths_are_refused_and_the_process_lives() -> None:
     module = ours.AudioProcessingModule(echo_cancellation=True)
     with pytest.raises(ValueError, match="10 ms"):

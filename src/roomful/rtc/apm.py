@@ -9,6 +9,9 @@ from roomful.rtc.audio_frame import AudioFrame
 class AudioProcessingModule:
     """WebRTC's audio processing: echo cancellation, noise suppression, a high-pass filter, gain control."""
 
+    #: Programs of LiveKit's SDK print it; there is no handle here.
+    _ffi_handle: None = None
+
     def __init__(
         self,
         *,
