@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import socket
 import ssl
@@ -256,3 +257,18 @@ async def test_a_join_may_be_cancelled_at_any_point(script: ScriptedServer) -> N
 
 
 # ---- the others
+
+
+async def test_a_room_that_nobody_holds_goes_on_for_its_handlers(script: ScriptedServer) -> None:
+    came: asyncio.Queue[str] = asyncio.Queue()
+
+    async def enter() -> None:
+        room = Room()
+        room.on("participant_connected", lambda participant: came.put_nowait(participant.identity))
+        await room.connect(script.url, "token")
+
+    await enter()
+    gc.collect()
+    await script.seat.send(update=rtc.ParticipantUpdate(participants=[other("bob")]))
+    async with asyncio.timeout(5):
+        assert await came.get() == "bob"
