@@ -75,9 +75,7 @@ impl Client {
             && let Some(connection) = self.connection(target)
         {
             // An offer on its way names credentials that are no longer ours.
-            if connection.negotiator.offer_outstanding() {
-                connection.negotiator.rollback();
-            }
+            connection.negotiator.withdraw_offer();
             connection.wants_negotiation = true;
         }
     }

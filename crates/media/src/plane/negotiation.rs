@@ -202,9 +202,7 @@ impl Plane {
         self.fresh_credentials(now, key);
         if let Some(connection) = self.connections.get_mut(key) {
             // An offer on its way names credentials that are no longer ours.
-            if connection.negotiator.offer_outstanding() {
-                connection.negotiator.rollback();
-            }
+            connection.negotiator.withdraw_offer();
             connection.wants_negotiation = true;
         }
         self.touch(key);

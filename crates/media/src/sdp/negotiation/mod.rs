@@ -321,6 +321,28 @@ impl Negotiator {
         self.outstanding = Outstanding::None;
     }
 
+    /// Drops our outstanding offer, which the peer may have taken though its answer does not come: what it added
+    /// stays, as the peer would miss it in the next one.
+    pub fn withdraw_offer(&mut self) {
+        let outstanding = std::mem::replace(&mut self.outstanding, Outstanding::None);
+        let Outstanding::Local(offer) = outstanding else {
+            return;
+        };
+        self.next_mid = offer.next_mid;
+        for (index, mut offered) in offer.lines.into_iter().enumerate() {
+            offered.sending |= offered.sender.is_some();
+            offered.sender = offered.sender.filter(|id| self.sends.contains_key(id));
+            match self.lines.get_mut(index) {
+                Some(line) if line.mid == offered.mid => {
+                    line.sending |= offered.sending;
+                    line.sender = line.sender.or(offered.sender);
+                }
+                Some(line) => *line = offered,
+                None => self.lines.push(offered),
+            }
+        }
+    }
+
     fn waiting(&self) -> impl Iterator<Item = (&SendId, &SendSpec)> {
         let lines = match &self.outstanding {
             Outstanding::Local(offer) => &offer.lines,

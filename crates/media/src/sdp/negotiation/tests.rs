@@ -1,4 +1,4 @@
-//! Which formats sections have.
+//! Which sections there are, and their formats.
 
 use super::*;
 use crate::sdp::{Codec, Fingerprint, Fmtp};
@@ -113,4 +113,45 @@ fn what_a_peer_may_not_send_it_still_receives() {
         answer(&mut negotiator, &["sendonly", "sendrecv", "recvonly"]),
         [vec![Codec::Vp8], vec![Codec::Vp8], vec![Codec::H264]]
     );
+}
+
+/// The server's answer to the client's next offer, and how many sections the client began and stopped to send in.
+fn answered(client: &mut Negotiator, server: &mut Negotiator) -> (String, usize, usize) {
+    server
+        .apply_offer(&client.create_offer().unwrap().sdp)
+        .unwrap();
+    let answered = server.create_answer().unwrap();
+    let changes = &answered.negotiated.receive;
+    let started = |change: &&ReceiveChange| matches!(change, ReceiveChange::Started(_));
+    let started = changes.iter().filter(started).count();
+    (answered.description.sdp, started, changes.len() - started)
+}
+
+#[test]
+fn what_an_offer_added_stays_where_its_answer_was_lost() {
+    let mut server = negotiator(NegotiatorConfig::default());
+    let mut client = negotiator(NegotiatorConfig {
+        publishing: true,
+        ..NegotiatorConfig::default()
+    });
+    client.add_receive(MediaKind::Audio, 2);
+    let (sdp, ..) = answered(&mut client, &mut server);
+    client.apply_answer(&sdp).unwrap();
+
+    client.add_send(track(1, Codec::Opus));
+    assert_eq!(answered(&mut client, &mut server).1, 1);
+    // Its answer never comes; the track has gone meanwhile, and another has come.
+    assert!(client.remove_send(TrackId(1)));
+    client.add_send(track(2, Codec::Opus));
+    client.withdraw_offer();
+    let (sdp, started, stopped) = answered(&mut client, &mut server);
+    assert_eq!((started, stopped), (1, 1));
+    assert_eq!(client.apply_answer(&sdp).unwrap().send.len(), 1);
+
+    client.add_send(track(3, Codec::Opus));
+    assert_eq!(answered(&mut client, &mut server).1, 1);
+    client.withdraw_offer();
+    let (sdp, started, stopped) = answered(&mut client, &mut server);
+    assert_eq!((started, stopped), (0, 0));
+    assert_eq!(client.apply_answer(&sdp).unwrap().send.len(), 1);
 }
