@@ -827,7 +827,8 @@ class Mailbox:
     """A place for one object, between threads. A newer one takes its place."""
 
     def __new__(cls) -> Mailbox: ...
-    def put(self, item: object) -> None: ...
+    def put(self, item: object) -> bool:
+        """Whether there was one that nobody took."""
     def take(self, timeout: float | None) -> tuple[Any, float]:
         """Waits for an object, for so many seconds at most; None after that, and when the box is closed. With
         it the seconds that the interpreter was then waited for: others who want it get it, even if there is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -62,6 +63,38 @@ async def test_most_pictures_of_a_program_that_never_rests_arrive(simulcast: boo
         await room.disconnect()
 
 
+class Peer:
+    """One that sends nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+def sender_of(*layers: Encoding) -> VideoSender:
+    return VideoSender(Peer(), 0, "vp8", layers, (), DegradationPreference.BALANCED, black=False)
+
+
+def test_a_program_that_rests_does_not_wait_for_the_work_of_other_threads() -> None:
+    sender = sender_of(Encoding(320, 180, 160_000, 20, "q"), Encoding(1280, 720, 1_700_000, 30, "f"))
+    picture = rtc.VideoFrame(1280, 720, rtc.VideoBufferType.I420, os.urandom(1280 * 720 * 3 // 2))
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            pass
+
+    threading.Thread(target=work).start()
+    took = []
+    for _ in range(40):
+        began = time.perf_counter()
+        sender.capture(picture, 0)
+        took.append(time.perf_counter() - began)
+        done.wait(0.03)
+    done.set()
+    sender.close()
+    assert median(took) < 0.01
+
+
 def test_a_program_that_rests_does_not_wait_for_a_slow_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = threading.Semaphore(0)
 
@@ -77,13 +110,8 @@ def test_a_program_that_rests_does_not_wait_for_a_slow_encoder(monkeypatch: pyte
             encoded.release()
             return Encoded(b"", True)
 
-    class Peer:
-        def __getattr__(self, name: str) -> Any:
-            return lambda *_, **__: None
-
     monkeypatch.setattr(_video_sender, "Encoder", Slow)
-    layers = [Encoding(640, 360, 500_000, 30, "h"), Encoding(1280, 720, 1_500_000, 30, "f")]
-    sender = VideoSender(Peer(), 0, "vp8", layers, (), DegradationPreference.BALANCED, black=False)
+    sender = sender_of(Encoding(640, 360, 500_000, 30, "h"), Encoding(1280, 720, 1_500_000, 30, "f"))
     picture = rtc.VideoFrame(1280, 720, rtc.VideoBufferType.RGBA, bytes(1280 * 720 * 4))
     took = []
     for _ in range(8):

@@ -60,10 +60,12 @@ impl Mailbox {
         Self::default()
     }
 
-    fn put(&self, item: Py<PyAny>) {
+    /// Whether there was one that nobody took.
+    fn put(&self, item: Py<PyAny>) -> bool {
         // What happens when the older one is freed is Python's.
-        let _older = self.lock().item.replace(item);
+        let older = self.lock().item.replace(item);
         self.changed.notify_one();
+        older.is_some()
     }
 
     /// Waits for an object, for so many seconds at most; None after that, and when the box is closed. With it the

@@ -33,9 +33,11 @@ _KEEPING_RATE = (
 _BLACK_AFTER, _BLACK_INTERVAL = 0.1, 0.5
 #: A lower size is kept for so many seconds.
 _SIZE_INTERVAL = 5.0
-#: Where the encoder had to wait for the interpreter for so many seconds, the program is one that does not let
-#: go of it, for some time at least; so long, at most, it waits for the encoder.
-_STARVED, _STARVED_FOR, _PATIENCE = 0.004, 2.0, 0.05
+#: A program does not let go of the interpreter where a picture is lost, the encoder had to wait for it for so
+#: many seconds, and who captures was at work for so much of the time since the picture before.
+_KEPT_WAITING, _AT_WORK = 0.004, 0.1
+#: Then it waits for the encoder with each picture, this long at most, and for so many seconds.
+_PATIENCE, _PATIENT_FOR = 0.05, 2.0
 
 
 class _Layer:
@@ -137,7 +139,10 @@ class VideoSender:
         self._next = Mailbox()
         #: The newest picture is.
         self._in_last_step = threading.Event()
-        self._starved_until = 0.0
+        self._kept_waiting = False
+        self._patient_until = 0.0
+        #: Seconds at the last picture: of our clock, and of work of who captured it.
+        self._then = self._work = 0.0
         self._captured = 0
         #: Whether black is to be sent, and was.
         self._black, self._black_sent = black, False
@@ -151,6 +156,8 @@ class VideoSender:
 
         The encoder needs the interpreter between its steps. A program that never lets go of it would hold up
         each of them: then this waits for all but the last, which needs it no more."""
+        if self._closed:
+            return
         now = time.monotonic_ns() // 1_000
         timestamp_us = timestamp_us if timestamp_us > 0 else now
         metadata = _frame_metadata.chosen(metadata, self._features)
@@ -161,11 +168,21 @@ class VideoSender:
             self._captured += 1
             self._in_last_step.clear()
             captured = frame, timestamp_us + self._offset, metadata
-            self._next.put((self._captured, now, captured))
-        if not self._closed:
-            self._peer.send_plain(self._number, captured)
-        if time.monotonic() < self._starved_until:
+            lost = self._next.put((self._captured, now, captured))
+        self._peer.send_plain(self._number, captured)
+        if self._has_to_wait(lost):
             self._in_last_step.wait(_PATIENCE)
+
+    def _has_to_wait(self, lost: bool) -> bool:
+        """At each picture; `lost` is one that was captured before, and not encoded."""
+        now, work = time.monotonic(), time.thread_time()
+        at_work = work - self._work > _AT_WORK * (now - self._then)
+        self._then, self._work = now, work
+        if lost:
+            if self._kept_waiting and at_work:
+                self._patient_until = now + _PATIENT_FOR
+            self._kept_waiting = False
+        return now < self._patient_until
 
     def peer_event(self, event: Any) -> None:
         """A key frame is wanted, or there is another room."""
@@ -214,8 +231,7 @@ class VideoSender:
             self._in_last_step.set()
 
     def _note_waiting(self, seconds: float) -> None:
-        if seconds > _STARVED:
-            self._starved_until = time.monotonic() + _STARVED_FOR
+        self._kept_waiting |= seconds > _KEPT_WAITING
 
     def _black_picture(self) -> VideoFrame:
         width, height = self._whole
