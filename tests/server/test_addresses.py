@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import socket
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -125,6 +127,30 @@ async def test_without_an_answer_the_log_says_what_to_do(caplog: pytest.LogCaptu
     assert addresses == [("udp", "127.0.0.1")]
     assert f"{asked} did not tell" in caplog.text
     assert "rtc.node_ip" in caplog.text
+
+
+async def test_a_stun_server_that_cannot_be_asked_is_warned_of_once() -> None:
+    lines: Queue[str] = Queue()
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.put(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("roomful.media")
+    logger.addHandler(handler)
+    try:
+        await offered(
+            ips={"includes": ["127.0.0.1"]},
+            use_external_ip=True,
+            stun_servers=["nowhere.invalid:3478", "[::1]:3478"],
+        )
+        warned: list[str] = []
+        # They come in their order, and the last says that none answered.
+        while not any("did not tell" in line for line in warned):
+            warned.append(await asyncio.to_thread(lines.get, timeout=20))
+    finally:
+        logger.removeHandler(handler)
+    of = [line for line in warned if "STUN server" in line]
+    assert len(of) == 2, of
+    assert "nowhere.invalid:3478: " in of[0]
+    assert "[::1]:3478: it has no address that can be asked" in of[1]
 
 
 def free_port() -> int:

@@ -20,7 +20,7 @@ const STRAGGLERS: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// Asks `servers` in their order, the next while those before are silent, until one answers: from each of `own`
-/// (addresses of `socket`).
+/// (addresses of `socket`). The name of one is resolved when it is its turn, for which nothing bounds the time.
 ///
 /// With `validate` an external address counts only when a datagram sent to it comes back to us.
 pub(super) fn mappings(
@@ -51,12 +51,10 @@ pub(super) fn mappings(
     Ok(known)
 }
 
-fn resolve(server: &str, own: &[SocketAddr]) -> Option<SocketAddr> {
-    server
-        .to_socket_addrs()
-        .inspect_err(|error| log::warn!("STUN server {server}: {error}"))
-        .ok()?
-        .find(|address| own.iter().any(|it| it.is_ipv4() == address.is_ipv4()))
+fn resolve(server: &str, own: &[SocketAddr]) -> io::Result<SocketAddr> {
+    let ours = |address: &SocketAddr| own.iter().any(|it| it.is_ipv4() == address.is_ipv4());
+    let none = || io::Error::other("it has no address that can be asked");
+    server.to_socket_addrs()?.find(ours).ok_or_else(none)
 }
 
 /// Whether a datagram to the external address reaches our socket.
@@ -143,9 +141,12 @@ impl<'a> Asking<'a> {
     fn ask(&mut self, servers: &[String], own: &[SocketAddr]) -> io::Result<Vec<Mapping>> {
         let mut questions: Vec<Question> = Vec::new();
         for server in servers {
-            let Some(address) = resolve(server, own) else {
-                log::warn!("STUN server {server} has no address that can be asked");
-                continue;
+            let address = match resolve(server, own) {
+                Ok(address) => address,
+                Err(error) => {
+                    log::warn!("STUN server {server}: {error}");
+                    continue;
+                }
             };
             questions.extend(Question::all(address, own));
             self.listen(HEAD_START, &mut questions)?;
