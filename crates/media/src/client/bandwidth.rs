@@ -106,14 +106,7 @@ impl Client {
         let Some(connection) = self.connections.first_mut() else {
             return;
         };
-        let ledger = connection.queue.ledger();
-        let mut arrivals = feedback.received().peekable();
-        let packets = (0..feedback.status_count).filter_map(|offset| {
-            let sequence = feedback.base_sequence.wrapping_add(offset);
-            let arrived = arrivals.next_if(|(number, _)| *number == sequence);
-            let packet = ledger.told(sequence, arrived.is_some())?;
-            Some((packet, arrived.map(|(_, at)| at)))
-        });
+        let packets = connection.queue.ledger().told(feedback);
         connection.estimator.feedback(now, packets);
         if let Some(rtt) = connection.transport.round_trip() {
             connection.estimator.set_rtt(rtt);

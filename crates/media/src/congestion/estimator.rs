@@ -9,6 +9,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashSet;
+
 use super::twcc::SentPacket;
 
 /// Packets sent within this time travel as one group.
@@ -152,7 +154,7 @@ impl Estimator {
     }
 
     /// Takes one feedback: packets in the order of their numbers, with the arrival in microseconds on the
-    /// receiver's clock, `None` for those that did not arrive.
+    /// receiver's clock, `None` for those that did not arrive; they may be told to have arrived later.
     pub fn feedback(
         &mut self,
         now: Instant,
@@ -160,7 +162,7 @@ impl Estimator {
     ) {
         let mut use_of_path = None;
         for (sent, arrival) in packets {
-            self.loss.count(arrival.is_some());
+            self.loss.count(sent.sequence, arrival.is_some());
             let Some(arrival) = arrival else { continue };
             self.acked.add(arrival, sent.size);
             if let Some(step) = self.groups.add(sent.at, arrival) {
@@ -476,38 +478,40 @@ impl Acked {
 #[derive(Debug, Default)]
 struct Loss {
     arrived: u32,
-    lost: u32,
+    /// Numbers of packets: what was only overtaken on the way is told to be lost first.
+    lost: FxHashSet<u16>,
     since: Option<Instant>,
 }
 
 impl Loss {
-    fn count(&mut self, arrived: bool) {
+    fn count(&mut self, sequence: u16, arrived: bool) {
         if arrived {
             self.arrived += 1;
+            self.lost.remove(&sequence);
         } else {
-            self.lost += 1;
+            self.lost.insert(sequence);
         }
     }
 
     /// The share that was lost, once a window.
     fn share(&mut self, now: Instant) -> Option<f64> {
         let since = *self.since.get_or_insert(now);
-        let all = self.arrived + self.lost;
+        let lost = self.lost.len() as u32;
+        let all = self.arrived + lost;
         if now.saturating_duration_since(since) < LOSS_WINDOW || all < LOSS_PACKETS {
             return None;
         }
-        let share = f64::from(self.lost) / f64::from(all);
-        *self = Self {
-            since: Some(now),
-            ..Self::default()
-        };
-        Some(share)
+        (self.arrived, self.since) = (0, Some(now));
+        self.lost.clear();
+        Some(f64::from(lost) / f64::from(all))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::twcc::{ArrivalLedger, SendLedger};
     use super::*;
+    use crate::rtp::rtcp::{RtcpPacket, parse_compound};
 
     const MS: Duration = Duration::from_millis(1);
     const PACKET: u16 = 1_200;
@@ -526,8 +530,10 @@ mod tests {
         demand: u64,
         busy: Instant,
         owed: f64,
-        sequence: u16,
-        flying: Vec<(Instant, SentPacket, Option<i64>)>,
+        /// When and as which number packets arrive.
+        flying: Vec<(Instant, u16)>,
+        sent: SendLedger,
+        arrived: ArrivalLedger,
         random: fastrand::Rng,
         estimator: Estimator,
         longest_queue: Duration,
@@ -545,8 +551,9 @@ mod tests {
                 demand: u64::MAX,
                 busy: now,
                 owed: 0.0,
-                sequence: 65_000,
                 flying: Vec::new(),
+                sent: SendLedger::default(),
+                arrived: ArrivalLedger::default(),
                 random: fastrand::Rng::with_seed(11),
                 estimator: Estimator::new(EstimatorConfig::default()),
                 longest_queue: Duration::ZERO,
@@ -555,13 +562,9 @@ mod tests {
 
         fn run(&mut self, time: Duration) -> u64 {
             let end = self.now + time;
-            let mut step = 0u64;
             while self.now < end {
                 self.send();
-                if step % 50 == 49 {
-                    self.report();
-                }
-                step += 1;
+                self.receive();
                 self.now += MS;
             }
             self.estimator.target()
@@ -572,33 +575,42 @@ mod tests {
             self.owed = (self.owed + rate as f64 / 8_000.0).min(40_000.0);
             while self.owed >= f64::from(PACKET) {
                 self.owed -= f64::from(PACKET);
-                let sent = SentPacket {
-                    sequence: self.sequence,
-                    at: self.now,
-                    size: PACKET,
-                };
-                self.sequence = self.sequence.wrapping_add(1);
+                let sequence = self.sent.next_sequence();
+                self.sent.sent(self.now, sequence, PACKET);
                 let begins = self.busy.max(self.now);
                 let queue = begins - self.now;
                 let lost = self.random.f64() < self.loss || queue > LONGEST_QUEUE;
-                if !lost {
-                    let bits = u64::from(PACKET) * 8;
-                    self.busy = begins + Duration::from_nanos(bits * 1_000_000_000 / self.rate);
-                    self.longest_queue = self.longest_queue.max(queue);
+                if lost {
+                    continue;
                 }
+                let bits = u64::from(PACKET) * 8;
+                self.busy = begins + Duration::from_nanos(bits * 1_000_000_000 / self.rate);
+                self.longest_queue = self.longest_queue.max(queue);
                 let jitter = self.jitter.mul_f64(self.random.f64());
-                let at = self.busy.max(self.now) + DELAY + jitter;
-                let micros = (at - self.start).as_micros() as i64 + 77_000_000;
-                self.flying.push((at, sent, (!lost).then_some(micros)));
+                self.flying.push((self.busy + DELAY + jitter, sequence));
             }
         }
 
-        /// What has arrived by now, told at once.
-        fn report(&mut self) {
-            let told: Vec<_> = self.flying.extract_if(.., |it| it.0 <= self.now).collect();
+        /// What has arrived by now, told when it is due.
+        fn receive(&mut self) {
+            let mut come: Vec<_> = self.flying.extract_if(.., |it| it.0 <= self.now).collect();
+            come.sort();
+            for (at, sequence) in come {
+                let micros = (at - self.start).as_micros() as i64 + 77_000_000;
+                self.arrived.arrived(self.now, micros, sequence);
+            }
+            let mut told = Vec::new();
+            self.arrived.write(self.now, 1, 2, &mut told);
+            if told.is_empty() {
+                return;
+            }
             self.estimator.set_rtt(2 * DELAY);
-            self.estimator
-                .feedback(self.now, told.into_iter().map(|it| (it.1, it.2)));
+            for packet in parse_compound(&told).unwrap() {
+                let RtcpPacket::TransportFeedback(feedback) = packet.unwrap() else {
+                    panic!("{told:?}");
+                };
+                self.estimator.feedback(self.now, self.sent.told(&feedback));
+            }
         }
     }
 
@@ -643,6 +655,24 @@ mod tests {
         path.jitter = 15 * MS;
         path.run(10 * SECOND);
         within(path.run(20 * SECOND), 1_200_000, 3_600_000);
+    }
+
+    #[test]
+    fn packets_that_overtake_each_other_are_not_lost() {
+        for jitter in [30, 60] {
+            let mut path = Path::new(50_000_000);
+            path.jitter = jitter * MS;
+            path.demand = 2_000_000;
+            // Whatever the delay says.
+            path.estimator = Estimator::new(EstimatorConfig {
+                start: path.demand,
+                lowest: path.demand,
+                ..EstimatorConfig::default()
+            });
+            let before = path.estimator.by_loss;
+            path.run(20 * SECOND);
+            within(path.estimator.by_loss as u64, before as u64, u64::MAX);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::rtp::rtcp::TransportFeedbackBuilder;
+use crate::rtp::rtcp::{TransportFeedback, TransportFeedbackBuilder};
 
 /// Sent packets remembered for feedback; older ones are no longer reported by receivers.
 const LEDGER: usize = 2048;
@@ -56,9 +56,24 @@ impl SendLedger {
         self.sent.push_back((packet, Told::Nothing));
     }
 
-    /// The packet that a feedback speaks of, if it is still remembered and this is news: receivers that tell of a
-    /// late packet tell of those after it again, some of them as if they were lost.
-    pub fn told(&mut self, sequence: u16, arrived: bool) -> Option<SentPacket> {
+    /// What a feedback says that is news, of packets that are still remembered, in the order of their numbers:
+    /// when each arrived on the receiver's clock, in microseconds, `None` for one that is lost. That one may be
+    /// told to have arrived later: it was only overtaken.
+    pub fn told<'a>(
+        &'a mut self,
+        feedback: &'a TransportFeedback<'_>,
+    ) -> impl Iterator<Item = (SentPacket, Option<i64>)> + 'a {
+        let mut arrivals = feedback.received().peekable();
+        (0..feedback.status_count).filter_map(move |offset| {
+            let sequence = feedback.base_sequence.wrapping_add(offset);
+            let arrived = arrivals.next_if(|(number, _)| *number == sequence);
+            let packet = self.news(sequence, arrived.is_some())?;
+            Some((packet, arrived.map(|(_, at)| at)))
+        })
+    }
+
+    /// Receivers that tell of a late packet tell of those after it again, some of them as if they were lost.
+    pub(super) fn news(&mut self, sequence: u16, arrived: bool) -> Option<SentPacket> {
         let oldest = self.sent.front()?.0.sequence;
         let index = usize::from(sequence.wrapping_sub(oldest));
         let (packet, before) = self.sent.get_mut(index)?;
@@ -138,11 +153,11 @@ impl ArrivalLedger {
             } else {
                 next
             };
-            let taken = self.builder.write(out, sender, media, base, together);
-            if taken == 0 {
-                self.next = Some(last + 1);
-                break;
-            }
+            // It takes one at least, as the base is near.
+            let taken = self
+                .builder
+                .write(out, sender, media, base, together)
+                .max(1);
             let told = arrivals.get(taken - 1).map_or(*last, |arrival| arrival.0);
             self.next = Some(next.max(told + 1));
             arrivals = arrivals.get(taken..).unwrap_or_default();
@@ -242,13 +257,13 @@ mod tests {
             let sequence = ledger.next_sequence();
             ledger.sent(now, sequence, 100);
         }
-        assert!(ledger.told(0, true).is_some());
-        assert_eq!(ledger.told(0, false), None);
-        assert_eq!(ledger.told(0, true), None);
+        assert!(ledger.news(0, true).is_some());
+        assert_eq!(ledger.news(0, false), None);
+        assert_eq!(ledger.news(0, true), None);
         // Lost, again, and come after all.
-        assert!(ledger.told(1, false).is_some());
-        assert_eq!(ledger.told(1, false), None);
-        assert!(ledger.told(1, true).is_some());
+        assert!(ledger.news(1, false).is_some());
+        assert_eq!(ledger.news(1, false), None);
+        assert!(ledger.news(1, true).is_some());
     }
 
     #[test]
@@ -273,8 +288,8 @@ mod tests {
             ledger.sent(now, sequence, size);
         }
         let last = 65_000u16.wrapping_add(2_999);
-        assert_eq!(ledger.told(last, true).unwrap().size, 2_999);
-        assert_eq!(ledger.told(65_000, true), None);
-        assert_eq!(ledger.told(last.wrapping_add(1), true), None);
+        assert_eq!(ledger.news(last, true).unwrap().size, 2_999);
+        assert_eq!(ledger.news(65_000, true), None);
+        assert_eq!(ledger.news(last.wrapping_add(1), true), None);
     }
 }

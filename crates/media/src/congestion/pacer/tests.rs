@@ -174,7 +174,7 @@ fn numbers_and_times_are_written_at_release() {
         assert!((quarter.micros_since(origin) - 250_000).abs() < 10);
         assert_eq!(found.len(), 2);
     }
-    let sent = link.queue.ledger().told(1, true).unwrap();
+    let sent = link.queue.ledger().news(1, true).unwrap();
     assert_eq!(
         (sent.at, usize::from(sent.size)),
         (link.now, released[1].len())
