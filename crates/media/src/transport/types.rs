@@ -128,7 +128,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            reliable_queue: 8 << 20,
+            // A whole file for one with little bandwidth; its receivers share the messages.
+            reliable_queue: 64 << 20,
             lossy_queue: 128 << 10,
             receive_message: 256 << 10,
             channels: 64,

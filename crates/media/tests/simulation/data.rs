@@ -320,7 +320,7 @@ fn who_does_not_keep_up_with_reliable_data_goes_alone() {
     let (mut world, alice, slow, fast) = slow_and_fast(100_000);
     let mut sent = 0;
     // 2.4 MB/s, until more waits for the slow one than a queue holds.
-    while overflowed(&world).is_empty() && sent < 400 {
+    while overflowed(&world).is_empty() && sent < 2_000 {
         sent += 1;
         let message = packet(sent, &[7; 60_000], &[]);
         while !world.act(alice, |peer, now| {
@@ -331,7 +331,7 @@ fn who_does_not_keep_up_with_reliable_data_goes_alone() {
         world.run_for(Duration::from_millis(25));
     }
     assert_eq!(overflowed(&world), [world.peer(slow).id]);
-    assert!(sent > 100, "overflowed after {sent} messages of 60 kB");
+    assert!(sent > 1_000, "overflowed after {sent} messages of 60 kB");
     world.run_for(5 * SECOND);
     assert_eq!(
         received(&world, fast, Channel::Reliable).len(),
