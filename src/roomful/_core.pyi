@@ -25,6 +25,7 @@ __all__ = [
     "convert_video",
     "fit_video",
     "mix",
+    "take_log_lines",
 ]
 
 Target: TypeAlias = Literal["publisher", "subscriber"]

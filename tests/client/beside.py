@@ -142,7 +142,7 @@ class Play:
     async def calls(self) -> None:
         calls: list[tuple[str, str, float | None]] = [
             ("echo", "hé", None),
-            ("echo", "x" * 50_000, 9),
+            ("echo", "x" * 50_000, 19),
             ("refuse", "", None),
             ("absent", "", None),
             ("sleep", "", 1),
