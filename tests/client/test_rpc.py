@@ -108,6 +108,15 @@ def test_errors_reach_the_caller(protocol: int) -> None:
         ben.rpc.handlers["m"] = cancel_itself
         assert (await failure(ada)).code == Code.APPLICATION_ERROR
 
+        def cancels(invocation: RpcInvocationData, next: Any) -> Any:
+            raise asyncio.CancelledError
+
+        interceptor = RpcInterceptor()
+        interceptor.intercept_incoming = cancels  # type: ignore[method-assign]
+        ben.rpc.add_interceptor(interceptor)
+        assert (await failure(ada, response_timeout=0.5)).code == Code.APPLICATION_ERROR
+        ben.rpc.remove_interceptor(interceptor)
+
         def unsendable(invocation: RpcInvocationData) -> str:
             raise RpcError(-1, "negative")
 

@@ -225,6 +225,8 @@ async def test_a_processor_sees_every_frame_and_where_it_comes_from(script: Scri
         def _process(self, frame: rtc.AudioFrame) -> rtc.AudioFrame:
             if frame.data.cast("B")[0] == 1:
                 raise ValueError("cannot")
+            if frame.data.cast("B")[0] == 2:
+                raise asyncio.CancelledError
             return rtc.AudioFrame(b"\x09" * len(frame.data.cast("B")), 48_000, 1, frame.samples_per_channel)
 
         def _close(self) -> None:
@@ -239,8 +241,8 @@ async def test_a_processor_sees_every_frame_and_where_it_comes_from(script: Scri
         "publication_sid": "TR_mic",
         "token": "token",
     }
-    PaperSink.made[0].give(1, 2)
-    assert [(await anext(stream)).frame.data.cast("B")[0] for _ in range(2)] == [1, 9]
+    PaperSink.made[0].give(1, 2, 3)
+    assert [(await anext(stream)).frame.data.cast("B")[0] for _ in range(3)] == [1, 2, 9]
     await stream.aclose()
     assert processor.closed
     with pytest.raises(NotImplementedError, match="krisp"):

@@ -631,8 +631,13 @@ def test_handlers_may_be_coroutines_and_may_raise(caplog: pytest.LogCaptureFixtu
         assert await got.get() == "ada!"
         ben.streams.text_handlers["t"] = lambda reader, identity: 1 / 0
         ben.streams.handle(header(inline_content=b"!"))
+        cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        ben.streams.text_handlers["t"] = lambda reader, identity: cancelled.result()
+        ben.streams.handle(header(inline_content=b"!"))
         ben.streams.text_handlers.clear()
         ben.streams.handle(header(inline_content=b"!"))
         assert "ZeroDivisionError" in caplog.text
+        assert "CancelledError" in caplog.text
 
     run(scenario())

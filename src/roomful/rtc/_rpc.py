@@ -362,8 +362,7 @@ class Rpc:
             raise _built_in(ErrorCode.APPLICATION_ERROR) from error
 
     async def _invoke(self, invocation: RpcInvocationData) -> str | None:
-        around = [interceptor.intercept_incoming for interceptor in self.interceptors]
-        task = asyncio.ensure_future(chained(around, self._handler)(invocation))
+        task = asyncio.get_running_loop().create_task(self._intercepted(invocation))
         reason = None
         try:
             # Not wait_for: a TimeoutError of the handler's own is its error, not the caller's timeout.
@@ -396,6 +395,10 @@ class Rpc:
             ended = task.done()
         if not ended:
             logger.warning("the handler of method %r goes on although it was cancelled", invocation.method)
+
+    async def _intercepted(self, invocation: RpcInvocationData) -> str | None:
+        around = [interceptor.intercept_incoming for interceptor in self.interceptors]
+        return await chained(around, self._handler)(invocation)
 
     async def _handler(self, invocation: RpcInvocationData) -> str | None:
         handler = self.handlers.get(invocation.method)

@@ -147,7 +147,7 @@ class Streams:
             stream.fail(error)
         try:
             result = handler(reader, packet.participant_identity)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # Of the handler: a call is not cancelled.
             logger.exception("the handler of streams with topic %r raised", header.topic)
             return
         if inspect.iscoroutine(result):

@@ -187,7 +187,7 @@ class AudioStream:
             return frame
         try:
             return self._processor._process(frame)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # Of the processor: a call is not cancelled.
             logger.warning("a frame goes on unprocessed", exc_info=True)
             return frame
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
@@ -44,7 +45,7 @@ class EventEmitter(Generic[T_contra]):
             taken = args if arity is None else args[:arity]
             try:
                 result = handler(*taken)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:  # Of the handler: a call is not cancelled.
                 if isinstance(error, TypeError) and not _accepts(handler, taken):
                     misfit = error
                 else:
