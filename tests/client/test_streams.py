@@ -452,6 +452,32 @@ def test_a_bomb_ends_where_more_is_read_than_may_be(monkeypatch: pytest.MonkeyPa
     run(scenario())
 
 
+@pytest.mark.parametrize("compression", [0, 1])
+def test_others_have_their_turn_while_much_is_read(compression: int) -> None:
+    content = bytes(20_000_000)
+    if compression:
+        content = zlib.compress(content, wbits=-15)
+
+    async def scenario() -> None:
+        ben = Hall().enter("ben")
+        opened = bytes_of(ben)
+        ben.streams.handle(
+            header(compression=compression, byte_header=models.DataStream.ByteHeader(), text_header=None)
+        )
+        for index in range(0, len(content), 15_000):
+            ben.streams.handle(chunk(index // 15_000, content[index : index + 15_000]))
+        ben.streams.handle(trailer())
+        reading = asyncio.ensure_future(collected(opened.get_nowait()[0]))
+        turns = 0
+        while not reading.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert len(await reading) == 20_000_000
+        assert turns > 15
+
+    run(scenario())
+
+
 def test_streams_that_are_open_are_bounded_for_each_sender(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         ben = Hall().enter("ben")

@@ -48,11 +48,9 @@ class StreamContent:
             self._check_complete()
 
     def pieces(self, content: bytes) -> Iterator[str | bytes]:
-        """Of what came next. Raises StreamError."""
+        """Of what came next, some of them empty. Raises StreamError."""
         for piece in self._inflated(content):
-            readable = piece if self._decoder is None else self._decoded(piece)
-            if readable:
-                yield readable
+            yield piece if self._decoder is None else self._decoded(piece)
 
     def finish(self) -> None:
         """All has been read. Raises StreamError."""

@@ -27,6 +27,8 @@ MAX_UNREAD = 64 * 1024 * 1024
 """Bytes that may wait to be read, of all streams of one sender."""
 #: Bytes that a chunk takes beside its content.
 CHUNK_OVERHEAD = 64
+#: Bytes that are read before others have their turn: what is there makes nobody wait, and it may be much.
+RESTS_AFTER = 1024 * 1024
 
 _DISCONNECTED = "Disconnected while receiving"
 
@@ -123,6 +125,8 @@ class _Reader(Generic[Content, Info]):
         #: As they came, and the rest of the one that is being read.
         self._chunks: deque[bytes] = deque()
         self._pieces: Iterator[Content] = iter(())
+        #: Since others had their turn.
+        self._read = 0
         self._content: Readable | None = None
         self._end: tuple[StreamError | None, Mapping[str, str]] | None = None
         self._closed = False
@@ -136,9 +140,16 @@ class _Reader(Generic[Content, Info]):
 
     async def __anext__(self) -> Content:
         while not self._closed:
+            if self._read >= RESTS_AFTER:
+                self._read = 0
+                await asyncio.sleep(0)
+                continue
             try:
                 if (piece := self._next_piece()) is not None:
-                    return piece
+                    self._read += len(piece)
+                    if piece:
+                        return piece
+                    continue
             except StreamError as error:
                 self._end = error, {}
                 self._drop()
@@ -158,7 +169,7 @@ class _Reader(Generic[Content, Info]):
         raise StopAsyncIteration
 
     def _next_piece(self) -> Content | None:
-        """Of what is there. Raises StreamError."""
+        """Of what is there; it may be empty. Raises StreamError."""
         while True:
             for piece in self._pieces:
                 return piece
@@ -166,6 +177,7 @@ class _Reader(Generic[Content, Info]):
                 break
             chunk = self._chunks.popleft()
             self._unread.bytes -= _weight(chunk)
+            self._read += _weight(chunk)
             assert self._content is not None
             self._pieces = self._content.pieces(chunk)
         if self._end is not None and self._end[0] is None and self._content is not None:
