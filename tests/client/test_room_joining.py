@@ -237,6 +237,30 @@ async def test_leaving_while_joining_ends_the_join(script: ScriptedServer) -> No
     assert PaperPeer.made[0].closed
 
 
+async def test_leaving_in_the_turn_in_which_it_has_joined_leaves(
+    script: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, joined, join = Room(), asyncio.Event(), _connection.Connection.join
+
+    async def joins(connection: _connection.Connection) -> rtc.JoinResponse:
+        answer = await join(connection)
+        joined.set()
+        return answer
+
+    async def leave() -> None:
+        await joined.wait()
+        await room.disconnect()
+        assert not room.isconnected()
+
+    monkeypatch.setattr(_connection.Connection, "join", joins)
+    leaving = asyncio.create_task(leave())
+    await room.connect(script.url, "token")
+    await leaving
+    assert not room.isconnected()
+    assert PaperPeer.made[0].closed
+    await script.seat.hears("leave")
+
+
 async def test_a_join_may_be_cancelled_at_any_point(script: ScriptedServer) -> None:
     """Nothing is left, neither here nor of the participant there."""
     choice = random.Random(1)

@@ -357,8 +357,9 @@ class Room(EventEmitter[EventTypes]):
         room, the room is left all the same."""
         if self._joining is not None:
             self._joining.cancel()
-            await asyncio.wait([self._joining])
-            return
+            await asyncio.wait(
+                [self._joining]
+            )  # Had it joined in this very turn, connect() has gone on by then.
         if self._connection is None:
             return
         # A task of its own, which outlives whoever asked for it.
