@@ -215,11 +215,29 @@ async def test_others_see_black_until_there_is_a_picture_at_whatever_time(server
         running.cancel()
 
 
-async def show(source: rtc.VideoSource) -> None:
-    """By a clock that has just begun."""
-    for index in itertools.count(1):
-        source.capture_frame(grey(100), timestamp_us=index * 33_000)
+async def show(source: rtc.VideoSource, brightness: int = 100, begin: int = 33_000) -> None:
+    """By a clock that shows `begin`, in microseconds."""
+    for index in itertools.count():
+        source.capture_frame(grey(brightness), timestamp_us=begin + index * 33_000)
         await asyncio.sleep(0.033)
+
+
+async def test_pictures_go_on_with_times_that_rise_when_their_clock_is_another(
+    server: roomful.Server,
+) -> None:
+    source = rtc.VideoSource(WIDTH, HEIGHT)
+    track = rtc.LocalVideoTrack.create_video_track("film", source)
+    async with asyncio.timeout(PATIENCE), entered(server, "ada") as ada, entered(server, "ben") as ben:
+        await ada.local_participant.publish_track(track)
+        stream = rtc.VideoStream(await first_track(ben))
+        shown = []
+        clip, again, wall = 60_000_000, 1, 1_700_000_000_000_000
+        for brightness, begin in ((60, clip), (100, again), (140, wall), (180, wall - 100_000), (220, again)):
+            running = asyncio.create_task(show(source, brightness, begin))
+            shown.append((await until(stream, brightness)).timestamp_us)
+            running.cancel()
+        assert shown == sorted(set(shown))
+        assert shown[-1] - shown[0] < PATIENCE * 1_000_000
 
 
 async def test_what_cannot_be_sent_is_refused_by_name() -> None:

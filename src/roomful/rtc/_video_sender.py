@@ -38,6 +38,25 @@ _SIZE_INTERVAL = 5.0
 _KEPT_WAITING, _AT_WORK = 0.004, 0.1
 #: Then it waits for the encoder with each picture, this long at most, and for so many seconds.
 _PATIENCE, _PATIENT_FOR = 0.05, 2.0
+#: A clock that is so many microseconds from ours is another one, or was set anew.
+_ANOTHER_CLOCK = 300_000
+
+
+class _Alignment:
+    """From times of who captures to times of our clock, in microseconds, which rise though theirs jump, or go
+    back: by what they were apart, until that is another clock."""
+
+    def __init__(self) -> None:
+        self._offset = self._last = 0
+
+    def align(self, timestamp: int, now: int) -> int:
+        """`now` is of our clock."""
+        aligned = timestamp + self._offset
+        if aligned <= self._last or abs(aligned - now) > _ANOTHER_CLOCK:
+            aligned = max(now, self._last + 1)
+            self._offset = aligned - timestamp
+        self._last = aligned
+        return aligned
 
 
 class _Layer:
@@ -146,8 +165,7 @@ class VideoSender:
         self._captured = 0
         #: Whether black is to be sent, and was.
         self._black, self._black_sent = black, False
-        #: From the times of who captures to ours, in microseconds, where their pictures follow black ones.
-        self._offset = 0
+        self._alignment = _Alignment()
         self._closed = False
         threading.Thread(target=self._run, name="roomful video sender", daemon=True).start()
 
@@ -159,15 +177,13 @@ class VideoSender:
         if self._closed:
             return
         now = time.monotonic_ns() // 1_000
-        timestamp_us = timestamp_us if timestamp_us > 0 else now
         metadata = _frame_metadata.chosen(metadata, self._features)
         with self._lock:
-            if self._black_sent and not self._captured:
-                self._offset = now - timestamp_us
+            timestamp_us = self._alignment.align(timestamp_us if timestamp_us > 0 else now, now)
             self._black = False
             self._captured += 1
             self._in_last_step.clear()
-            captured = frame, timestamp_us + self._offset, metadata
+            captured = frame, timestamp_us, metadata
             lost = self._next.put((self._captured, now, captured))
         self._peer.send_plain(self._number, captured)
         if self._has_to_wait(lost):

@@ -54,7 +54,8 @@ class VideoSource:
         which the other thread needs, it waits for that thread: some milliseconds a picture, 50 at most.
 
         Args:
-            timestamp_us: when it was captured, in microseconds; 0 is now.
+            timestamp_us: when it was captured, in microseconds of any clock; 0 is now. Others see times that
+                are as far apart, but for a clock that goes back or jumps by more than 0.3 s: they rise.
             metadata: goes with it on tracks that are published with `frame_metadata_features`: those of its
                 parts that are named there.
 
