@@ -973,8 +973,8 @@ class Peer:
     ) -> None:
         """VP8 and VP9 as they are, H.264 as a byte stream (Annex B), AV1 as OBUs with sizes.
 
-        `age` is seconds since its capture. `size`, the `seconds` that encoding took and what was `captured`
-        (width, height, pictures so far) are for statistics."""
+        `age` is seconds since its capture, 0 for what comes encoded. `size`, the `seconds` that encoding took
+        and what was `captured` (width, height, pictures so far) are for statistics."""
 
     def statistics(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """W3C's dictionaries (webrtc-stats) of the publisher's and the subscriber's connection, as they are
@@ -1016,7 +1016,7 @@ class Peer:
         """Ends what `see` or `hear` began; without a sink for all of a section's."""
 
     def want_key_frame(self, target: Target, mid: str) -> None: ...
-    def keep_step(self, target: Target, mid: str, stream: str) -> None:
+    def synchronize(self, target: Target, mid: str, stream: str) -> None:
         """What is received in a section is played in step with what is received in others of that stream."""
 
 Samples: TypeAlias = bytes | bytearray | memoryview

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use roomful_media::client::{PacketSink, Step};
+use roomful_media::client::{PacketSink, Synchronization};
 use roomful_media::codec::CodecKind;
 use roomful_media::plain::Content;
 use roomful_media::statistics::Report;
@@ -160,7 +160,7 @@ pub struct Playout {
     due: Option<Instant>,
     /// Rate and channels, while frames pass as they are.
     passed: Option<(u32, usize)>,
-    step: Option<Step>,
+    synchronization: Option<Synchronization>,
     /// RTP time and capture of the last packet, if a sender report told that.
     captured: Option<(u32, WallMicros)>,
     pcm: Vec<i16>,
@@ -183,7 +183,7 @@ impl Playout {
             channels,
             due: None,
             passed: None,
-            step: None,
+            synchronization: None,
             captured: None,
             pcm: Vec::with_capacity(BLOCK * channels),
         })
@@ -192,20 +192,21 @@ impl Playout {
 
 impl Playout {
     /// Tells how late the sound is, of which the next block is heard at `next`, and waits for pictures.
-    fn keep_step_with(&mut self, heard: Heard, next: Instant) {
-        let (Some(step), Some((timestamp, captured))) = (&self.step, self.captured) else {
+    fn synchronize_with(&mut self, heard: Heard, next: Instant) {
+        let (Some(sync), Some((timestamp, captured))) = (&self.synchronization, self.captured)
+        else {
             return;
         };
         match (heard, self.buffer.playout(next)) {
             (Heard::Sound, Some((playing, delay))) => {
                 let ticks = i64::from(timestamp.wrapping_sub(playing) as i32);
                 let captured = captured - ticks * 1_000 / TICKS_PER_MS;
-                step.heard(next, captured);
+                sync.heard(next, captured);
                 let earliest = next.checked_sub(delay).unwrap_or(next);
-                let wait = step.wait_of_sound(next, earliest, captured);
+                let wait = sync.wait_of_sound(next, earliest, captured);
                 self.buffer.set_minimum_delay(wait);
             }
-            (Heard::Pause, _) => step.pauses(next),
+            (Heard::Pause, _) => sync.pauses(next),
             _ => {}
         }
     }
@@ -263,7 +264,7 @@ impl PacketSink for Playout {
             }
             self.pcm.clear();
             let heard = self.buffer.pull(now, &mut self.pcm);
-            self.keep_step_with(heard, now + STEP);
+            self.synchronize_with(heard, now + STEP);
             if heard == Heard::Nothing {
                 continue;
             }
@@ -274,8 +275,8 @@ impl PacketSink for Playout {
         }
     }
 
-    fn keep_step(&mut self, with: Option<Step>) {
-        self.step = with;
+    fn synchronize(&mut self, with: Option<Synchronization>) {
+        self.synchronization = with;
         self.buffer.set_minimum_delay(Duration::ZERO);
     }
 

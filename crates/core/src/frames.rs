@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use roomful_media::client::{Decryption, FrameReader, PacketSink, ReceivedFrame, Step};
+use roomful_media::client::{Decryption, FrameReader, PacketSink, ReceivedFrame, Synchronization};
 use roomful_media::io::clients::{Inbox, Notifier};
 use roomful_media::plain::Content;
 use roomful_media::statistics::Report;
@@ -106,8 +106,8 @@ impl<R: PacketSink> PacketSink for Entry<R> {
         self.reader.decrypt(by);
     }
 
-    fn keep_step(&mut self, with: Option<Step>) {
-        self.reader.keep_step(with);
+    fn synchronize(&mut self, with: Option<Synchronization>) {
+        self.reader.synchronize(with);
     }
 
     fn needs_keyframe(&mut self, now: Instant) -> bool {

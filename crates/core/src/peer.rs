@@ -555,7 +555,8 @@ impl Peer {
         Ok(())
     }
 
-    /// `age`: seconds since it was captured. `size`, `seconds` and `captured` (size and number of what was captured) are for statistics.
+    /// `age`: seconds since it was captured, 0 for what comes encoded. `size`, `seconds` and `captured` (size and
+    /// number of what was captured) are for statistics.
     #[pyo3(signature = (
         track, layer, frame, *, timestamp_us, key, age = 0.0, size = (0, 0), seconds = 0.0, captured = (0, 0, 0)
     ))]
@@ -653,10 +654,16 @@ impl Peer {
     }
 
     /// What is received in a section is played in step with what is received in others of that stream.
-    fn keep_step(&self, py: Python<'_>, target: &str, mid: String, stream: String) -> PyResult<()> {
+    fn synchronize(
+        &self,
+        py: Python<'_>,
+        target: &str,
+        mid: String,
+        stream: String,
+    ) -> PyResult<()> {
         let target = parse_target(target)?;
         self.call(py, move |client, now| {
-            client.keep_step(now, target, &mid, &stream);
+            client.synchronize(now, target, &mid, &stream);
         });
         Ok(())
     }

@@ -18,7 +18,7 @@ class Reception:
         self._peer = peer
         self._section = (target, mid)
         self._video = video
-        peer.keep_step(target, mid, stream)
+        peer.synchronize(target, mid, stream)
 
     def attach(self, sink: Any) -> None:
         (self._peer.see if self._video else self._peer.hear)(*self._section, sink)

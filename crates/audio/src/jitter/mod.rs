@@ -251,13 +251,8 @@ impl JitterBuffer {
         })
     }
 
-    /// The RTP timestamp of the next sample that is pulled, to keep a video track in step.
-    pub fn playout_timestamp(&self) -> Option<u32> {
-        let next = self.stream.as_ref()?.next?;
-        Some(next.wrapping_sub(self.ready_samples() as u64) as u32)
-    }
-
-    /// The same, and how long after the fastest packet could have been here that is, if it is pulled at `now`.
+    /// The RTP timestamp of the next sample that is pulled, and how long after the fastest packet could have been
+    /// here that is, if it is pulled at `now`.
     pub fn playout(&self, now: Instant) -> Option<(u32, Duration)> {
         let stream = self.stream.as_ref()?;
         let next = stream.next?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Decryption, Step};
+use super::{Decryption, Synchronization};
 use crate::plain::Content;
 use crate::statistics::Report;
 use crate::track::MediaPacket;
@@ -79,7 +79,7 @@ pub trait PacketSink: Send {
     fn decrypt(&mut self, _by: Option<Decryption>) {}
 
     /// With what it is to be played in step from now on.
-    fn keep_step(&mut self, _with: Option<Step>) {}
+    fn synchronize(&mut self, _with: Option<Synchronization>) {}
 
     /// Whether nothing can be shown until a key frame comes; asked after each call.
     fn needs_keyframe(&mut self, _now: Instant) -> bool {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Client, Decryption, EncodedFrame, FrameDetails, PacketSink, Step};
+use super::{Client, Decryption, EncodedFrame, FrameDetails, PacketSink, Synchronization};
 use crate::api::{MediaKind, TrackId};
 use crate::client::sending::{Sending, Stream, wish};
 use crate::codec::CodecKind;
@@ -246,7 +246,7 @@ pub struct FrameReader<F> {
     missed: bool,
     /// RTP time and wall clock of the newest packet, and whether a sender report told that.
     newest: (u32, WallMicros, bool),
-    step: Option<Step>,
+    synchronization: Option<Synchronization>,
     /// Whole since then.
     held: VecDeque<(Instant, ReceivedFrame)>,
     tally: Assembly,
@@ -263,7 +263,7 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
             decryption: None,
             missed: false,
             newest: (0, 0, false),
-            step: None,
+            synchronization: None,
             held: VecDeque::new(),
             tally: Assembly::default(),
             take,
@@ -312,10 +312,10 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
             None => frame.timestamp.into(),
         };
         self.last = Some(timestamp);
-        if let Some(step) = &self.step
+        if let Some(sync) = &self.synchronization
             && synced
         {
-            step.ready(now, wall);
+            sync.ready(now, wall);
         }
         let frame = ReceivedFrame {
             frame,
@@ -331,8 +331,8 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> FrameReader<F> {
     /// When the frame that is held longest is due.
     fn due(&self) -> Option<Instant> {
         let (since, frame) = self.held.front()?;
-        Some(match &self.step {
-            Some(step) if frame.synced => step.due(*since, frame.wall),
+        Some(match &self.synchronization {
+            Some(sync) if frame.synced => sync.due(*since, frame.wall),
             _ => *since,
         })
     }
@@ -400,8 +400,8 @@ impl<F: FnMut(ReceivedFrame) -> bool + Send> PacketSink for FrameReader<F> {
         self.give(now);
     }
 
-    fn keep_step(&mut self, with: Option<Step>) {
-        self.step = with;
+    fn synchronize(&mut self, with: Option<Synchronization>) {
+        self.synchronization = with;
     }
 
     fn decrypt(&mut self, by: Option<Decryption>) {

@@ -18,7 +18,7 @@ mod receiving;
 mod reflexive;
 mod sending;
 mod statistics;
-mod step;
+mod synchronization;
 mod voice;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -39,7 +39,7 @@ pub use self::paths::{LinkId, Outgoing, Request, TurnServer, TurnTransport};
 pub use self::sending::AudioSpec;
 use self::sending::Sending;
 pub use self::statistics::FrameDetails;
-pub use self::step::Step;
+pub use self::synchronization::Synchronization;
 use crate::api::{ConnectionState, MediaKind, SdpKind, Target, TrackId};
 use crate::data::Channel;
 use crate::encryption::State;

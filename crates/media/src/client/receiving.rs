@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Client, ClientEvent, Decryption, FrameReader, PacketSink, ReceivedFrame, Step};
+use super::{
+    Client, ClientEvent, Decryption, FrameReader, PacketSink, ReceivedFrame, Synchronization,
+};
 use crate::api::{MediaKind, Target};
 use crate::encryption::Form;
 use crate::plain::Content;
@@ -30,7 +32,7 @@ pub(super) struct Received {
     sink_id: usize,
     decryption: Option<Decryption>,
     /// Name of what it belongs to, and what is shared by all who do.
-    stream: Option<(String, Step)>,
+    stream: Option<(String, Synchronization)>,
     /// Opens encrypted pictures that nobody looks at, for what is told of it.
     unseen: Option<Unseen>,
 }
@@ -92,12 +94,12 @@ impl Received {
         self.sink = Some(sink);
         self.sink_id = id;
         self.decrypt(self.decryption.clone());
-        self.keep_step();
+        self.synchronize();
     }
 
-    fn keep_step(&mut self) {
+    fn synchronize(&mut self) {
         if let Some(sink) = &mut self.sink {
-            sink.keep_step(self.stream.as_ref().map(|(_, step)| step.clone()));
+            sink.synchronize(self.stream.as_ref().map(|(_, sync)| sync.clone()));
         }
     }
 
@@ -134,16 +136,16 @@ impl Client {
 
     /// What is received in a section is played in step with what is received in others that have the same name
     /// for their stream.
-    pub fn keep_step(&mut self, now: Instant, target: Target, mid: &str, stream: &str) {
+    pub fn synchronize(&mut self, now: Instant, target: Target, mid: &str, stream: &str) {
         let all = self.connections.iter().flat_map(|it| it.received.values());
         let known = all
             .filter_map(|it| it.stream.as_ref())
             .find(|(name, _)| name == stream)
-            .map(|(_, step)| step.clone());
+            .map(|(_, sync)| sync.clone());
         if let Some((_, received)) = self.received(target, mid) {
-            let step = known.unwrap_or_else(|| Step::new(now));
-            received.stream = Some((stream.to_owned(), step));
-            received.keep_step();
+            let sync = known.unwrap_or_else(|| Synchronization::new(now));
+            received.stream = Some((stream.to_owned(), sync));
+            received.synchronize();
         }
     }
 

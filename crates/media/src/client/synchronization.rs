@@ -25,7 +25,7 @@ const FIRST_PICTURES: i64 = 8;
 
 /// Shared by the sinks of what belongs together.
 #[derive(Clone, Debug)]
-pub struct Step(Arc<Mutex<State>>);
+pub struct Synchronization(Arc<Mutex<State>>);
 
 /// Lags are microseconds from capture, by the sender's clock, to a moment since `epoch`: only their differences
 /// mean anything.
@@ -48,7 +48,7 @@ fn is_fresh(said: Instant, now: Instant) -> bool {
     now.saturating_duration_since(said) <= FRESH
 }
 
-impl Step {
+impl Synchronization {
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self(Arc::new(Mutex::new(State {
@@ -135,7 +135,7 @@ mod tests {
     /// Pictures of 25 a second, each whole `late` after its capture, and when each is given.
     fn shown(
         start: Instant,
-        step: Option<&Step>,
+        sync: Option<&Synchronization>,
         synced: bool,
         late: impl Fn(u32) -> Duration,
     ) -> Vec<Duration> {
@@ -145,7 +145,7 @@ mod tests {
             *counted.lock().unwrap() += 1;
             true
         });
-        reader.keep_step(step.cloned());
+        reader.synchronize(sync.cloned());
         let mut packetizer = Packetizer::new(CodecKind::Vp8, 1_000, 1);
         // Of a key frame, by its first bits and its start code.
         let picture = [0x10, 0, 0, 0x9d, 0x01, 0x2a, 64, 0, 64, 0, 1, 2, 3];
@@ -189,31 +189,31 @@ mod tests {
     }
 
     /// Sound that is heard so long after its capture.
-    fn hearing(start: Instant, late: Duration) -> Step {
-        let step = Step::new(start);
-        step.heard(start + late, CAPTURED);
-        step
+    fn hearing(start: Instant, late: Duration) -> Synchronization {
+        let sync = Synchronization::new(start);
+        sync.heard(start + late, CAPTURED);
+        sync
     }
 
     #[test]
     fn pictures_are_shown_when_the_sound_of_their_time_is_heard() {
         let start = Instant::now();
-        let step = hearing(start, 120 * MS);
+        let sync = hearing(start, 120 * MS);
         // However late they come, before that.
         let uneven = |number| (number % 4) * 30 * MS;
-        assert_eq!(shown(start, Some(&step), true, uneven), [120 * MS; 20]);
+        assert_eq!(shown(start, Some(&sync), true, uneven), [120 * MS; 20]);
     }
 
     #[test]
     fn a_late_picture_is_shown_at_once_and_those_after_it_in_their_time() {
         let start = Instant::now();
-        let step = hearing(start, 100 * MS);
+        let sync = hearing(start, 100 * MS);
         // One was lost and sent again, and holds up those that follow.
         let late = |number| match number {
             5..9 => (9 - number) * 40 * MS,
             _ => 10 * MS,
         };
-        let shown = shown(start, Some(&step), true, late);
+        let shown = shown(start, Some(&sync), true, late);
         assert_eq!(shown[5..9], [160 * MS, 120 * MS, 100 * MS, 100 * MS]);
         assert_eq!(shown[9..], [100 * MS; 11]);
     }
@@ -222,14 +222,14 @@ mod tests {
     fn pictures_wait_for_nothing_that_is_not_known_or_not_heard() {
         let start = Instant::now();
         let at_once = [10 * MS; 20];
-        let step = hearing(start, 120 * MS);
+        let sync = hearing(start, 120 * MS);
         assert_eq!(shown(start, None, true, |_| 10 * MS), at_once);
-        assert_eq!(shown(start, Some(&step), false, |_| 10 * MS), at_once);
-        let alone = Step::new(start);
+        assert_eq!(shown(start, Some(&sync), false, |_| 10 * MS), at_once);
+        let alone = Synchronization::new(start);
         assert_eq!(shown(start, Some(&alone), true, |_| 10 * MS), at_once);
         let other_time = hearing(start, 1_200 * MS);
         assert_eq!(shown(start, Some(&other_time), true, |_| 10 * MS), at_once);
-        let long_ago = Step::new(start);
+        let long_ago = Synchronization::new(start);
         long_ago.heard(start, CAPTURED - 120_000);
         let later = start + 2_100 * MS;
         assert_eq!(long_ago.due(later, CAPTURED + 2_100_000), later);
@@ -240,13 +240,13 @@ mod tests {
 
     fn wait(late: Duration, pictures: u32, now: Duration) -> Duration {
         let start = Instant::now();
-        let step = Step::new(start);
+        let sync = Synchronization::new(start);
         for number in 0..pictures {
             let captured = CAPTURED + i64::from(number) * FRAME;
-            step.ready(start + number * 40 * MS + late, captured);
+            sync.ready(start + number * 40 * MS + late, captured);
         }
         // Sound could be heard 10 ms after its capture.
-        step.wait_of_sound(start + now, start + 10 * MS, CAPTURED)
+        sync.wait_of_sound(start + now, start + 10 * MS, CAPTURED)
     }
 
     #[test]
