@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -193,6 +194,26 @@ async def test_the_end_of_a_room_is_the_end_of_its_streams(script: ScriptedServe
     await asyncio.sleep(0)
     await room.disconnect()
     assert await asyncio.wait_for(reading, 5) is None
+
+
+async def test_a_stream_that_is_read_in_another_loop_ends_too(script: ScriptedServer) -> None:
+    room, peer, track = await heard(script)
+    reading = threading.Event()
+
+    async def read() -> list[rtc.AudioFrameEvent]:
+        stream = rtc.AudioStream(track)
+        asyncio.get_running_loop().call_soon(reading.set)
+        return [event async for event in stream]
+
+    async def bounded() -> list[rtc.AudioFrameEvent]:
+        async with asyncio.timeout(5):
+            return await read()
+
+    reader = asyncio.create_task(asyncio.to_thread(asyncio.run, bounded()))
+    assert await asyncio.to_thread(reading.wait, 5)
+    peer.emit(TrackEnded("publisher", "3"))
+    assert await reader == []
+    await room.disconnect()
 
 
 async def test_a_stream_of_a_participant_goes_on_with_the_next_track(script: ScriptedServer) -> None:

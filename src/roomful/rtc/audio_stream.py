@@ -232,7 +232,7 @@ class AudioStream:
 
     def _finish(self) -> None:
         self._ended = True
-        self._news.set()
+        self._waker()()
 
     def _close(self) -> None:
         self._leave_track()
@@ -244,7 +244,7 @@ class AudioStream:
             processor._close()
 
     def _waker(self) -> Callable[[], None]:
-        """Called by a thread of the peer when there are frames; holds no stream."""
+        """Called by a thread of the peer when there are frames, and in the room's loop; holds no stream."""
         loop, news = self._loop, self._news
 
         def wake() -> None:
