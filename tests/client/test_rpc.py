@@ -102,6 +102,10 @@ def test_errors_reach_the_caller(protocol: int) -> None:
         ben.rpc.handlers["m"] = lambda invocation: 5  # type: ignore[assignment, return-value]
         assert (await failure(ada)).code == Code.APPLICATION_ERROR
 
+        # Half of a character: no UTF-8.
+        ben.rpc.handlers["m"] = lambda invocation: "\ud83d"
+        assert (await failure(ada)).code == Code.APPLICATION_ERROR
+
         async def cancel_itself(invocation: RpcInvocationData) -> str:
             raise asyncio.CancelledError
 

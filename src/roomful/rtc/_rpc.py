@@ -354,7 +354,9 @@ class Rpc:
             result = await self._invoke(invocation)
             if not isinstance(result, str | None):
                 raise TypeError(f"a response is a str, not {type(result).__name__}")
-            return result or ""
+            result = result or ""
+            result.encode()  # Half of a character cannot be sent.
+            return result
         except RpcError:
             raise
         except Exception as error:
