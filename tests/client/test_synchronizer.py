@@ -137,6 +137,24 @@ def test_pictures_stay_with_their_sound_when_that_is_late(sources: Sources) -> N
     run(scenario())
 
 
+def test_nobody_waits_for_a_synchronizer_that_is_closed(sources: Sources) -> None:
+    async def scenario() -> None:
+        synchronizer = sources.synchronizer(video_queue_size_ms=100)
+        pushing = [asyncio.ensure_future(synchronizer.push(frame)) for frame in "abcdefgh"]
+        playing = asyncio.ensure_future(synchronizer.wait_for_playout())
+        await asyncio.sleep(0)
+        assert not pushing[-3].done()
+        await synchronizer.aclose()
+        seen = list(sources.video.seen)
+        await asyncio.gather(*pushing, playing)
+        for frame in "ijk":
+            await synchronizer.push(frame)
+        await synchronizer.wait_for_playout()
+        assert sources.video.seen == seen
+
+    run(scenario())
+
+
 def test_a_full_queue_waits_and_a_broken_frame_is_passed_over(
     sources: Sources, caplog: pytest.LogCaptureFixture
 ) -> None:

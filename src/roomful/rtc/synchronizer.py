@@ -73,6 +73,7 @@ class AVSynchronizer:
         size = max(1, int(video_fps * video_queue_size_ms / 1000)) if video_queue_size_ms > 0 else 0
         self._video_queue: asyncio.Queue[tuple[Any, float | None]] = asyncio.Queue(size)
         self._beat = _Beat(video_fps, _max_delay_tolerance_ms / 1000)
+        self._closed = False
         self._capturing = asyncio.get_running_loop().create_task(self._capture_video())
 
     async def push(self, frame: Any, timestamp: float | None = None) -> None:
@@ -86,6 +87,8 @@ class AVSynchronizer:
             await self._audio_source.capture_frame(frame)
             if timestamp is not None:
                 self._last_audio_time = timestamp
+        elif self._closed:
+            await asyncio.sleep(0)  # Whoever pushes without end does not keep the loop.
         else:
             await self._video_queue.put((frame, timestamp))
 
@@ -93,9 +96,7 @@ class AVSynchronizer:
         """Drops what waits to be heard and seen."""
         self._audio_source.clear_queue()
         self._sound_ends = None
-        while not self._video_queue.empty():
-            self._video_queue.get_nowait()
-            self._video_queue.task_done()
+        self._drop_pictures()
 
     async def wait_for_playout(self) -> None:
         """Until everything that was pushed has been heard and seen."""
@@ -107,9 +108,13 @@ class AVSynchronizer:
         self._beat.reset()
 
     async def aclose(self) -> None:
-        """Captures no more; what waits is dropped."""
+        """Captures no more pictures: those that wait are dropped, and those that are pushed yet."""
+        self._closed = True
         self._capturing.cancel()
         await asyncio.wait([self._capturing])
+        while not self._video_queue.empty():
+            self._drop_pictures()
+            await asyncio.sleep(0)  # There is room now for those that waited for it.
 
     @property
     def actual_fps(self) -> float:
@@ -125,6 +130,11 @@ class AVSynchronizer:
     def last_audio_time(self) -> float:
         """Timestamp of what is heard now."""
         return self._last_audio_time - self._audio_source.queued_duration
+
+    def _drop_pictures(self) -> None:
+        while not self._video_queue.empty():
+            self._video_queue.get_nowait()
+            self._video_queue.task_done()
 
     def _gap_before(self, frame: AudioFrame) -> float:
         """Seconds without sound, by which it is later than it was to be."""
