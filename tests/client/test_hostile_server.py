@@ -15,6 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from livekit.protocol import models, rtc
 from scripted import Data, PaperPeer, ScriptedServer, Track, microphone, other
+from watched import Source
 
 from roomful._core import PeerEvent
 from roomful.rtc import _connection, _presence, _session, _signal, log
@@ -46,14 +47,6 @@ async def connected(script: ScriptedServer) -> Room:
     await room.connect(script.url, "token")
     await asyncio.sleep(0)
     return room
-
-
-class Source:
-    num_channels = 1
-    _queue = "a queue"
-
-    def _until_heard(self) -> float:
-        return 0.0
 
 
 # ---- before the WebSocket

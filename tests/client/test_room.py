@@ -14,11 +14,13 @@ from watched import Log, connected, tone, turns
 
 from roomful.rtc import _roster
 from roomful.rtc._enums import SimulateScenarioKind
+from roomful.rtc.encoded_video import EncodedVideoSource
 from roomful.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
 from roomful.rtc.room import Room
 from roomful.rtc.rpc import RpcInvocationData
-from roomful.rtc.track import RemoteAudioTrack
+from roomful.rtc.track import LocalVideoTrack, RemoteAudioTrack
 from roomful.rtc.track_publication import RemoteTrackPublication
+from roomful.rtc.video_source import VideoSource
 
 pytestmark = pytest.mark.asyncio
 
@@ -255,6 +257,19 @@ async def test_who_may_not_publish_hears_so_at_once(script: ScriptedServer) -> N
     await script.seat.send(request_response=refusal)
     with pytest.raises(PublishTrackError, match="NOT_ALLOWED"):
         await publishing
+    await room.disconnect()
+
+
+@pytest.mark.parametrize("kind", ["sound", "pictures", "encoded pictures"])
+async def test_a_track_of_a_closed_source_is_refused(script: ScriptedServer, kind: str) -> None:
+    room, _ = await connected(script)
+    made = {"pictures": VideoSource, "encoded pictures": EncodedVideoSource}.get(kind)
+    film = LocalVideoTrack.create_video_track("film", made(64, 64)) if made is not None else None
+    track = film or tone()
+    await track._source.aclose()
+    with pytest.raises(PublishTrackError, match="source is closed"):
+        await asyncio.wait_for(room.local_participant.publish_track(track), 5)
+    assert not room.local_participant.track_publications
     await room.disconnect()
 
 

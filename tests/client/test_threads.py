@@ -7,22 +7,13 @@ import asyncio
 import pytest
 from livekit.protocol import models
 from scripted import PaperPeer, ScriptedServer, Track, microphone, other
+from watched import Source
 
 from roomful.rtc import VideoQuality
 from roomful.rtc.room import Room
 from roomful.rtc.track import LocalAudioTrack
 
 pytestmark = pytest.mark.asyncio
-
-
-class Source:
-    """Of sound, as far as its publication goes."""
-
-    num_channels = 1
-    _queue = "a queue"
-
-    def _until_heard(self) -> float:
-        return 0.0
 
 
 async def test_tracks_are_muted_subscribed_to_and_permitted_from_any_thread(script: ScriptedServer) -> None:

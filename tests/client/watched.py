@@ -18,6 +18,10 @@ class Source:
 
     num_channels = 1
     _queue = "a queue"
+    _closed = False
+
+    async def aclose(self) -> None:
+        self._closed = True
 
     def _until_heard(self) -> float:
         return 0.0

@@ -118,6 +118,8 @@ class Publisher:
             raise Refused("the track is published already")
         if track in self._beginning:
             raise Refused("the track is being published already")
+        if track._source._closed:
+            raise Refused("the track's source is closed")
         self._beginning.add(track)
         try:
             info, sender = await self._send(connection, track, kept)

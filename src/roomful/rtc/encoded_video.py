@@ -111,11 +111,9 @@ class EncodedVideoSource:
         _preference: DegradationPreference | None = None,
     ) -> None:
         """`features` are those of metadata that frames carry."""
+        (layer,) = layers
+        peer.publish_video(number, cid=cid, stream="-", codec=f"video/{codec}", layers=[("", layer.bitrate)])
         if not self._closed:
-            (layer,) = layers
-            peer.publish_video(
-                number, cid=cid, stream="-", codec=f"video/{codec}", layers=[("", layer.bitrate)]
-            )
             self._senders[id(peer), number] = _Sender(peer, number, codec, layer.frames, features)
             self._key_frame_wanted = True
 

@@ -207,7 +207,8 @@ class LocalParticipant(Participant):
         """Publishes a track; `local_track_published` follows.
 
         Raises:
-            PublishTrackError: the server refused it, did not answer, or is not connected.
+            PublishTrackError: the server refused it, did not answer, or is not connected; the track's source
+                is closed.
         """
         try:
             return await self._room._publisher.publish(track, options)

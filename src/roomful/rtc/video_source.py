@@ -94,22 +94,24 @@ class VideoSource:
         preference: DegradationPreference | None = None,
     ) -> None:
         """`features` are those of metadata that frames carry, `preference` is what stays for want of room."""
-        if not self._closed:
-            if preference is None:
-                still = self._is_screencast
-                preference = (
-                    DegradationPreference.MAINTAIN_RESOLUTION if still else DegradationPreference.BALANCED
-                )
-            black = not self._has_captured
-            sender = VideoSender(peer, number, codec, layers, features, preference, black=black)
-            peer.publish_video(
-                number,
-                cid=cid,
-                stream="-",
-                codec=f"video/{codec}",
-                # Rids in the order of quality.
-                layers=[(layer.rid, layer.bitrate) for layer in sender.layers],
+        if preference is None:
+            still = self._is_screencast
+            preference = (
+                DegradationPreference.MAINTAIN_RESOLUTION if still else DegradationPreference.BALANCED
             )
+        black = not (self._has_captured or self._closed)
+        sender = VideoSender(peer, number, codec, layers, features, preference, black=black)
+        peer.publish_video(
+            number,
+            cid=cid,
+            stream="-",
+            codec=f"video/{codec}",
+            # Rids in the order of quality.
+            layers=[(layer.rid, layer.bitrate) for layer in sender.layers],
+        )
+        if self._closed:  # Since it was published: as then, the track stays, and shows nothing.
+            sender.close()
+        else:
             self._senders[id(peer), number] = sender
 
     def _stop_sending(self, peer: Any, number: int) -> None:
