@@ -31,3 +31,7 @@ class Background:
                 logger.error("%s raised", what, exc_info=error)
 
         task.add_done_callback(done)
+
+    def cancel(self) -> None:
+        for task in list(self.tasks):
+            task.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from functools import partial
 from typing import Protocol
@@ -119,7 +120,7 @@ class Connection:
         """After the join: from now on the connection keeps itself."""
         self._settled.set()
         self._task = asyncio.get_running_loop().create_task(self._keep(), name="roomful connection")
-        self._task.add_done_callback(lambda _: self._never_kept())
+        self._task.add_done_callback(lambda _: self.abort())
 
     async def flush(self) -> None:
         """Before leaving: what was sent is to arrive. Waits for no reconnect."""
@@ -135,6 +136,15 @@ class Connection:
             self._leaving = reason
             self._task.cancel()
         await asyncio.wait([self._task])
+
+    def abort(self) -> None:
+        """The loop has ended while the connection was kept, or before."""
+        if self._left is None and self.presence is not None:
+            self._left = Left(self._leaving)
+            self.presence.abort()
+            with contextlib.suppress(RuntimeError):  # Who waits on a closed loop cannot be woken.
+                self._settled.set()
+            self._room.disconnected(self._leaving)
 
     def send(self, request: rtc.SignalRequest) -> None:
         """During a resume it waits for its end; during a full reconnect it is void."""
@@ -230,20 +240,13 @@ class Connection:
         except Exception:
             logger.exception("the connection failed")
         finally:
-            self._left = Left(reason)
-            try:
-                await self.presence.close(goodbye)
-            finally:
-                self._settled.set()
-                self._room.disconnected(reason)
-
-    def _never_kept(self) -> None:
-        """The loop ended before the connection began to be kept."""
-        if self._left is None and self.presence is not None:
-            self._left = Left(self._leaving)
-            self.presence.abort()
-            self._settled.set()
-            self._room.disconnected(self._leaving)
+            if self._left is None:  # Else it was aborted, and the room may have another connection.
+                self._left = Left(reason)
+                try:
+                    await self.presence.close(goodbye)
+                finally:
+                    self._settled.set()
+                    self._room.disconnected(reason)
 
     async def _recover(self, ended: Ended, pause: float) -> None:
         """Returns when the room is connected again; begins after `pause` seconds. Raises Left."""

@@ -191,11 +191,13 @@ class Presence:
                     waiting.set_exception(Interrupted(ended))
 
     def abort(self) -> None:
-        """As `close`, without a word."""
+        """As `close`, without a word; the loop may be closed."""
         self._closed = True
+        self.session.on_change = lambda: None
         self._stop_heartbeat()
         if self._link is not None:
-            self._link.abort()
+            with contextlib.suppress(RuntimeError):
+                self._link.abort()
         self.peer.close()
 
     def take_events(self) -> None:

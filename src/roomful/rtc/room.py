@@ -308,7 +308,7 @@ class Room(EventEmitter[EventTypes]):
             RuntimeError: it was connected on another event loop before, which runs still.
         """
         loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
+        if self._loop is not None and self._loop is not loop and not self._outlive(self._loop):
             raise RuntimeError("the room belongs to another event loop")
         way = way_of(url, options)
         encryption = encryption_of(options.encryption, options.e2ee)
@@ -320,9 +320,9 @@ class Room(EventEmitter[EventTypes]):
         self._server_url = url if isinstance(url, str) else None
         connection = Connection(url, token, way, self)
         self._sid = loop.create_future()
-        self._joining = loop.create_task(connection.join(), name="roomful join")
+        joining = self._joining = loop.create_task(connection.join(), name="roomful join")
         try:
-            join = await self._joining
+            join = await joining
         except JoinError as error:
             self._forget_sid(error)
             raise ConnectError(str(error)) from error.__cause__
@@ -334,7 +334,8 @@ class Room(EventEmitter[EventTypes]):
                 raise
             raise ConnectError("disconnected while connecting") from None
         finally:
-            self._joining = None
+            if self._joining is joining:
+                self._joining = None
         self._connection = self._requests.connection = connection
         try:
             self._set_up(options, encryption, join)
@@ -355,11 +356,11 @@ class Room(EventEmitter[EventTypes]):
         server has the data that was sent, and until the end of what was played is heard (0.15 s). Returns
         when nothing of the room is left. Where it is cancelled, as handlers of calls are that leave their own
         room, the room is left all the same."""
+        if self._loop is not None and self._outlive(self._loop):
+            return
         if self._joining is not None:
             self._joining.cancel()
-            await asyncio.wait(
-                [self._joining]
-            )  # Had it joined in this very turn, connect() has gone on by then.
+            await asyncio.wait([self._joining])  # And connect() goes on first, if it has just joined.
         if self._connection is None:
             return
         # A task of its own, which outlives whoever asked for it.
@@ -516,8 +517,7 @@ class Room(EventEmitter[EventTypes]):
         self._publisher.resumed()
 
     def restarting(self) -> None:
-        for task in list(self._working.tasks):
-            task.cancel()
+        self._working.cancel()
         self._restarting = True
         self._strangers.clear()
         self._roster.depart_all()
@@ -549,15 +549,26 @@ class Room(EventEmitter[EventTypes]):
         self._tell("disconnected", reason)
         self._requests.session_ended()
         self._strangers.clear()
-        for task in list(self._working.tasks):
-            task.cancel()
-        self._publisher.leave()
-        self._streams.close()
-        self._data_tracks.close()
-        self._roster.fall_silent()
-        self._ending.start(self._rpc.close(), "the end of calls")
+        self._working.cancel()
+        lost = self._loop is not None and self._loop.is_closed()  # And who waits there cannot be woken.
+        ends = (self._publisher.leave, self._streams.close, self._data_tracks.close, self._roster.fall_silent)
+        for end in ends:
+            with contextlib.suppress(*[RuntimeError] * lost):
+                end()
+        if not lost:
+            self._ending.start(self._rpc.close(), "the end of calls")
 
     # ---- within
+
+    def _outlive(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether the loop is closed: then nothing is left of what ran there, connected or not."""
+        if loop.is_closed():
+            self._joining = self._sid = None
+            self._leaving, self._working, self._ending = set(), Background(), Background()
+            self._requests = Requests()
+            if self._connection is not None:
+                self._connection.abort()
+        return loop.is_closed()
 
     async def _leave(self, connection: Connection, reason: models.DisconnectReason) -> None:
         try:
