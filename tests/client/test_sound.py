@@ -298,6 +298,33 @@ class Told(rtc.FrameProcessor[rtc.AudioFrame]):
         self.calls.append(("closed",))
 
 
+class Faulty(Told):
+    def _on_stream_info_cleared(self) -> None:
+        raise asyncio.CancelledError
+
+    def _on_credentials_updated(self, *, token: str, url: str) -> None:
+        if token != "token":
+            raise ValueError
+
+
+async def test_processors_that_raise_harm_neither_the_room_nor_others(script: ScriptedServer) -> None:
+    room, peer, track = await heard(script)
+    processors = [Faulty(), Told(), Faulty()]
+    streams = [rtc.AudioStream(track, noise_cancellation=one) for one in processors]
+    refreshed, unsubscribed = asyncio.Event(), asyncio.Event()
+    room.on("token_refreshed", refreshed.set)
+    room.on("track_unsubscribed", lambda: unsubscribed.set())
+    await script.seat.send(refresh_token="newer")
+    await asyncio.wait_for(refreshed.wait(), 5)
+    peer.emit(TrackEnded("publisher", "3"))
+    room.remote_participants["bob"].track_publications["TR_mic"].set_subscribed(False)
+    await asyncio.wait_for(unsubscribed.wait(), 5)
+    assert processors[1].calls[-3:] == [("credentials", "newer"), ("no info",), ("no credentials",)]
+    for stream in streams:
+        await stream.aclose()
+    await room.disconnect()
+
+
 async def test_processors_follow_their_track_through_the_room(script: ScriptedServer) -> None:
     room, peer, track = await heard(script)
     first, second, closed = Told(), Told(), Told()

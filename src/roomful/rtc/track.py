@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from roomful.rtc._enums import StreamState, TrackKind
 from roomful.rtc._proto import stats_pb2 as stats
+from roomful.rtc.log import logger
 
 if TYPE_CHECKING:
     from roomful._core import EncryptionKeys
@@ -89,12 +91,17 @@ class Track:
             if room is not None:
                 room.on("token_refreshed", self._on_token_refreshed)
         self._room_ref = weakref.ref(room) if room is not None else None
-        for stream in self._audio_streams:
-            self._inform(stream, room)
+        self._tell_processors(self._inform, room)
 
     def _on_token_refreshed(self) -> None:
-        for stream in self._audio_streams:
-            self._give_credentials(stream, self._resolve_room())
+        self._tell_processors(self._give_credentials, self._resolve_room())
+
+    def _tell_processors(self, tell: Callable[[AudioStream, Room | None], None], room: Room | None) -> None:
+        for stream in list(self._audio_streams):
+            try:
+                tell(stream, room)
+            except (Exception, asyncio.CancelledError):  # Of the processor: a call is not cancelled.
+                logger.exception("a frame processor raised")
 
     def _inform(self, stream: AudioStream, room: Room | None) -> None:
         processor = stream._processor
