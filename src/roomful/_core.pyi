@@ -878,8 +878,8 @@ class AudioSink:
     def __new__(
         cls, wake: Callable[[], object], sample_rate: int, channels: int, capacity: int, frame_ms: int = 10
     ) -> AudioSink:
-        """`wake` is called from another thread, once per batch of frames. Raises ValueError for a rate or
-        channels that cannot be had."""
+        """`wake` is called from another thread, once per batch of frames. Raises ValueError for what cannot
+        be had: a rate, channels, a number below 0, frames of more than a minute."""
 
     def take(self) -> list[bytes]:
         """Frames of native 16-bit samples, interleaved."""

@@ -167,10 +167,37 @@ def test_nothing_in_is_nothing_out_and_a_flushed_resampler_begins_anew() -> None
         assert sum(frame.samples_per_channel for frame in frames) == 320
 
 
-@pytest.mark.parametrize(("rates", "channels"), [((0, 48_000), 1), ((48_000, 1), 1), ((48_000, 8_000), 0)])
+@pytest.mark.parametrize(
+    ("rates", "channels"), [((0, 48_000), 1), ((48_000, 1), 1), ((48_000, 8_000), 0), ((-1, 8_000), 1)]
+)
 def test_rates_that_cannot_be_are_refused(rates: tuple[int, int], channels: int) -> None:
-    with pytest.raises(ValueError, match=r"(is|are) not between"):
+    with pytest.raises(ValueError, match=r"(is|are) not between|out of range"):
         ours.AudioResampler(*rates, num_channels=channels)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"channels": 0},
+        {"channels": 33},
+        {"channels": -1},
+        {"sample_rate": 0},
+        {"sample_rate": -1},
+        {"sample_rate": 2**32},
+        {"capacity": -1},
+        {"frame_ms": -1},
+        {"frame_ms": 60_001},
+    ],
+)
+def test_sound_that_cannot_be_heard_is_refused_at_once(values: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"(is|are) not between|out of range|longer than"):
+        _core.AudioSink(print, **{"sample_rate": 48_000, "channels": 1, "capacity": 1, **values})
+
+
+@pytest.mark.parametrize("values", [(0, 1), (-1, 1), (48_000, 0), (48_000, -1)])
+def test_sound_that_cannot_be_sent_is_refused_at_once(values: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"no rate or no channels|out of range"):
+        ours.AudioSource(*values)
 
 
 # Voice processing

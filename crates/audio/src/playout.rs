@@ -54,9 +54,9 @@ impl Listener {
         frame: Duration,
         take: impl Fn(Vec<i16>) + Send + Sync + 'static,
     ) -> Result<Self, ResampleError> {
-        let resampler = (rate != SAMPLE_RATE)
-            .then(|| Resampler::new(SAMPLE_RATE, rate, channels, Quality::Medium))
-            .transpose()?;
+        // One that is not needed still says what cannot be.
+        let resampler = Resampler::new(SAMPLE_RATE, rate, channels, Quality::Medium)?;
+        let resampler = (rate != SAMPLE_RATE).then_some(resampler);
         let samples = u128::from(rate) * frame.as_micros() / 1_000_000;
         Ok(Self {
             conversion: Mutex::new(Conversion {

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 use roomful_audio::mix::mix as mix_samples;
@@ -14,6 +14,20 @@ use roomful_audio::resample::{self, Quality, ResampleError};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number, or ValueError as for one that is in the type's range and nothing else.
+pub(crate) fn in_range<'py, T>(value: &Bound<'py, PyAny>) -> PyResult<T>
+where
+    T: FromPyObjectOwned<'py, Error = PyErr>,
+{
+    value.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            PyValueError::new_err(format!("{value} is out of range"))
+        } else {
+            error
+        }
+    })
 }
 
 /// A trailing odd byte is left out.
@@ -179,7 +193,12 @@ pub(crate) struct Resampler(Mutex<resample::Resampler>);
 impl Resampler {
     #[new]
     #[pyo3(signature = (input_rate, output_rate, *, channels = 1, quality = "medium"))]
-    fn new(input_rate: u32, output_rate: u32, channels: usize, quality: &str) -> PyResult<Self> {
+    fn new(
+        #[pyo3(from_py_with = in_range)] input_rate: u32,
+        #[pyo3(from_py_with = in_range)] output_rate: u32,
+        #[pyo3(from_py_with = in_range)] channels: usize,
+        quality: &str,
+    ) -> PyResult<Self> {
         let quality = match quality {
             "quick" => Quality::Quick,
             "low" => Quality::Low,

@@ -11,8 +11,11 @@ use roomful_audio::playout::Listener;
 use roomful_audio::source::Queue;
 use roomful_media::io::clients::{Inbox, Notifier};
 
-use crate::audio::samples;
+use crate::audio::{in_range, samples};
 use crate::frames::waker;
+
+/// Of what is heard, no frame is longer.
+const MAX_FRAME_MS: u64 = 60_000;
 
 /// Samples to be sent by a published track. It drains by the clock, whether somebody sends from it or not.
 #[pyclass(frozen, module = "roomful._core")]
@@ -21,7 +24,11 @@ pub(crate) struct AudioQueue(pub(crate) Arc<Queue>);
 #[pymethods]
 impl AudioQueue {
     #[new]
-    fn new(sample_rate: u32, channels: usize, capacity_ms: u64) -> PyResult<Self> {
+    fn new(
+        #[pyo3(from_py_with = in_range)] sample_rate: u32,
+        #[pyo3(from_py_with = in_range)] channels: usize,
+        #[pyo3(from_py_with = in_range)] capacity_ms: u64,
+    ) -> PyResult<Self> {
         if sample_rate == 0 || channels == 0 {
             return Err(PyValueError::new_err("no rate or no channels"));
         }
@@ -79,11 +86,15 @@ impl AudioSink {
     #[pyo3(signature = (wake, sample_rate, channels, capacity, frame_ms = 10))]
     fn new(
         wake: Py<PyAny>,
-        sample_rate: u32,
-        channels: usize,
-        capacity: usize,
-        frame_ms: u64,
+        #[pyo3(from_py_with = in_range)] sample_rate: u32,
+        #[pyo3(from_py_with = in_range)] channels: usize,
+        #[pyo3(from_py_with = in_range)] capacity: usize,
+        #[pyo3(from_py_with = in_range)] frame_ms: u64,
     ) -> PyResult<Self> {
+        if frame_ms > MAX_FRAME_MS {
+            let error = format!("a frame of {frame_ms} ms is longer than {MAX_FRAME_MS}");
+            return Err(PyValueError::new_err(error));
+        }
         let frame = Duration::from_millis(frame_ms.max(1));
         // A format that cannot be had is refused here, not when it is heard.
         Listener::new(sample_rate, channels, frame, |_| ())

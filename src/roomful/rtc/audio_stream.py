@@ -71,7 +71,8 @@ class AudioStream:
 
         Raises:
             NotImplementedError: `noise_cancellation` is a plug-in of LiveKit's native library.
-            ValueError: the track is no audio track of somebody else.
+            ValueError: the track is no audio track of somebody else, or there is no such rate, number of
+                channels, capacity or length of frames.
         """
         if isinstance(noise_cancellation, NoiseCancellationOptions):
             raise NotImplementedError(
