@@ -132,6 +132,29 @@ async def test_what_waits_may_be_dropped() -> None:
     assert source.queued_duration == 0
 
 
+async def test_a_source_is_filled_in_one_loop_at_a_time() -> None:
+    source = rtc.AudioSource(RATE, 1, queue_size_ms=100)
+    filling = [asyncio.create_task(source.capture_frame(frame(500))) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    def elsewhere() -> None:
+        asyncio.run(asyncio.wait_for(source.capture_frame(frame(200)), 5), debug=True)
+
+    with pytest.raises(RuntimeError, match="in another event loop"):
+        await asyncio.to_thread(elsewhere)
+    began = time.monotonic()
+    await asyncio.to_thread(source.clear_queue)
+    await asyncio.wait(filling[:1])
+    assert time.monotonic() - began < 0.04
+    await asyncio.to_thread(source.clear_queue)
+    await asyncio.gather(*filling)
+    # One after the other, each of which waits.
+    await asyncio.to_thread(elsewhere)
+    await source.capture_frame(frame(200))
+    await asyncio.to_thread(asyncio.run, source.wait_for_playout())
+    assert not source.queued_duration
+
+
 async def test_a_source_takes_its_own_form_only_and_nothing_when_closed() -> None:
     source = rtc.AudioSource(RATE, 1)
     with pytest.raises(ValueError, match="don't match"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from importlib import import_module
 from typing import Any
@@ -18,7 +19,8 @@ WIDTH = 2
 
 
 class AudioSource:
-    """A queue of sound that plays in real time, whether anybody hears it or not.
+    """A queue of sound that plays in real time, whether anybody hears it or not. It is filled in one event
+    loop at a time.
 
     >>> source = rtc.AudioSource(48000, 1)  # doctest: +SKIP
     >>> track = rtc.LocalAudioTrack.create_audio_track("voice", source)  # doctest: +SKIP
@@ -49,6 +51,8 @@ class AudioSource:
         self._piece = max(sample_rate * size // 2000, 1) * num_channels * WIDTH
         #: When the last of what was captured is played.
         self._played_at = 0.0
+        #: In which somebody waited last.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._turn = asyncio.Lock()
         #: Set, and replaced, when what waits is dropped.
         self._cleared = asyncio.Event()
@@ -74,14 +78,19 @@ class AudioSource:
         if self.queued_duration:
             self._played_at = 0.0
         self._queue.clear()
-        cleared, self._cleared = self._cleared, asyncio.Event()
-        cleared.set()
+        loop, cleared, self._cleared = self._loop, self._cleared, asyncio.Event()
+        if loop is asyncio._get_running_loop():
+            cleared.set()
+        elif loop is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed.
+                loop.call_soon_threadsafe(cleared.set)
 
     async def capture_frame(self, frame: AudioFrame) -> None:
         """Queues sound. Waits while the queue is full.
 
         Raises:
             ValueError: the frame has another rate or other channels than the source.
+            RuntimeError: somebody in another event loop waits for room.
         """
         if not frame.samples_per_channel or self._closed:
             return
@@ -91,7 +100,7 @@ class AudioSource:
                 f"{frame.num_channels} channels for a source of {self._sample_rate} and {self._num_channels}"
             )
         content = memoryview(frame.data).cast("B")
-        async with self._turn:
+        async with self._turn_here():
             cleared = self._cleared
             while content and not cleared.is_set() and not self._closed:
                 if wait := self._queue.push(content[: self._piece]):
@@ -101,10 +110,24 @@ class AudioSource:
                     self._played_at = time.monotonic() + self._queue.queued
 
     async def wait_for_playout(self) -> None:
-        """Returns when all that was queued is played, or dropped."""
+        """Returns when all that was queued is played, or dropped.
+
+        Raises:
+            RuntimeError: somebody in another event loop waits for room.
+        """
+        self._turn_here()
         cleared = self._cleared
         while not cleared.is_set() and (queued := self.queued_duration):
             await _at_most(queued, cleared)
+
+    def _turn_here(self) -> asyncio.Lock:
+        """For the running loop."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._turn.locked() and self._loop is not None and self._loop.is_running():
+                raise RuntimeError("the source is being filled in another event loop")
+            self._loop, self._turn, self._cleared = loop, asyncio.Lock(), asyncio.Event()
+        return self._turn
 
     def _until_heard(self) -> float:
         """Seconds until the end of what was played is heard; what still waits to be played has no end yet."""
