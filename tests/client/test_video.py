@@ -121,6 +121,19 @@ async def test_pictures_arrive_as_they_were_captured(server: roomful.Server, cod
         running.cancel()
 
 
+@pytest.mark.parametrize("codec", CODECS, ids=rtc.VideoCodec.Name)
+async def test_small_pictures_arrive_in_their_shape(server: roomful.Server, codec: Any) -> None:
+    projector = Projector(48, 20)
+    async with asyncio.timeout(PATIENCE), entered(server, "ada") as ada, entered(server, "ben") as ben:
+        running = asyncio.create_task(projector.run())
+        options = rtc.TrackPublishOptions(video_codec=codec)
+        await ada.local_participant.publish_track(projector.track, options)
+        picture = (await until(rtc.VideoStream(await first_track(ben)), 60)).frame
+        size = (154, 64) if codec == rtc.VideoCodec.AV1 else (48, 20)
+        assert (picture.width, picture.height) == size
+        running.cancel()
+
+
 async def test_several_streams_of_one_track_each_get_their_form_and_the_newest(
     server: roomful.Server,
 ) -> None:

@@ -28,6 +28,8 @@ _KEEPING_RATE = (
     DegradationPreference.MAINTAIN_FRAMERATE,
     DegradationPreference.MAINTAIN_FRAMERATE_AND_RESOLUTION,
 )
+#: Pixels of a side that an encoder takes: smaller pictures are sent larger.
+_LEAST_SIDE = {"av1": 64}
 #: Seconds after which a black picture stands in for a first one that does not come, and between two of them:
 #: some servers tell nobody of a track before there is media.
 _BLACK_AFTER, _BLACK_INTERVAL = 0.1, 0.5
@@ -105,10 +107,12 @@ class _Layer:
         return self._encoder.encode(frame, timestamp, key=key)
 
     def fitting(self, frame: VideoFrame, whole: tuple[int, int], timestamp: int) -> tuple[int, int]:
-        """In the shape of the frame, as much smaller as this layer is than `whole`, the largest one."""
+        """In the shape of the frame, as much smaller as this layer is than `whole`, the largest one, if the
+        encoder takes that."""
         share = max(self._encoding.width, self._encoding.height) / max(*whole, 1)
         self._choose_size(frame, share, timestamp / CLOCK)
-        share = min(share, 1.0) / 2**self._halvings
+        least = _LEAST_SIDE.get(self._codec, 0) / min(frame.width, frame.height)
+        share = max(min(share, 1.0) / 2**self._halvings, least)
         return max(2, round(frame.width * share / 2) * 2), max(2, round(frame.height * share / 2) * 2)
 
     def _choose_size(self, frame: VideoFrame, share: float, now: float) -> None:
