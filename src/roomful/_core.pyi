@@ -26,6 +26,7 @@ __all__ = [
     "fit_video",
     "mix",
     "take_log_lines",
+    "turn_video",
 ]
 
 Target: TypeAlias = Literal["publisher", "subscriber"]
@@ -1111,3 +1112,8 @@ def fit_video(
 ) -> tuple[list[bytes], float]:
     """A picture of a form (numbers of `VideoBufferType`) as I420 in each of `sizes` (width, height), and the
     seconds that the interpreter was waited for afterwards."""
+
+def turn_video(
+    data: bytes | bytearray | memoryview, size: tuple[int, int], type: int, quarters: int
+) -> bytes:
+    """A picture of a form (numbers of `VideoBufferType`) as I420, turned clockwise by so many quarters."""

@@ -255,8 +255,6 @@ async def test_pictures_go_on_with_times_that_rise_when_their_clock_is_another(
 
 async def test_what_cannot_be_sent_is_refused_by_name() -> None:
     source = rtc.VideoSource(64, 64)
-    with pytest.raises(ValueError, match="VIDEO_ROTATION_90"):
-        source.capture_frame(grey(1, 64, 64), rotation=rtc.VideoRotation.VIDEO_ROTATION_90)
     with pytest.raises(ValueError, match="user_data of 233 bytes"):
         source.capture_frame(grey(1, 64, 64), metadata=rtc.FrameMetadata(user_data=bytes(233)))
     with pytest.raises(ValueError, match="positive"):
@@ -264,6 +262,45 @@ async def test_what_cannot_be_sent_is_refused_by_name() -> None:
     source.capture_frame(grey(1, 64, 64))
     await source.aclose()
     source.capture_frame(grey(1, 64, 64))
+
+
+@pytest.mark.parametrize("place", ["over the network", "in the process"])
+async def test_a_picture_is_seen_turned(place: str) -> None:
+    width, height, quarter = 320, 160, 80
+    corner = np.full((height, width), 60, np.uint8)
+    corner[:quarter, :quarter] = 200  # At the top left.
+    chroma = bytes([128]) * (width * height // 2)
+    picture = rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, corner.tobytes() + chroma)
+    source = rtc.VideoSource(width, height)
+    track = rtc.LocalVideoTrack.create_video_track("film", source)
+    ada, ben = rtc.Room(), rtc.Room()
+
+    async def show_turned(rotation: Any) -> None:
+        while True:
+            source.capture_frame(picture, rotation=rotation)
+            await asyncio.sleep(0.033)
+
+    async with asyncio.timeout(PATIENCE), roomful.Server() as server:
+        way: Any = server if place == "in the process" else server.url
+        for room, identity in ((ada, "ada"), (ben, "ben")):
+            await room.connect(way, server.token(identity=identity, room="cinema"))
+        await ada.local_participant.publish_track(track)
+        stream = rtc.VideoStream(await first_track(ben))
+        # Where the corner is when the picture was turned clockwise.
+        turns = {"0": (0, 0), "90": (0, -1), "180": (-1, -1), "270": (-1, 0)}
+        for turn, place_then in turns.items():
+            running = asyncio.create_task(show_turned(rtc.VideoRotation.Value(f"VIDEO_ROTATION_{turn}")))
+            async for event in stream:
+                size = event.frame.height, event.frame.width
+                plane = np.frombuffer(event.frame.get_plane(0) or b"", np.uint8).reshape(size)
+                lit = [at for at in turns.values() if abs(int(plane[at]) - 200) < 20]
+                if lit == [place_then]:
+                    break
+            assert size == ((height, width) if turn in ("0", "180") else (width, height))
+            assert event.rotation == rtc.VideoRotation.VIDEO_ROTATION_0
+            running.cancel()
+        await ada.disconnect()
+        await ben.disconnect()
 
 
 async def test_a_picture_says_how_it_is_to_be_turned(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ mod _core {
     #[pymodule_export]
     use crate::sound::{AudioQueue, AudioSink};
     #[pymodule_export]
-    use crate::video::{convert_video, fit_video};
+    use crate::video::{convert_video, fit_video, turn_video};
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

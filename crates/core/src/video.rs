@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes};
-use roomful_video::{Format, convert, fit};
+use roomful_video::{Format, convert, fit, turn};
 
 fn format(number: usize) -> PyResult<Format> {
     Format::from_number(number)
@@ -49,4 +49,20 @@ pub(crate) fn fit_video<'py>(
     let fitted = fitted.map_err(|error| PyValueError::new_err(error.to_string()))?;
     let fitted = fitted.iter().map(|it| PyBytes::new(py, it)).collect();
     Ok((fitted, waited))
+}
+
+/// A picture as I420, turned clockwise by so many quarters.
+#[pyfunction]
+pub(crate) fn turn_video<'py>(
+    py: Python<'py>,
+    data: PyBuffer<u8>,
+    size: (usize, usize),
+    r#type: usize,
+    quarters: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (from, data) = (format(r#type)?, data.to_vec(py)?);
+    let turned = py
+        .detach(|| turn(&data, size, from, quarters))
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(PyBytes::new(py, &turned))
 }

@@ -182,14 +182,26 @@ pub fn fit(
     for (width, height) in sizes {
         check_sides(*width, *height)?;
     }
-    let planes = match from.pixel() {
-        Some(_) => color::to_planes(data, width, height, from, (1, 1), false),
-        None => Planes::read(data, width, height, from).subsample(1, 1),
-    };
+    let planes = Planes::in_i420(data, width, height, from);
     let fitted = sizes
         .iter()
         .map(|(width, height)| planes.scale(*width, *height).write(Format::I420));
     Ok(fitted.collect())
+}
+
+/// A picture as I420, turned clockwise by so many quarters.
+///
+/// # Errors
+/// When `data` is not a picture of that size and form.
+pub fn turn(
+    data: &[u8],
+    (width, height): (usize, usize),
+    from: Format,
+    quarters: usize,
+) -> Result<Vec<u8>, Error> {
+    check(data, width, height, from)?;
+    let planes = Planes::in_i420(data, width, height, from);
+    Ok(planes.turn(quarters).write(Format::I420))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Luma and chroma as planes of bytes.
 
-use crate::{Format, shrunk};
+use crate::{Format, color, shrunk};
 
 /// A picture of planes without gaps.
 pub(crate) struct Planes {
@@ -73,6 +73,14 @@ impl Planes {
         }
     }
 
+    /// With the subsampling of I420; `data` has the form's size.
+    pub(crate) fn in_i420(data: &[u8], width: usize, height: usize, format: Format) -> Self {
+        match format.pixel() {
+            Some(_) => color::to_planes(data, width, height, format, (1, 1), false),
+            None => Self::read(data, width, height, format).subsample(1, 1),
+        }
+    }
+
     /// In a form of the same subsampling.
     pub(crate) fn write(self, format: Format) -> Vec<u8> {
         let alpha = (format == Format::I420A).then(|| {
@@ -107,6 +115,24 @@ impl Planes {
         }
     }
 
+    /// Clockwise. Chroma is as much smaller across as down.
+    pub(crate) fn turn(self, quarters: usize) -> Self {
+        let chroma = self.chroma_width();
+        let (width, height) = match quarters % 2 {
+            0 => (self.width, self.height),
+            _ => (self.height, self.width),
+        };
+        Self {
+            luma: turned(&self.luma, self.width, quarters),
+            blue: turned(&self.blue, chroma, quarters),
+            red: turned(&self.red, chroma, quarters),
+            alpha: self.alpha.map(|it| turned(&it, self.width, quarters)),
+            width,
+            height,
+            ..self
+        }
+    }
+
     /// With chroma of another size.
     pub(crate) fn subsample(self, across: u32, down: u32) -> Self {
         if (across, down) == (self.across, self.down) {
@@ -138,6 +164,19 @@ impl Planes {
             ..*self
         }
     }
+}
+
+/// Clockwise, by so many quarters; lines are of `width`.
+fn turned(plane: &[u8], width: usize, quarters: usize) -> Vec<u8> {
+    let column = |at: usize| plane.iter().skip(at).step_by(width).copied();
+    let mut out = Vec::with_capacity(plane.len());
+    match quarters % 4 {
+        0 => out.extend_from_slice(plane),
+        1 => (0..width).for_each(|at| out.extend(column(at).rev())),
+        2 => out.extend(plane.iter().rev()),
+        _ => (0..width).rev().for_each(|at| out.extend(column(at))),
+    }
+    out
 }
 
 /// Eight of ten bits.

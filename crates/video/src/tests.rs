@@ -128,6 +128,32 @@ fn a_picture_of_any_form_fits_every_size_at_once() {
 }
 
 #[test]
+fn a_picture_is_turned_clockwise() {
+    let size = (3, 2);
+    let data = [1, 2, 3, 4, 5, 6, 10, 20, 30, 40];
+    let turned = |quarters| turn(&data, size, Format::I420, quarters).unwrap();
+    assert_eq!(turned(0), data);
+    assert_eq!(turned(1), [4, 1, 5, 2, 6, 3, 10, 20, 30, 40]);
+    assert_eq!(turned(2), [6, 5, 4, 3, 2, 1, 20, 10, 40, 30]);
+    assert_eq!(turned(3), [3, 6, 2, 5, 1, 4, 20, 10, 40, 30]);
+}
+
+#[test]
+fn a_picture_of_any_form_is_turned_by_every_quarter() {
+    let original = picture(99, 65);
+    for format in Format::ALL {
+        let data = convert(&original, 99, 65, Format::Rgba, format, false).unwrap();
+        let mut once = turn(&data, (99, 65), format, 1).unwrap();
+        assert_eq!(
+            turn(&once, (65, 99), Format::I420, 1),
+            turn(&data, (99, 65), format, 2)
+        );
+        once = turn(&once, (65, 99), Format::I420, 3).unwrap();
+        assert_eq!(Ok(once), turn(&data, (99, 65), format, 0), "{format:?}");
+    }
+}
+
+#[test]
 fn what_is_no_picture_is_refused() {
     let refused = convert(&[0; 11], 2, 2, Format::Rgb24, Format::I420, false);
     assert_eq!(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from roomful.rtc._enums import DegradationPreference, FrameMetadata, VideoRotation
+from roomful._core import turn_video
+from roomful.rtc._enums import DegradationPreference, FrameMetadata, VideoBufferType, VideoRotation
 from roomful.rtc._frame_metadata import MOST_USER_DATA
 from roomful.rtc._layers import Encoding
 from roomful.rtc._video_sender import VideoSender
@@ -56,19 +57,21 @@ class VideoSource:
         Args:
             timestamp_us: when it was captured, in microseconds of any clock; 0 is now. Others see times that
                 are as far apart, but for a clock that goes back or jumps by more than 0.3 s: they rise.
+            rotation: others see it turned by that, clockwise; it is turned before this returns.
             metadata: goes with it on tracks that are published with `frame_metadata_features`: those of its
                 parts that are named there.
 
         Raises:
-            ValueError: for a rotation, which cannot be sent, and for user_data of more than 232 bytes.
+            ValueError: for user_data of more than 232 bytes.
         """
-        if rotation != VideoRotation.VIDEO_ROTATION_0:
-            name = VideoRotation.Name(rotation)
-            raise ValueError(f"rotation {name}: turn the picture before it is captured")
         if metadata is not None and len(metadata.user_data) > MOST_USER_DATA:
             raise ValueError(f"user_data of {len(metadata.user_data)} bytes is over {MOST_USER_DATA}")
         self._has_captured = True
-        if self._senders and not isinstance(frame._data, bytes):
+        if not self._senders:
+            return
+        if rotation != VideoRotation.VIDEO_ROTATION_0:
+            frame = _turned(frame, rotation)
+        elif not isinstance(frame._data, bytes):
             # Whoever captures may draw the next picture into it at once.
             frame = VideoFrame(frame.width, frame.height, frame.type, bytes(frame.data))
         for sender in list(self._senders.values()):
@@ -125,3 +128,11 @@ class VideoSource:
     def _use_layers(self, peer: Any, number: int, qualities: set[int]) -> None:
         if (sender := self._senders.get((id(peer), number))) is not None:
             sender.use(qualities)
+
+
+def _turned(frame: VideoFrame, rotation: VideoRotation.ValueType) -> VideoFrame:
+    """Servers do not negotiate the header extension (urn:3gpp:video-orientation) by which others turn it."""
+    size = frame.width, frame.height
+    data = turn_video(frame.data, size, frame.type, rotation)
+    width, height = size if rotation == VideoRotation.VIDEO_ROTATION_180 else size[::-1]
+    return VideoFrame(width, height, VideoBufferType.I420, data)
