@@ -228,6 +228,17 @@ async def test_others_see_black_until_there_is_a_picture_at_whatever_time(server
         running.cancel()
 
 
+async def test_a_single_picture_is_seen_however_soon_after_black(server: roomful.Server) -> None:
+    source = rtc.VideoSource(WIDTH, HEIGHT)
+    track = rtc.LocalVideoTrack.create_video_track("slide", source)
+    async with asyncio.timeout(10), entered(server, "ada") as ada, entered(server, "ben") as ben:
+        await ada.local_participant.publish_track(track)
+        stream = rtc.VideoStream(await first_track(ben))
+        await until(stream, 0)
+        source.capture_frame(grey(100))
+        await until(stream, 100)
+
+
 async def show(source: rtc.VideoSource, brightness: int = 100, begin: int = 33_000) -> None:
     """By a clock that shows `begin`, in microseconds."""
     for index in itertools.count():

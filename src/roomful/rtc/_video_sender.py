@@ -42,6 +42,8 @@ _KEPT_WAITING, _AT_WORK = 0.004, 0.1
 _PATIENCE, _PATIENT_FOR = 0.05, 2.0
 #: A clock that is so many microseconds from ours is another one, or was set anew.
 _ANOTHER_CLOCK = 300_000
+#: Microseconds from one time to the next.
+_LEAST_STEP = 1_000
 
 
 class _Alignment:
@@ -54,8 +56,9 @@ class _Alignment:
     def align(self, timestamp: int, now: int) -> int:
         """`now` is of our clock."""
         aligned = timestamp + self._offset
-        if aligned <= self._last or abs(aligned - now) > _ANOTHER_CLOCK:
-            aligned = max(now, self._last + 1)
+        earliest = self._last + _LEAST_STEP
+        if aligned < earliest or abs(aligned - now) > _ANOTHER_CLOCK:
+            aligned = max(now, earliest)
             self._offset = aligned - timestamp
         self._last = aligned
         return aligned
@@ -89,6 +92,10 @@ class _Layer:
         least = CLOCK / self._frames()
         # Cameras are not exact.
         return self._last is None or timestamp - self._last >= 0.9 * least
+
+    def forget(self) -> None:
+        """The last frame was black: the next is due whenever it comes."""
+        self._last = None
 
     def encode(self, frame: VideoFrame, timestamp: int) -> Encoded | None:
         """`frame` is I420, of a size that fits."""
@@ -233,10 +240,8 @@ class VideoSender:
             interval = _BLACK_INTERVAL if self._black_sent else _BLACK_AFTER
             item, waited = self._next.take(interval if self._black else None)
             self._note_waiting(waited)
-            if item is None and self._black and not self._closed:
-                now = time.monotonic_ns() // 1_000
-                item = 0, now, (self._black_picture(), now, None)
-                self._black_sent = True
+            if item is None and not self._closed:
+                item = self._black_item()
             if item is None:
                 continue
             number, came, captured = item
@@ -252,6 +257,15 @@ class VideoSender:
 
     def _note_waiting(self, seconds: float) -> None:
         self._kept_waiting |= seconds > _KEPT_WAITING
+
+    def _black_item(self) -> tuple[int, int, tuple[VideoFrame, int, None]] | None:
+        """As one that was captured, unless one was."""
+        with self._lock:
+            if not self._black:
+                return None
+            self._black_sent = True
+            now = time.monotonic_ns() // 1_000
+            return 0, now, (self._black_picture(), self._alignment.align(now, now), None)
 
     def _black_picture(self) -> VideoFrame:
         width, height = self._whole
@@ -270,6 +284,8 @@ class VideoSender:
                 self._note_last_step(number)
             began = time.perf_counter()
             encoded = layer.encode(picture, timestamp)
+            if number == 0:
+                layer.forget()
             if self._closed:
                 return
             if encoded is None:
