@@ -47,8 +47,9 @@ test: $(VENV)/.dev ## Everything that must pass: Rust, Python, real clients, bro
 	$(BIN)/pytest tests/unit tests/server tests/client
 	$(TWO) test-interop test-network
 
+# Make's own flags would be cargo's too, without the files that they name.
 test-rust:
-	cargo test --quiet
+	MAKEFLAGS= cargo test --quiet
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
 
 # Both wait for other programs most of the time.
