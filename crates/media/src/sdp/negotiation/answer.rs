@@ -562,31 +562,19 @@ fn rejected(offered: &Section) -> Section {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sdp::{Fingerprint, IceCredentials, LocalTransport, NegotiatorConfig};
+    use crate::sdp::NegotiatorConfig;
+    use crate::sdp::negotiation::tests;
 
     fn negotiator() -> Negotiator {
         negotiator_with(true)
     }
 
     fn negotiator_with(retire_stopped: bool) -> Negotiator {
-        let local = LocalTransport {
-            ice: IceCredentials {
-                ufrag: "server".into(),
-                pwd: "serverpasswordserverpassword".into(),
-            },
-            ice_lite: false,
-            fingerprint: Fingerprint {
-                algorithm: "sha-256".into(),
-                digest: vec![7; 32],
-            },
-            candidates: Vec::new(),
-            end_of_candidates: false,
-        };
         let config = NegotiatorConfig {
             retire_stopped,
             ..NegotiatorConfig::default()
         };
-        Negotiator::new(config, local)
+        tests::negotiator(config)
     }
 
     /// An offer with a section for each `(mid, direction)`.

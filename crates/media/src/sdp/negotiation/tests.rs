@@ -3,7 +3,7 @@
 use super::*;
 use crate::sdp::{Codec, Fingerprint, Fmtp};
 
-fn negotiator(config: NegotiatorConfig) -> Negotiator {
+pub(super) fn negotiator(config: NegotiatorConfig) -> Negotiator {
     let local = LocalTransport {
         ice: IceCredentials {
             ufrag: "server".into(),

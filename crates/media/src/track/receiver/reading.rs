@@ -133,23 +133,9 @@ pub(super) fn padding(
         epoch: stream.epoch,
         layer: stream.layer,
         active_layers: section.activity.active(),
-        codec: stream.codec,
-        sequence,
         newest,
         timestamp: header.timestamp,
-        marker: false,
-        arrival: now,
-        wall: 0,
-        synced: false,
-        meta: Meta {
-            keyframe: false,
-            ..Meta::opaque(false)
-        },
-        audio_level: None,
-        extensions: [ExtensionSlice::default(); 6],
-        extension_count: 0,
-        payload: 0..0,
-        primary: 0..0,
         data,
+        ..MediaPacket::empty(stream.codec, sequence, now)
     }
 }
